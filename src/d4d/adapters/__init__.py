@@ -1,0 +1,1 @@
+"""What serves the domain's ports: allocators, stores, DHCP on the wire, the Docker API."""

@@ -1,0 +1,1 @@
+"""Where addresses come from: a DHCP server, or a range of our own."""

@@ -1,0 +1,1 @@
+"""DHCP on the wire: codec, transports, and the sessions that drive the clients."""

@@ -1,0 +1,29 @@
+"""What carries DHCP messages: one link for each way to the servers, shared by all its leases."""
+
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from typing import Protocol
+
+from d4d.domain.dhcp.messages import Message
+
+Wants = Callable[[int], bool]
+"""Whether a client waits for this xid; asked before anything else of a packet is read."""
+
+Deliver = Callable[[Message], None]
+"""Takes a message that was wanted."""
+
+
+class Link(Protocol):
+    """A way to the servers: L2 on a parent interface, or UDP as a relay."""
+
+    name: str
+    """For errors: ``eth0``, or ``10.77.0.2 -> 10.88.0.1``."""
+
+    def broadcast(self, message: Message) -> None:
+        """Send to all servers; as a relay, to each that is configured. Raises LinkDown."""
+
+    def unicast(self, message: Message, server: IPv4Address) -> None:
+        """Send to one server. Raises LinkDown."""
+
+    def close(self) -> None:
+        """Let go of the socket."""

@@ -1,0 +1,1 @@
+"""Where pools and leases are kept."""

@@ -1,0 +1,41 @@
+"""What can go wrong, one class for each thing that a caller handles differently."""
+
+
+class D4DError(Exception):
+    """Something was asked that could not be done; the text is for the operator."""
+
+
+class BadRequest(D4DError):
+    """The request is malformed, or asks for what no pool could give."""
+
+
+class UnknownPool(D4DError):
+    """The pool id names no pool, and none can be rebuilt from it."""
+
+
+class PoolOverlap(D4DError):
+    """The subnet overlaps that of another pool on the same parent."""
+
+
+class AddressInUse(D4DError):
+    """The address is another container's, or reserved."""
+
+
+class NoAddress(D4DError):
+    """No address could be had: nobody answered, or what was offered can't be used."""
+
+
+class LinkDown(D4DError):
+    """The network interface can't send: it is absent, down, or lacks permission."""
+
+
+class StoreUnavailable(D4DError):
+    """The lease store can't be read or written now."""
+
+
+class StoreTooNew(D4DError):
+    """The lease store was written by a later D4D, in a schema that this one does not know."""
+
+
+class Superseded(D4DError):
+    """The stored lease has another owner or generation: this writer is late, and changed nothing."""

@@ -1,0 +1,129 @@
+"""What the domain calls out to. Adapters serve these by shape; they do not inherit."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Protocol
+
+from d4d.domain.leases import Endpoint, Lease
+from d4d.domain.pools import Address, Pool, PoolId, PoolRecord, PoolRequest
+
+Clock = Callable[[], datetime]
+"""The present instant, aware, in UTC; it never runs backwards while the process lives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """All that a store holds of one owner: its pools, and its leases in any state."""
+
+    pools: tuple[PoolRecord, ...] = ()
+    leases: tuple[Lease, ...] = ()
+
+
+class LeaseStore(Protocol):
+    """Where pools and leases outlive the process.
+
+    A write is durable when it returns. Every method raises StoreUnavailable where the store can't
+    be reached; then nothing was changed.
+    """
+
+    async def load(self, owner: str) -> Contents:
+        """Everything that ``owner`` stored."""
+
+    async def save_pool(self, record: PoolRecord, owner: str) -> None:
+        """Insert or replace ``owner``'s record of a pool; one without users is removed."""
+
+    async def add(self, lease: Lease) -> Lease:
+        """Store a new acquisition, over whatever held its pool and address.
+
+        Returns the lease with its generation, higher than any before it at this store.
+        """
+
+    async def update(self, lease: Lease) -> None:
+        """Replace the stored lease of the same pool, address, owner and generation.
+
+        Raises Superseded where there is none such.
+        """
+
+    async def remove(self, lease: Lease) -> bool:
+        """Remove the stored lease of the same pool, address, owner and generation.
+
+        False where there is none such: nothing is done then.
+        """
+
+    async def aclose(self) -> None:
+        """Let go of files and connections."""
+
+
+class EventKind(Enum):
+    """What happened to a lease."""
+
+    ACQUIRED = "acquired"
+    RENEWED = "renewed"
+    REBOUND = "rebound"
+    LATE = "late"
+    LOST = "lost"
+    RECOVERED = "recovered"
+    RELEASED = "released"
+    DECLINED = "declined"
+    CONFLICT = "conflict"
+    ADOPTED = "adopted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened to an address; ``detail`` says what an operator should know."""
+
+    kind: EventKind
+    at: datetime
+    pool: PoolId
+    address: Address
+    endpoint: Endpoint | None = None
+    detail: str = ""
+
+
+class Events(Protocol):
+    """Who hears of what happened."""
+
+    def record(self, event: Event) -> None:
+        """Take note of ``event``; never raises, never waits."""
+
+
+class Holder(Protocol):
+    """Who holds the leases that an allocator keeps alive: it hears of their changes."""
+
+    async def changed(self, lease: Lease) -> None:
+        """The lease was confirmed with new times, or lost, or found again: ``state`` tells."""
+
+
+class Allocator(Protocol):
+    """Where addresses come from."""
+
+    async def open(self, request: PoolRequest) -> Pool:
+        """The pool that serves ``request``, with what the network says of itself.
+
+        Raises BadRequest where this allocator can't serve it.
+        """
+
+    async def allocate(
+        self,
+        pool: Pool,
+        endpoint: Endpoint,
+        *,
+        address: Address | None,
+        taken: Collection[Address],
+    ) -> Lease:
+        """A lease for ``endpoint``: of ``address`` if given, and of none that is ``taken``.
+
+        Its owner and generation are still to be set. Raises NoAddress, AddressInUse, LinkDown.
+        """
+
+    def keep(self, lease: Lease, holder: Holder) -> None:
+        """Keep ``lease`` alive from now on, telling ``holder`` what becomes of it."""
+
+    async def free(self, lease: Lease) -> None:
+        """Give the lease back, and keep it alive no longer. Raises LinkDown: call again then."""
+
+    async def aclose(self) -> None:
+        """Stop keeping leases alive, without giving any back."""
