@@ -38,4 +38,4 @@ class StoreTooNew(D4DError):
 
 
 class Superseded(D4DError):
-    """The stored lease has another owner or generation: this writer is late, and changed nothing."""
+    """The stored lease has another owner or generation: the late writer changed nothing."""

@@ -61,7 +61,9 @@ class LeaseState(Enum):
     LOST = "lost"
     """The server took it back or let it expire, and Docker still uses the address."""
     RELEASED = "released"
-    """Docker gave it back; the server may not have heard yet."""
+    """Docker gave it back; the server has still to be told."""
+    FREED = "freed"
+    """The server was told. Kept so that the same container can ask for its address again."""
 
 
 class RenewalForm(Enum):

@@ -112,10 +112,12 @@ class Allocator(Protocol):
         endpoint: Endpoint,
         *,
         address: Address | None,
+        hint: Address | None,
         taken: Collection[Address],
     ) -> Lease:
         """A lease for ``endpoint``: of ``address`` if given, and of none that is ``taken``.
 
+        ``hint`` is the address it had before, taken again where it is still free.
         Its owner and generation are still to be set. Raises NoAddress, AddressInUse, LinkDown.
         """
 

@@ -1,4 +1,4 @@
-"""DHCP messages as values, under RFC 2131's and RFC 2132's names, and one builder for each occasion.
+"""DHCP messages as values, named as in RFC 2131 and 2132, and one builder for each occasion.
 
 Every request sets the broadcast flag: a server that unicasts sends to the container's MAC, which
 the host need not hear, and nobody at all owns before the container runs. A client id is sent in
@@ -95,9 +95,7 @@ def request_selecting(
     identity: Identity, xid: int, *, requested: IPv4Address, server_id: IPv4Address
 ) -> Message:
     """We take this offer (section 4.3.2, SELECTING). Servers renew by it, too."""
-    return _message(
-        MessageType.REQUEST, identity, xid, requested=requested, server_id=server_id
-    )
+    return _message(MessageType.REQUEST, identity, xid, requested=requested, server_id=server_id)
 
 
 def request_rebooting(identity: Identity, xid: int, *, requested: IPv4Address) -> Message:

@@ -1,0 +1,636 @@
+"""RFC 2131's client, without I/O: it is told what happened and when, and returns what to do.
+
+Theory of operation. One Client is one address of one container. The caller feeds it (``start``,
+``resume``, ``receive``, ``tick``, ``decline``, ``release``), performs the effects in the order in
+which they come back, and calls ``tick`` again at ``wake_at``. All that the client may do stands in
+TRANSITIONS: a state, an event, the next state. An event that the table does not have in a state
+(a duplicate ACK, an OFFER after we chose) is ignored, as the RFC asks.
+
+It differs from figure 5 where a client on behalf of a container must:
+- NAK and expiry lead to LOST, not to INIT: the container goes on using its address, so another one
+  is of no use. From LOST the client asks for the same address again and again.
+- Renewal uses the SELECTING form first, whose answer reaches us; a server that refuses it or says
+  nothing is asked in the RFC's own form before the lease counts as lost.
+- REBOOTING goes on until the lease ends: silence is no refusal (section 3.2).
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum
+from ipaddress import IPv4Address
+
+from d4d.domain.dhcp import messages
+from d4d.domain.dhcp.messages import NO_ADDRESS, Identity, Message, MessageType
+from d4d.domain.dhcp.timing import Random, renewal_wait, retransmission, times
+from d4d.domain.leases import RenewalForm, Terms
+
+Accepts = Callable[[IPv4Address], bool]
+
+_REQUESTS = 3  # REQUESTs that stay unanswered before the offer counts as withdrawn
+_DISCOVERS = 3  # DISCOVERs in one attempt to get a lost address back
+_FIRST_RECLAIM, _LONGEST_RECLAIM = timedelta(seconds=5), timedelta(minutes=5)
+_PAUSE, _LONGEST_PAUSE_DOUBLINGS = timedelta(seconds=0.05), 8  # after a NAK to our choice
+_GRACE = timedelta(seconds=10)  # for the answer to the REQUEST of a lease found over at a restart
+
+
+class State(Enum):
+    """Figure 5's states, and LOST."""
+
+    INIT = "init"
+    SELECTING = "selecting"
+    REQUESTING = "requesting"
+    REBOOTING = "rebooting"
+    BOUND = "bound"
+    RENEWING = "renewing"
+    REBINDING = "rebinding"
+    LOST = "lost"
+
+
+class Event(Enum):
+    """What can happen to a client."""
+
+    START = "start"
+    RESUME = "resume"
+    """A stored lease whose T1 is still to come."""
+    REBOOT = "reboot"
+    """A stored lease that is to be confirmed."""
+    OFFER = "DHCPOFFER"
+    ACK = "DHCPACK"
+    NAK = "DHCPNAK"
+    NAK_OF_FORM = "DHCPNAK, other form left"
+    TIMEOUT = "timeout"
+    """No answer: send again."""
+    NO_ANSWER = "no answer"
+    """No answer, often enough to give this attempt up."""
+    T1 = "T1"
+    T2 = "T2"
+    EXPIRY = "expiry"
+    OVERSLEPT = "woken after expiry"
+    """The machine slept through the end of the lease: it deserves one question more."""
+    RETRY = "retry"
+    DECLINE = "decline"
+    RELEASE = "release"
+
+
+TRANSITIONS: dict[State, dict[Event, State]] = {
+    State.INIT: {
+        Event.START: State.SELECTING,
+        Event.RESUME: State.BOUND,
+        Event.REBOOT: State.REBOOTING,
+    },
+    State.SELECTING: {
+        Event.START: State.SELECTING,
+        Event.OFFER: State.REQUESTING,
+        Event.TIMEOUT: State.SELECTING,
+        Event.NO_ANSWER: State.LOST,
+        Event.RELEASE: State.INIT,
+    },
+    State.REQUESTING: {
+        Event.START: State.SELECTING,
+        Event.ACK: State.BOUND,
+        Event.NAK: State.SELECTING,
+        Event.TIMEOUT: State.REQUESTING,
+        Event.NO_ANSWER: State.SELECTING,
+        Event.RELEASE: State.INIT,
+    },
+    State.REBOOTING: {
+        Event.ACK: State.BOUND,
+        Event.NAK: State.LOST,
+        Event.TIMEOUT: State.REBOOTING,
+        Event.EXPIRY: State.LOST,
+        Event.RELEASE: State.INIT,
+    },
+    State.BOUND: {
+        Event.T1: State.RENEWING,
+        Event.OVERSLEPT: State.REBOOTING,
+        Event.DECLINE: State.INIT,
+        Event.RELEASE: State.INIT,
+    },
+    State.RENEWING: {
+        Event.ACK: State.BOUND,
+        Event.NAK: State.LOST,
+        Event.NAK_OF_FORM: State.RENEWING,
+        Event.TIMEOUT: State.RENEWING,
+        Event.T2: State.REBINDING,
+        Event.OVERSLEPT: State.REBOOTING,
+        Event.RELEASE: State.INIT,
+    },
+    State.REBINDING: {
+        Event.ACK: State.BOUND,
+        Event.NAK: State.LOST,
+        Event.NAK_OF_FORM: State.REBINDING,
+        Event.TIMEOUT: State.REBINDING,
+        Event.EXPIRY: State.LOST,
+        Event.RELEASE: State.INIT,
+    },
+    State.LOST: {
+        Event.RETRY: State.SELECTING,
+        Event.RELEASE: State.INIT,
+    },
+}
+
+WAITING = frozenset(
+    {
+        State.SELECTING,
+        State.REQUESTING,
+        State.REBOOTING,
+        State.RENEWING,
+        State.REBINDING,
+    }
+)
+"""The states in which an answer is awaited."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """An address as the server gave it, with its instants (None is never)."""
+
+    address: IPv4Address
+    terms: Terms
+    bound_at: datetime
+    renew_at: datetime | None
+    rebind_at: datetime | None
+    expires_at: datetime | None
+    form: RenewalForm = RenewalForm.SELECTING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """Send this message: to ``to`` alone, or to every server."""
+
+    message: Message
+    to: IPv4Address | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """A server offered an address, and we asked for it."""
+
+    address: IPv4Address
+    server: IPv4Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A server offered an address that is of no use; we go on waiting for a better offer."""
+
+    address: IPv4Address
+    server: IPv4Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """The address is ours until the grant ends."""
+
+    grant: Grant
+    rebound: bool = False
+    """By another server than the one that we asked first."""
+    recovered: bool = False
+    """It had been lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Late:
+    """A renewal stayed without answer; the lease still runs."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """The address is no longer ours; the client goes on asking for it."""
+
+    reason: str
+
+
+Effect = Send | Offered | Refused | Bound | Late | Lost
+Effects = list[Effect]
+
+
+def _any(_: IPv4Address) -> bool:
+    return True
+
+
+class Client:
+    """The client of one address. It has no clock, no socket, and starts nothing."""
+
+    __slots__ = (
+        "_accepts",
+        "_began_at",
+        "_form",
+        "_lost",
+        "_naks",
+        "_offer",
+        "_random",
+        "_reclaims",
+        "_requested",
+        "_retransmit_at",
+        "_sent",
+        "forms",
+        "grant",
+        "identity",
+        "servers",
+        "state",
+        "xid",
+    )
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        random: Random,
+        servers: Collection[IPv4Address] = (),
+        forms: tuple[RenewalForm, ...] = (RenewalForm.SELECTING, RenewalForm.RENEWING),
+    ) -> None:
+        """Take messages of ``servers`` alone, or of any; renew by ``forms``, the first first."""
+        self.identity = identity
+        self.servers = servers
+        self.forms = forms
+        self.state = State.INIT
+        self.grant: Grant | None = None
+        self.xid = 0
+        """Of the message whose answer is awaited."""
+        self._random = random
+        self._accepts: Accepts = _any
+        self._requested: IPv4Address | None = None
+        self._offer: Message | None = None
+        self._form = forms[0]
+        self._sent = 0
+        self._began_at: datetime | None = None
+        self._retransmit_at: datetime | None = None
+        self._naks = 0
+        self._reclaims = 0
+        self._lost = False
+
+    def __repr__(self) -> str:
+        address = self.grant.address if self.grant else "no address"
+        return f"<Client {self.identity.chaddr} {self.state.value} {address}>"
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an answer with ``xid`` is awaited."""
+        return self.state in WAITING
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the address was lost and not yet found again."""
+        return self._lost
+
+    @property
+    def wake_at(self) -> datetime | None:
+        """When ``tick`` is due; None is never."""
+        grant = self.grant
+        if self.state is State.BOUND:
+            return grant.renew_at if grant else None
+        end = None
+        if grant is not None:
+            if self.state is State.RENEWING:
+                end = grant.rebind_at
+            elif self.state in (State.REBINDING, State.REBOOTING):
+                end = grant.expires_at
+        return min((at for at in (self._retransmit_at, end) if at is not None), default=None)
+
+    def start(
+        self,
+        now: datetime,
+        *,
+        requested: IPv4Address | None = None,
+        accepts: Accepts = _any,
+    ) -> Effects:
+        """Ask for an address: for ``requested`` if it can be had, taking one that ``accepts``."""
+        self.grant, self._lost = None, False
+        self._requested, self._accepts = requested, accepts
+        self._go(Event.START)
+        return self._discover(now)
+
+    def resume(self, grant: Grant, now: datetime, *, confirm: bool = False) -> Effects:
+        """Take up a lease from the store; one whose T1 passed is confirmed, or if ``confirm``."""
+        self.grant = grant
+        if grant.renew_at is None or now < grant.renew_at:
+            if not confirm:
+                self._go(Event.RESUME)
+                return []
+        self._go(Event.REBOOT)
+        return self._reboot(now)
+
+    def renew(self, now: datetime) -> Effects:
+        """Renew before T1 is due, so that the server learns what changed, as a hostname."""
+        if self.state is not State.BOUND:
+            return []
+        return self._enter(Event.T1, now)
+
+    def receive(self, message: Message, now: datetime) -> Effects:
+        """Take a message that came in; what is not for us, or not awaited, has no effect."""
+        if message.xid != self.xid or message.chaddr != self.identity.chaddr:
+            return []
+        server = message.server_id
+        if not self.is_waiting or (self.servers and server not in self.servers):
+            return []
+        if message.type is MessageType.OFFER and server is not None:
+            return self._receive_offer(message, server, now)
+        if message.type is MessageType.ACK and server is not None:
+            return self._receive_ack(message, server, now)
+        if message.type is MessageType.NAK:
+            return self._receive_nak(message, now)
+        return []
+
+    def tick(self, now: datetime) -> Effects:
+        """Do what is due ``now``; calling it early does nothing."""
+        effects: Effects = []
+        while (wake_at := self.wake_at) is not None and wake_at <= now:
+            effects += self._wake(now)
+        return effects
+
+    def decline(self, now: datetime) -> Effects:
+        """Give the address back as unusable: somebody else has it."""
+        assert self.grant is not None
+        grant = self.grant
+        self._go(Event.DECLINE)
+        self.grant = None
+        message = messages.decline(
+            self.identity,
+            self._new_xid(),
+            requested=grant.address,
+            server_id=grant.terms.server,
+        )
+        return [Send(message=message)]
+
+    def release(self, now: datetime) -> Effects:
+        """Give the address back. Nothing is sent for one that is not ours any more."""
+        grant, lost = self.grant, self._lost
+        self._go(Event.RELEASE)
+        self.grant, self._lost, self._retransmit_at = None, False, None
+        if grant is None or lost or (grant.expires_at and grant.expires_at <= now):
+            return []
+        message = messages.release(
+            self.identity,
+            self._new_xid(),
+            ciaddr=grant.address,
+            server_id=grant.terms.server,
+        )
+        return [Send(message=message, to=grant.terms.server)]
+
+    # Receiving
+
+    def _receive_offer(self, message: Message, server: IPv4Address, now: datetime) -> Effects:
+        if Event.OFFER not in TRANSITIONS[self.state]:
+            return []
+        if not self._accepts(message.yiaddr):
+            return [Refused(address=message.yiaddr, server=server)]
+        self._offer = message
+        self._go(Event.OFFER)
+        offered = Offered(address=message.yiaddr, server=server)
+        return [offered, *self._request(now)]
+
+    def _receive_ack(self, message: Message, server: IPv4Address, now: datetime) -> Effects:
+        if Event.ACK not in TRANSITIONS[self.state] or message.lease_time is None:
+            return []  # an ACK must say how long (table 3); INFORM's does not
+        asked = self._offer.yiaddr if self._offer else self.grant.address if self.grant else None
+        if message.yiaddr != asked or not self._speaks_to_us(server):
+            return []
+        rebound = self.grant is not None and self.grant.terms.server not in (server, NO_ADDRESS)
+        recovered = self._lost
+        self._go(Event.ACK)
+        self.grant = self._granted(message, server, now)
+        self._offer, self._lost, self._retransmit_at = None, False, None
+        self._naks, self._reclaims, self._accepts = 0, 0, _any
+        return [Bound(grant=self.grant, rebound=rebound and not recovered, recovered=recovered)]
+
+    def _receive_nak(self, message: Message, now: datetime) -> Effects:
+        if Event.NAK not in TRANSITIONS[self.state]:
+            return []
+        if not self._may_refuse(message.server_id, now):
+            return []
+        if self.state is State.REQUESTING:
+            self._go(Event.NAK)
+            return self._pause(now)
+        other = [form for form in self.forms if form is not self._form]
+        if (
+            Event.NAK_OF_FORM in TRANSITIONS[self.state]
+            and self._form is RenewalForm.SELECTING
+            and other
+        ):
+            self._go(Event.NAK_OF_FORM)
+            self._form = other[0]
+            return self._ask_on(now)
+        said = f", saying {message.text!r}" if message.text else ""
+        by = message.server_id or "a server"
+        return self._lose(Event.NAK, f"{by} refused it in {self.state.value} (DHCPNAK){said}", now)
+
+    def _speaks_to_us(self, server: IPv4Address) -> bool:
+        """Until T2 a lease is its own server's business (section 4.4.5)."""
+        if self.state is State.REQUESTING:
+            return self._offer is not None and server == self._offer.server_id
+        if self.state is State.RENEWING:
+            return self.grant is not None and server == self.grant.terms.server
+        return True
+
+    def _may_refuse(self, server: IPv4Address | None, now: datetime) -> bool:
+        """Whose NAK counts: the server's that gave the lease; from T2 on, anybody's."""
+        if self.state is State.REQUESTING:
+            return self._offer is not None and server == self._offer.server_id
+        grant = self.grant
+        if grant is None:
+            return False
+        if grant.terms.server in (server, NO_ADDRESS):
+            return True
+        return grant.rebind_at is not None and now >= grant.rebind_at
+
+    def _granted(self, message: Message, server: IPv4Address, now: datetime) -> Grant:
+        assert message.lease_time is not None
+        instants = times(
+            now,
+            lease_time=message.lease_time,
+            renewal_time=message.renewal_time,
+            rebinding_time=message.rebinding_time,
+            random=self._random,
+        )
+        return Grant(
+            address=message.yiaddr,
+            terms=terms(message, server),
+            bound_at=now,
+            renew_at=instants.renew_at,
+            rebind_at=instants.rebind_at,
+            expires_at=instants.expires_at,
+            form=self._form,
+        )
+
+    # Waking
+
+    def _wake(self, now: datetime) -> Effects:
+        grant = self.grant
+        expires_at = grant.expires_at if grant else None
+        expired = expires_at is not None and expires_at <= now
+        if self.state in (State.BOUND, State.RENEWING) and expired:
+            return self._enter(Event.OVERSLEPT, now)
+        if self.state is State.BOUND:
+            return self._enter(Event.T1, now)
+        if self.state is State.RENEWING and grant and grant.rebind_at and grant.rebind_at <= now:
+            return self._enter(Event.T2, now)
+        if self.state in (State.REBINDING, State.REBOOTING) and expired:
+            return self._lose(Event.EXPIRY, "no server answered until it expired", now)
+        if self.state is State.LOST:
+            self._go(Event.RETRY)
+            return self._discover(now)
+        if self._has_given_up():
+            return self._give_up(now)
+        return self._again(now)
+
+    def _enter(self, event: Event, now: datetime) -> Effects:
+        self._go(event)
+        assert self.grant is not None
+        if self.state is State.REBOOTING:
+            return self._reboot(now)
+        if self.state is State.REBINDING:
+            server = self.grant.terms.server
+            return [Late(reason=f"{server} did not answer until T2"), *self._ask_on(now)]
+        if self.state is State.RENEWING:
+            self._form = self.grant.form if self.grant.form in self.forms else self.forms[0]
+            self._began_at, self._sent = now, 0
+        return self._ask_on(now)
+
+    def _has_given_up(self) -> bool:
+        if self.state is State.REQUESTING:
+            return self._sent >= _REQUESTS
+        return self.state is State.SELECTING and self._lost and self._sent >= _DISCOVERS
+
+    def _give_up(self, now: datetime) -> Effects:
+        self._go(Event.NO_ANSWER)
+        if self.state is State.SELECTING:
+            return self._discover(now)
+        self._retransmit_at = now + self._reclaim_wait()
+        return []
+
+    def _again(self, now: datetime) -> Effects:
+        """Send once more what stayed without answer."""
+        self._go(Event.TIMEOUT)
+        if self.state is State.SELECTING:
+            return self._send_discover(now)
+        if self.state is State.REQUESTING:
+            return self._send_request(now)
+        late: Effects = []
+        if self.state is State.RENEWING and self._sent == 1:
+            assert self.grant is not None
+            server, form = self.grant.terms.server, self._form.value
+            late = [Late(reason=f"{server} did not answer the renewal (form {form})")]
+        if self.state in (State.RENEWING, State.REBINDING):
+            forms = self.forms
+            self._form = forms[(forms.index(self._form) + 1) % len(forms)]
+        return late + self._ask_on(now)
+
+    # Sending
+
+    def _discover(self, now: datetime) -> Effects:
+        self._offer, self._form = None, self.forms[0]
+        self._began_at, self._sent = now, 0
+        self._new_xid()
+        if self._lost and self.grant is not None:
+            lost = self.grant.address
+            self._requested, self._accepts = lost, lambda address: address == lost
+        return self._send_discover(now)
+
+    def _send_discover(self, now: datetime) -> Effects:
+        self._wait(now)
+        return self._send(
+            messages.discover(self.identity, self.xid, requested=self._requested), now
+        )
+
+    def _pause(self, now: datetime) -> Effects:
+        """Discover again, not at once: a server that offers and refuses would have us storm it."""
+        self._offer, self._sent = None, 0
+        self._naks += 1
+        self._new_xid()
+        self._retransmit_at = now + _PAUSE * 2.0 ** min(self._naks, _LONGEST_PAUSE_DOUBLINGS)
+        return []
+
+    def _request(self, now: datetime) -> Effects:
+        self._sent = 0
+        return self._send_request(now)
+
+    def _send_request(self, now: datetime) -> Effects:
+        offer = self._offer
+        assert offer is not None and offer.server_id is not None
+        self._wait(now)
+        message = messages.request_selecting(
+            self.identity, self.xid, requested=offer.yiaddr, server_id=offer.server_id
+        )
+        return self._send(message, now)
+
+    def _reboot(self, now: datetime) -> Effects:
+        """Confirm a lease, also one that ran out while nobody watched: it gets a grace."""
+        grant = self.grant
+        assert grant is not None
+        self._form = grant.form if grant.form in self.forms else self.forms[0]
+        self._began_at, self._sent = now, 0
+        if grant.expires_at is not None and grant.expires_at < now + _GRACE:
+            self.grant = replace(grant, expires_at=now + _GRACE)
+        return self._ask_on(now)
+
+    def _ask_on(self, now: datetime) -> Effects:
+        """Ask to keep the address, in the form of this state and try."""
+        grant = self.grant
+        assert grant is not None
+        xid = self._new_xid()
+        if self.state is State.REBOOTING:
+            message = messages.request_rebooting(self.identity, xid, requested=grant.address)
+            self._wait(now)
+            return self._send(message, now)
+        self._sent += 1
+        until = grant.rebind_at if self.state is State.RENEWING else grant.expires_at
+        wait = renewal_wait(now, until, grant.terms.lease_time)
+        self._retransmit_at = now + wait * (1 - 0.1 * self._random())
+        if self._form is RenewalForm.RENEWING:
+            message = messages.request_renewing(self.identity, xid, ciaddr=grant.address)
+        elif self.state is State.RENEWING:
+            message = messages.request_selecting(
+                self.identity, xid, requested=grant.address, server_id=grant.terms.server
+            )
+        else:
+            message = messages.request_rebooting(self.identity, xid, requested=grant.address)
+        return self._send(message, now)
+
+    def _wait(self, now: datetime) -> None:
+        self._sent += 1
+        self._retransmit_at = now + retransmission(self._sent, self._random)
+
+    def _send(self, message: Message, now: datetime) -> Effects:
+        secs = int((now - self._began_at).total_seconds()) if self._began_at else 0
+        return [Send(message=replace(message, secs=min(secs, 0xFFFF)))]
+
+    def _new_xid(self) -> int:
+        self.xid = int(self._random() * 2**32)
+        return self.xid
+
+    # Losing
+
+    def _lose(self, event: Event, reason: str, now: datetime) -> Effects:
+        self._go(event)
+        self._lost, self._reclaims = True, 0
+        self._retransmit_at = now  # ask at once: a server with an empty database gives it again
+        return [Lost(reason=reason)]
+
+    def _reclaim_wait(self) -> timedelta:
+        self._reclaims += 1
+        wait = min(_FIRST_RECLAIM * 2 ** min(self._reclaims - 1, 10), _LONGEST_RECLAIM)
+        return wait * (0.9 + 0.2 * self._random())
+
+    def _go(self, event: Event) -> None:
+        self.state = TRANSITIONS[self.state][event]
+
+
+def terms(message: Message, server: IPv4Address) -> Terms:
+    """What an ACK or OFFER says beside the address."""
+    return Terms(
+        server=server,
+        lease_time=message.lease_time or timedelta(0),
+        renewal_time=message.renewal_time,
+        rebinding_time=message.rebinding_time,
+        subnet_mask=message.subnet_mask,
+        routers=message.routers,
+        dns_servers=message.dns_servers,
+        ntp_servers=message.ntp_servers,
+        domain=message.domain,
+        mtu=message.mtu,
+        static_routes=message.static_routes,
+    )

@@ -1,0 +1,76 @@
+"""When to send again, and when a lease is renewed, rebound and over.
+
+RFC 2131 sections 4.1 and 4.4.5.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from d4d.domain.dhcp.messages import INFINITE
+
+Random = Callable[[], float]
+"""A number in [0, 1), as ``random.random`` gives it."""
+
+_FIRST_TIMEOUT = 4.0  # seconds; dnsmasq pings a new address for up to 3.3 s before it offers
+_LONGEST_TIMEOUT = 64.0
+_T1, _T2 = 0.5, 0.875  # of the lease time, section 4.4.5
+_T1_FUZZ = 0.1  # leases of one burst renew over a tenth of T1, and never later than T1
+_SHORTEST_WAIT = timedelta(seconds=1)
+_LONGEST_SHORTEST_WAIT = timedelta(seconds=60)  # the RFC's minimum, made for leases of hours
+
+
+def retransmission(sent: int, random: Random) -> timedelta:
+    """How long to wait for an answer after having sent ``sent`` times (1 or more).
+
+    4 s, 8 s, 16 s, up to 64 s, and up to 1 s more so that clients drift apart (section 4.1).
+    """
+    seconds = min(_FIRST_TIMEOUT * 2.0 ** min(sent - 1, 10), _LONGEST_TIMEOUT)
+    return timedelta(seconds=seconds + random())
+
+
+def renewal_wait(now: datetime, until: datetime | None, lease_time: timedelta) -> timedelta:
+    """How long to wait before a renewing REQUEST is sent again: half the time that remains.
+
+    Not below 60 s (section 4.4.5), or a sixtieth of a lease that is shorter than an hour.
+    """
+    shortest = max(_SHORTEST_WAIT, min(lease_time / 60, _LONGEST_SHORTEST_WAIT))
+    if until is None:
+        return _LONGEST_SHORTEST_WAIT
+    return max((until - now) / 2, shortest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """The instants of a lease; None is never."""
+
+    renew_at: datetime | None
+    rebind_at: datetime | None
+    expires_at: datetime | None
+
+
+def times(
+    now: datetime,
+    *,
+    lease_time: timedelta,
+    renewal_time: timedelta | None,
+    rebinding_time: timedelta | None,
+    random: Random,
+) -> Times:
+    """T1, T2 and the end of a lease confirmed ``now``.
+
+    Where the server's T1 and T2 are absent, or not 0 < T1 < T2 < lease time, the RFC's fractions
+    stand in for them.
+    """
+    if lease_time == INFINITE:
+        return Times(renew_at=None, rebind_at=None, expires_at=None)
+    t1, t2 = renewal_time, rebinding_time
+    if t2 is None or not timedelta(0) < t2 < lease_time:
+        t2 = lease_time * _T2
+    if t1 is None or not timedelta(0) < t1 < t2:
+        t1 = min(lease_time * _T1, t2 * _T1 / _T2)
+    return Times(
+        renew_at=now + t1 * (1 - _T1_FUZZ * random()),
+        rebind_at=now + t2,
+        expires_at=now + lease_time,
+    )
