@@ -3,7 +3,7 @@
 Theory of operation. One Client is one address of one container. The caller feeds it (``start``,
 ``resume``, ``receive``, ``tick``, ``decline``, ``release``), performs the effects in the order in
 which they come back, and calls ``tick`` again at ``wake_at``. All that the client may do stands in
-TRANSITIONS: a state, an event, the next state. An event that the table does not have in a state
+states.TRANSITIONS: a state, an event, the next state. An event that the table does not have in a state
 (a duplicate ACK, an OFFER after we chose) is ignored, as the RFC asks.
 
 It differs from figure 5 where a client on behalf of a container must:
@@ -15,13 +15,14 @@ It differs from figure 5 where a client on behalf of a container must:
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import Enum
 from ipaddress import IPv4Address
 
 from d4d.domain.dhcp import messages
+from d4d.domain.dhcp.effects import Bound, Effects, Grant, Late, Lost, Offered, Refused, Send
 from d4d.domain.dhcp.messages import NO_ADDRESS, Identity, Message, MessageType
+from d4d.domain.dhcp.states import TRANSITIONS, WAITING, Event, State
 from d4d.domain.dhcp.timing import Random, renewal_wait, retransmission, times
 from d4d.domain.leases import RenewalForm, Terms
 
@@ -32,180 +33,6 @@ _DISCOVERS = 3  # DISCOVERs in one attempt to get a lost address back
 _FIRST_RECLAIM, _LONGEST_RECLAIM = timedelta(seconds=5), timedelta(minutes=5)
 _PAUSE, _LONGEST_PAUSE_DOUBLINGS = timedelta(seconds=0.05), 8  # after a NAK to our choice
 _GRACE = timedelta(seconds=10)  # for the answer to the REQUEST of a lease found over at a restart
-
-
-class State(Enum):
-    """Figure 5's states, and LOST."""
-
-    INIT = "init"
-    SELECTING = "selecting"
-    REQUESTING = "requesting"
-    REBOOTING = "rebooting"
-    BOUND = "bound"
-    RENEWING = "renewing"
-    REBINDING = "rebinding"
-    LOST = "lost"
-
-
-class Event(Enum):
-    """What can happen to a client."""
-
-    START = "start"
-    RESUME = "resume"
-    """A stored lease whose T1 is still to come."""
-    REBOOT = "reboot"
-    """A stored lease that is to be confirmed."""
-    OFFER = "DHCPOFFER"
-    ACK = "DHCPACK"
-    NAK = "DHCPNAK"
-    NAK_OF_FORM = "DHCPNAK, other form left"
-    TIMEOUT = "timeout"
-    """No answer: send again."""
-    NO_ANSWER = "no answer"
-    """No answer, often enough to give this attempt up."""
-    T1 = "T1"
-    T2 = "T2"
-    EXPIRY = "expiry"
-    OVERSLEPT = "woken after expiry"
-    """The machine slept through the end of the lease: it deserves one question more."""
-    RETRY = "retry"
-    DECLINE = "decline"
-    RELEASE = "release"
-
-
-TRANSITIONS: dict[State, dict[Event, State]] = {
-    State.INIT: {
-        Event.START: State.SELECTING,
-        Event.RESUME: State.BOUND,
-        Event.REBOOT: State.REBOOTING,
-    },
-    State.SELECTING: {
-        Event.START: State.SELECTING,
-        Event.OFFER: State.REQUESTING,
-        Event.TIMEOUT: State.SELECTING,
-        Event.NO_ANSWER: State.LOST,
-        Event.RELEASE: State.INIT,
-    },
-    State.REQUESTING: {
-        Event.START: State.SELECTING,
-        Event.ACK: State.BOUND,
-        Event.NAK: State.SELECTING,
-        Event.TIMEOUT: State.REQUESTING,
-        Event.NO_ANSWER: State.SELECTING,
-        Event.RELEASE: State.INIT,
-    },
-    State.REBOOTING: {
-        Event.ACK: State.BOUND,
-        Event.NAK: State.LOST,
-        Event.TIMEOUT: State.REBOOTING,
-        Event.EXPIRY: State.LOST,
-        Event.RELEASE: State.INIT,
-    },
-    State.BOUND: {
-        Event.T1: State.RENEWING,
-        Event.OVERSLEPT: State.REBOOTING,
-        Event.DECLINE: State.INIT,
-        Event.RELEASE: State.INIT,
-    },
-    State.RENEWING: {
-        Event.ACK: State.BOUND,
-        Event.NAK: State.LOST,
-        Event.NAK_OF_FORM: State.RENEWING,
-        Event.TIMEOUT: State.RENEWING,
-        Event.T2: State.REBINDING,
-        Event.OVERSLEPT: State.REBOOTING,
-        Event.RELEASE: State.INIT,
-    },
-    State.REBINDING: {
-        Event.ACK: State.BOUND,
-        Event.NAK: State.LOST,
-        Event.NAK_OF_FORM: State.REBINDING,
-        Event.TIMEOUT: State.REBINDING,
-        Event.EXPIRY: State.LOST,
-        Event.RELEASE: State.INIT,
-    },
-    State.LOST: {
-        Event.RETRY: State.SELECTING,
-        Event.RELEASE: State.INIT,
-    },
-}
-
-WAITING = frozenset(
-    {
-        State.SELECTING,
-        State.REQUESTING,
-        State.REBOOTING,
-        State.RENEWING,
-        State.REBINDING,
-    }
-)
-"""The states in which an answer is awaited."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
-    """An address as the server gave it, with its instants (None is never)."""
-
-    address: IPv4Address
-    terms: Terms
-    bound_at: datetime
-    renew_at: datetime | None
-    rebind_at: datetime | None
-    expires_at: datetime | None
-    form: RenewalForm = RenewalForm.SELECTING
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Send:
-    """Send this message: to ``to`` alone, or to every server."""
-
-    message: Message
-    to: IPv4Address | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offered:
-    """A server offered an address, and we asked for it."""
-
-    address: IPv4Address
-    server: IPv4Address
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """A server offered an address that is of no use; we go on waiting for a better offer."""
-
-    address: IPv4Address
-    server: IPv4Address
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bound:
-    """The address is ours until the grant ends."""
-
-    grant: Grant
-    rebound: bool = False
-    """By another server than the one that we asked first."""
-    recovered: bool = False
-    """It had been lost."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Late:
-    """A renewal stayed without answer; the lease still runs."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lost:
-    """The address is no longer ours; the client goes on asking for it."""
-
-    reason: str
-
-
-Effect = Send | Offered | Refused | Bound | Late | Lost
-Effects = list[Effect]
 
 
 def _any(_: IPv4Address) -> bool:
@@ -307,10 +134,9 @@ class Client:
     def resume(self, grant: Grant, now: datetime, *, confirm: bool = False) -> Effects:
         """Take up a lease from the store; one whose T1 passed is confirmed, or if ``confirm``."""
         self.grant = grant
-        if grant.renew_at is None or now < grant.renew_at:
-            if not confirm:
-                self._go(Event.RESUME)
-                return []
+        if not confirm and (grant.renew_at is None or now < grant.renew_at):
+            self._go(Event.RESUME)
+            return []
         self._go(Event.REBOOT)
         return self._reboot(now)
 
@@ -612,7 +438,7 @@ class Client:
 
     def _reclaim_wait(self) -> timedelta:
         self._reclaims += 1
-        wait = min(_FIRST_RECLAIM * 2 ** min(self._reclaims - 1, 10), _LONGEST_RECLAIM)
+        wait = min(_FIRST_RECLAIM * 2.0 ** min(self._reclaims - 1, 10), _LONGEST_RECLAIM)
         return wait * (0.9 + 0.2 * self._random())
 
     def _go(self, event: Event) -> None:
