@@ -3,8 +3,8 @@
 Theory of operation. One Client is one address of one container. The caller feeds it (``start``,
 ``resume``, ``receive``, ``tick``, ``decline``, ``release``), performs the effects in the order in
 which they come back, and calls ``tick`` again at ``wake_at``. All that the client may do stands in
-states.TRANSITIONS: a state, an event, the next state. An event that the table does not have in a state
-(a duplicate ACK, an OFFER after we chose) is ignored, as the RFC asks.
+the table in states.py: a state, an event, the next state. An event that the table does not have in
+a state (a duplicate ACK, an OFFER after we chose) is ignored, as the RFC asks.
 
 It differs from figure 5 where a client on behalf of a container must:
 - NAK and expiry lead to LOST, not to INIT: the container goes on using its address, so another one
