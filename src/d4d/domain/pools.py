@@ -82,10 +82,12 @@ class PoolOptions:
 
     def as_text(self) -> dict[str, str]:
         """The options that are set, as ``parse`` reads them."""
+        server = self.server
         texts = {
             "parent": self.parent,
             "allocator": self.allocator,
-            "server": ",".join(map(str, self.server)) if self.server else None,
+            # any server, whatever the settings say, is not the same as nothing said
+            "server": ",".join(map(str, server or ("0.0.0.0",))) if server is not None else None,
             "mode": self.mode.value if self.mode else None,
         }
         return {name: text for name, text in texts.items() if text}

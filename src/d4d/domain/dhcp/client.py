@@ -4,7 +4,8 @@ Theory of operation. One Client is one address of one container. The caller feed
 ``resume``, ``receive``, ``tick``, ``decline``, ``release``), performs the effects in the order in
 which they come back, and calls ``tick`` again at ``wake_at``. All that the client may do stands in
 the table in states.py: a state, an event, the next state. An event that the table does not have in
-a state (a duplicate ACK, an OFFER after we chose) is ignored, as the RFC asks.
+a state (a duplicate ACK, an OFFER after we chose) is ignored, as the RFC asks; a call of ours that
+it does not have is refused.
 
 It differs from figure 5 where a client on behalf of a container must:
 - NAK and expiry lead to LOST, not to INIT: the container goes on using its address, so another one
@@ -46,6 +47,7 @@ class Client:
         "_accepts",
         "_began_at",
         "_form",
+        "_grace_ends",
         "_lost",
         "_naks",
         "_offer",
@@ -53,6 +55,7 @@ class Client:
         "_reclaims",
         "_requested",
         "_retransmit_at",
+        "_secs",
         "_sent",
         "forms",
         "grant",
@@ -84,7 +87,9 @@ class Client:
         self._offer: Message | None = None
         self._form = forms[0]
         self._sent = 0
+        self._secs = 0
         self._began_at: datetime | None = None
+        self._grace_ends: datetime | None = None
         self._retransmit_at: datetime | None = None
         self._naks = 0
         self._reclaims = 0
@@ -98,6 +103,11 @@ class Client:
     def is_waiting(self) -> bool:
         """Whether an answer with ``xid`` is awaited."""
         return self.state in WAITING
+
+    @property
+    def has_chosen(self) -> bool:
+        """Whether an offer was taken, whose ACK is awaited."""
+        return self.state is State.REQUESTING
 
     @property
     def is_lost(self) -> bool:
@@ -114,8 +124,10 @@ class Client:
         if grant is not None:
             if self.state is State.RENEWING:
                 end = grant.rebind_at
-            elif self.state in (State.REBINDING, State.REBOOTING):
+            elif self.state is State.REBINDING:
                 end = grant.expires_at
+            elif self.state is State.REBOOTING:
+                end = self._grace_ends or grant.expires_at
         return min((at for at in (self._retransmit_at, end) if at is not None), default=None)
 
     def start(
@@ -125,19 +137,25 @@ class Client:
         requested: IPv4Address | None = None,
         accepts: Accepts = _any,
     ) -> Effects:
-        """Ask for an address: for ``requested`` if it can be had, taking one that ``accepts``."""
+        """Ask for an address: for ``requested`` if it can be had, taking one that ``accepts``.
+
+        Raises ValueError where the table has no START.
+        """
+        self._go(Event.START)
         self.grant, self._lost = None, False
         self._requested, self._accepts = requested, accepts
-        self._go(Event.START)
         return self._discover(now)
 
     def resume(self, grant: Grant, now: datetime, *, confirm: bool = False) -> Effects:
-        """Take up a lease from the store; one whose T1 passed is confirmed, or if ``confirm``."""
+        """Take up a lease from the store; one whose T1 passed is confirmed, or if ``confirm``.
+
+        Raises ValueError but in INIT.
+        """
+        asleep = not confirm and (grant.renew_at is None or now < grant.renew_at)
+        self._go(Event.RESUME if asleep else Event.REBOOT)
         self.grant = grant
-        if not confirm and (grant.renew_at is None or now < grant.renew_at):
-            self._go(Event.RESUME)
+        if asleep:
             return []
-        self._go(Event.REBOOT)
         return self._reboot(now)
 
     def renew(self, now: datetime) -> Effects:
@@ -169,11 +187,13 @@ class Client:
         return effects
 
     def decline(self, now: datetime) -> Effects:
-        """Give the address back as unusable: somebody else has it."""
-        assert self.grant is not None
-        grant = self.grant
+        """Give the address back as unusable: somebody else has it.
+
+        Raises ValueError but in BOUND. Who then starts again paces it: section 3.1 asks for 10 s.
+        """
         self._go(Event.DECLINE)
-        self.grant = None
+        grant, self.grant = self.grant, None
+        assert grant is not None
         message = messages.decline(
             self.identity,
             self._new_xid(),
@@ -184,11 +204,15 @@ class Client:
 
     def release(self, now: datetime) -> Effects:
         """Give the address back. Nothing is sent for one that is not ours any more."""
+        if self.state is State.INIT:
+            return []
         grant, lost = self.grant, self._lost
         self._go(Event.RELEASE)
-        self.grant, self._lost, self._retransmit_at = None, False, None
+        self.grant, self._offer, self._lost, self._retransmit_at = None, None, False, None
         if grant is None or lost or (grant.expires_at and grant.expires_at <= now):
             return []
+        if grant.terms.server == NO_ADDRESS:
+            return []  # a RELEASE must name its server (table 5): this lease ends by itself
         message = messages.release(
             self.identity,
             self._new_xid(),
@@ -200,7 +224,7 @@ class Client:
     # Receiving
 
     def _receive_offer(self, message: Message, server: IPv4Address, now: datetime) -> Effects:
-        if Event.OFFER not in TRANSITIONS[self.state]:
+        if Event.OFFER not in TRANSITIONS[self.state] or message.yiaddr == NO_ADDRESS:
             return []
         if not self._accepts(message.yiaddr):
             return [Refused(address=message.yiaddr, server=server)]
@@ -210,8 +234,8 @@ class Client:
         return [offered, *self._request(now)]
 
     def _receive_ack(self, message: Message, server: IPv4Address, now: datetime) -> Effects:
-        if Event.ACK not in TRANSITIONS[self.state] or message.lease_time is None:
-            return []  # an ACK must say how long (table 3); INFORM's does not
+        if Event.ACK not in TRANSITIONS[self.state] or not message.lease_time:
+            return []  # an ACK must say how long (table 3); a lease of 0 s would be asked for ever
         asked = self._offer.yiaddr if self._offer else self.grant.address if self.grant else None
         if message.yiaddr != asked or not self._speaks_to_us(server):
             return []
@@ -249,7 +273,7 @@ class Client:
         if self.state is State.REQUESTING:
             return self._offer is not None and server == self._offer.server_id
         if self.state is State.RENEWING:
-            return self.grant is not None and server == self.grant.terms.server
+            return self.grant is not None and self.grant.terms.server in (server, NO_ADDRESS)
         return True
 
     def _may_refuse(self, server: IPv4Address | None, now: datetime) -> bool:
@@ -294,6 +318,8 @@ class Client:
             return self._enter(Event.T1, now)
         if self.state is State.RENEWING and grant and grant.rebind_at and grant.rebind_at <= now:
             return self._enter(Event.T2, now)
+        if self.state is State.REBOOTING and self._grace_ends:
+            expired = self._grace_ends <= now
         if self.state in (State.REBINDING, State.REBOOTING) and expired:
             return self._lose(Event.EXPIRY, "no server answered until it expired", now)
         if self.state is State.LOST:
@@ -310,10 +336,13 @@ class Client:
             return self._reboot(now)
         if self.state is State.REBINDING:
             server = self.grant.terms.server
-            return [Late(reason=f"{server} did not answer until T2"), *self._ask_on(now)]
+            late = [Late(reason=f"{server} did not answer until T2")] if self._sent else []
+            return [*late, *self._ask_on(now)]
         if self.state is State.RENEWING:
             self._form = self.grant.form if self.grant.form in self.forms else self.forms[0]
             self._began_at, self._sent = now, 0
+            if self.grant.rebind_at is not None and self.grant.rebind_at <= now:
+                return []  # woken after T2: that follows, and one question is enough
         return self._ask_on(now)
 
     def _has_given_up(self) -> bool:
@@ -367,7 +396,8 @@ class Client:
         self._offer, self._sent = None, 0
         self._naks += 1
         self._new_xid()
-        self._retransmit_at = now + _PAUSE * 2.0 ** min(self._naks, _LONGEST_PAUSE_DOUBLINGS)
+        pause = _PAUSE * 2.0 ** min(self._naks, _LONGEST_PAUSE_DOUBLINGS)
+        self._retransmit_at = now + pause * (1 + 0.1 * self._random())
         return []
 
     def _request(self, now: datetime) -> Effects:
@@ -389,8 +419,8 @@ class Client:
         assert grant is not None
         self._form = grant.form if grant.form in self.forms else self.forms[0]
         self._began_at, self._sent = now, 0
-        if grant.expires_at is not None and grant.expires_at < now + _GRACE:
-            self.grant = replace(grant, expires_at=now + _GRACE)
+        ends_soon = grant.expires_at is not None and grant.expires_at < now + _GRACE
+        self._grace_ends = now + _GRACE if ends_soon else None
         return self._ask_on(now)
 
     def _ask_on(self, now: datetime) -> Effects:
@@ -408,7 +438,7 @@ class Client:
         self._retransmit_at = now + wait * (1 - 0.1 * self._random())
         if self._form is RenewalForm.RENEWING:
             message = messages.request_renewing(self.identity, xid, ciaddr=grant.address)
-        elif self.state is State.RENEWING:
+        elif self.state is State.RENEWING and grant.terms.server != NO_ADDRESS:
             message = messages.request_selecting(
                 self.identity, xid, requested=grant.address, server_id=grant.terms.server
             )
@@ -421,8 +451,10 @@ class Client:
         self._retransmit_at = now + retransmission(self._sent, self._random)
 
     def _send(self, message: Message, now: datetime) -> Effects:
-        secs = int((now - self._began_at).total_seconds()) if self._began_at else 0
-        return [Send(message=replace(message, secs=min(secs, 0xFFFF)))]
+        if self.state is not State.REQUESTING:  # there it is the DISCOVER's (section 3.1, 3)
+            assert self._began_at is not None
+            self._secs = min(int((now - self._began_at).total_seconds()), 0xFFFF)
+        return [Send(message=replace(message, secs=self._secs))]
 
     def _new_xid(self) -> int:
         self.xid = int(self._random() * 2**32)
@@ -442,7 +474,10 @@ class Client:
         return wait * (0.9 + 0.2 * self._random())
 
     def _go(self, event: Event) -> None:
-        self.state = TRANSITIONS[self.state][event]
+        after = TRANSITIONS[self.state].get(event)
+        if after is None:
+            raise ValueError(f"{self!r} can't take {event.value!r}")
+        self.state = after
 
 
 def terms(message: Message, server: IPv4Address) -> Terms:

@@ -30,8 +30,8 @@ class MessageType(IntEnum):
     INFORM = 8
 
 
-PARAMETERS = (1, 3, 6, 12, 15, 26, 28, 33, 42, 51, 54, 58, 59, 121)
-"""Option 55: what we ask the server to say. 121 (static routes) asks for 33's successor."""
+PARAMETERS = (1, 121, 3, 6, 12, 15, 26, 28, 33, 42, 51, 54, 58, 59)
+"""Option 55: what we ask the server to say. RFC 3442 wants 121 before 3 and 33."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +111,7 @@ def request_renewing(identity: Identity, xid: int, *, ciaddr: IPv4Address) -> Me
 def decline(
     identity: Identity, xid: int, *, requested: IPv4Address, server_id: IPv4Address
 ) -> Message:
-    """Somebody else uses what we were given (section 4.4.1, table 5)."""
+    """Somebody else uses what we were given (table 5). Nobody answers, so no broadcast flag."""
     return Message(
         type=MessageType.DECLINE,
         xid=xid,
@@ -119,6 +119,7 @@ def decline(
         client_id=identity.client_id,
         requested=requested,
         server_id=server_id,
+        broadcast=False,
     )
 
 
