@@ -1,0 +1,1 @@
+"""A lab in network namespaces: a switch, DHCP servers and Docker engines, all of them real."""

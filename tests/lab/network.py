@@ -1,0 +1,151 @@
+"""Network namespaces, and the switches that join them."""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+from signal import SIGKILL
+
+from tests.lab.processes import Daemon, LabError, eventually, run
+
+NAMESPACES = Path("/run/netns")
+_LONGEST_INTERFACE = 15  # IFNAMSIZ, less its NUL
+
+
+class Namespace:
+    """A machine of the lab: its own interfaces and routes, the file system of the real one."""
+
+    def __init__(self, *, name: str, full_name: str, directory: Path) -> None:
+        """Create it; ``name`` is for people, ``full_name`` is unique on the real machine."""
+        self.name = name
+        self.full_name = full_name
+        self.directory = directory
+        """Where its programs keep their files and logs."""
+        self.addresses: dict[str, IPv4Interface] = {}
+        """By interface."""
+        self.directory.mkdir(parents=True)
+        run(["ip", "netns", "add", full_name])
+        self.ip("link", "set", "lo", "up")
+
+    def __repr__(self) -> str:
+        return f"Namespace({self.full_name})"
+
+    @property
+    def path(self) -> Path:
+        """The namespace as a file, for setns(2)."""
+        return NAMESPACES / self.full_name
+
+    @property
+    def address(self) -> IPv4Interface:
+        """Its address on eth0. Raises LabError if it has none."""
+        if "eth0" not in self.addresses:
+            raise LabError(f"{self.name} has no address on eth0")
+        return self.addresses["eth0"]
+
+    def command(self, words: Sequence[str | Path]) -> list[str | Path]:
+        """``words`` as a command inside. (``ip netns exec`` would hide the cgroup mounts.)"""
+        return ["nsenter", f"--net={self.path}", "--", *words]
+
+    def run(
+        self,
+        words: Sequence[str | Path],
+        *,
+        env: Mapping[str, str] | None = None,
+        timeout: timedelta = timedelta(seconds=60),
+    ) -> str:
+        """What the command prints. Raises LabError if it fails."""
+        return run(self.command(words), env=env, timeout=timeout)
+
+    def ip(self, *words: str) -> str:
+        """Run ``ip`` for this namespace."""
+        return run(["ip", "-n", self.full_name, *words])
+
+    def daemon(
+        self,
+        name: str,
+        words: Sequence[str | Path],
+        *,
+        env: Mapping[str, str] | None = None,
+        forks: bool = False,
+    ) -> Daemon:
+        """A program that will serve inside, once it is started; its log is in ``directory``.
+
+        ``forks`` says that it is a wrapper, whose child the signals are meant for.
+        """
+        return Daemon(
+            name=f"{name} in {self.name}",
+            command=self.command(words),
+            log=self.directory / f"{name}.log",
+            env=env,
+            forks=forks,
+        )
+
+    def mac(self, interface: str = "eth0") -> str:
+        """The interface's MAC address, as ``ip`` prints it."""
+        words = self.ip("-o", "link", "show", interface).split()
+        return words[words.index("link/ether") + 1]
+
+    def ping(self, address: IPv4Address, *, timeout: timedelta = timedelta(seconds=2)) -> None:
+        """Raises LabError if no echo comes back."""
+        seconds = str(round(timeout.total_seconds()))
+        self.run(["busybox", "ping", "-c", "1", "-W", seconds, str(address)])
+
+    def route(self, to: str, *, via: IPv4Address) -> None:
+        """Add a route; ``to`` is a prefix or ``default``."""
+        self.ip("route", "add", to, "via", str(via))
+
+    def forward(self) -> None:
+        """Make a router of it."""
+        self.run(["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])
+
+    def close(self) -> None:
+        """Kill what runs inside and remove it, with its ends of all cables."""
+        remove_namespace(self.full_name)
+
+
+class Switch:
+    """An Ethernet segment: a bridge in a namespace of its own."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self.namespace = namespace
+        namespace.ip("link", "add", "br0", "type", "bridge")
+        namespace.ip("link", "set", "br0", "up")
+        self._ports = 0
+
+    def join(
+        self, namespace: Namespace, address: str | None = None, *, interface: str = "eth0"
+    ) -> str:
+        """Plug ``interface`` of ``namespace`` in, with an address such as ``10.77.0.2/16``.
+
+        Answers the name of the switch's port, which ``link set ... down`` unplugs.
+        """
+        self._ports += 1
+        port = f"{self._ports}-{namespace.name}"[:_LONGEST_INTERFACE]
+        self.namespace.ip(
+            *("link", "add", port, "type", "veth"),
+            *("peer", "name", interface, "netns", namespace.full_name),
+        )
+        self.namespace.ip("link", "set", port, "master", "br0", "up")
+        namespace.ip("link", "set", interface, "up")
+        if address is not None:
+            namespace.addresses[interface] = IPv4Interface(address)
+            namespace.ip("addr", "add", address, "brd", "+", "dev", interface)
+        return port
+
+
+def remove_namespace(full_name: str) -> None:
+    """Kill every process in the namespace, by its pid, and remove it; it may be absent."""
+    if not (NAMESPACES / full_name).exists():
+        return
+
+    def is_empty() -> bool:
+        pids = run(["ip", "netns", "pids", full_name]).split()
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), SIGKILL)
+        return not pids
+
+    eventually(is_empty, what=f"processes in {full_name} survive SIGKILL")
+    run(["ip", "netns", "del", full_name])
