@@ -1,0 +1,210 @@
+"""Leases and reservations as stores keep them: text, whole numbers and JSON.
+
+Instants and durations are whole microseconds, as floating seconds would not come back the same.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from typing import Any, NamedTuple
+
+from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress, RenewalForm, Terms
+from d4d.domain.pools import Address, PoolId, Purpose, Reservation
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_FOREVER = "forever"
+
+
+class LeaseRow(NamedTuple):
+    """A lease in columns: the first four say which it is, the rest what is known of it."""
+
+    pool: str
+    address: str
+    owner: str
+    generation: int
+    state: str
+    mac: str
+    name: str | None
+    client_id: bytes | None
+    hostname: str | None
+    acquired_at: int
+    bound_at: int | None
+    renew_at: int | None
+    rebind_at: int | None
+    expires_at: int | None
+    released_at: int | None
+    terms: str | None
+    form: str
+
+
+def lease_row(lease: Lease) -> LeaseRow:
+    """The columns of ``lease``, which a LeaseReader reads back."""
+    return LeaseRow(
+        pool=lease.pool,
+        address=str(lease.address),
+        owner=lease.owner,
+        generation=lease.generation,
+        state=lease.state.value,
+        mac=str(lease.endpoint.mac),
+        name=lease.endpoint.name,
+        client_id=lease.client_id,
+        hostname=lease.hostname,
+        acquired_at=_microseconds(lease.acquired_at),
+        bound_at=_optional_microseconds(lease.bound_at),
+        renew_at=_optional_microseconds(lease.renew_at),
+        rebind_at=_optional_microseconds(lease.rebind_at),
+        expires_at=_optional_microseconds(lease.expires_at),
+        released_at=_optional_microseconds(lease.released_at),
+        terms=terms_to_json(lease.terms) if lease.terms else None,
+        form=lease.form.value,
+    )
+
+
+class LeaseReader:
+    """Reads rows back into leases. What many leases have in common, they share.
+
+    Ten thousand leases of one server have one pool id, one owner and a handful of terms.
+    """
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+        self._terms: dict[str, Terms] = {}
+
+    def read(self, row: LeaseRow) -> Lease:
+        """The lease of ``row``. Raises ValueError or KeyError where the row is damaged."""
+        return Lease(
+            pool=PoolId(self._shared(row.pool)),
+            address=_address(row.address),
+            owner=self._shared(row.owner),
+            generation=row.generation,
+            state=LeaseState(row.state),
+            endpoint=Endpoint(mac=_mac(row.mac), name=row.name),
+            client_id=row.client_id,
+            hostname=row.hostname,
+            acquired_at=_instant(row.acquired_at),
+            bound_at=_optional_instant(row.bound_at),
+            renew_at=_optional_instant(row.renew_at),
+            rebind_at=_optional_instant(row.rebind_at),
+            expires_at=_optional_instant(row.expires_at),
+            released_at=_optional_instant(row.released_at),
+            terms=self._shared_terms(row.terms) if row.terms is not None else None,
+            form=RenewalForm(row.form),
+        )
+
+    def _shared(self, text: str) -> str:
+        return self._texts.setdefault(text, text)
+
+    def _shared_terms(self, text: str) -> Terms:
+        terms = self._terms.get(text)
+        if terms is None:
+            terms = self._terms[text] = terms_from_json(text)
+        return terms
+
+
+def terms_to_json(terms: Terms) -> str:
+    """``terms`` in one line of JSON, without the parts that are not set."""
+    parts = {
+        "server": str(terms.server),
+        "lease_time": _duration_to_json(terms.lease_time),
+        "renewal_time": _duration_to_json(terms.renewal_time),
+        "rebinding_time": _duration_to_json(terms.rebinding_time),
+        "subnet_mask": str(terms.subnet_mask) if terms.subnet_mask is not None else None,
+        "routers": [str(router) for router in terms.routers] or None,
+        "dns_servers": [str(server) for server in terms.dns_servers] or None,
+        "ntp_servers": [str(server) for server in terms.ntp_servers] or None,
+        "domain": terms.domain,
+        "mtu": terms.mtu,
+        "static_routes": [[str(to), str(via)] for to, via in terms.static_routes] or None,
+    }
+    return _compact({name: part for name, part in parts.items() if part is not None})
+
+
+def terms_from_json(text: str) -> Terms:
+    """What ``terms_to_json`` wrote. Raises ValueError or KeyError for anything else."""
+    parts: dict[str, Any] = json.loads(text)
+    mask = parts.get("subnet_mask")
+    return Terms(
+        server=IPv4Address(parts["server"]),
+        lease_time=_duration(parts["lease_time"]),
+        renewal_time=_optional_duration(parts.get("renewal_time")),
+        rebinding_time=_optional_duration(parts.get("rebinding_time")),
+        subnet_mask=IPv4Address(mask) if mask is not None else None,
+        routers=_addresses(parts.get("routers", ())),
+        dns_servers=_addresses(parts.get("dns_servers", ())),
+        ntp_servers=_addresses(parts.get("ntp_servers", ())),
+        domain=parts.get("domain"),
+        mtu=parts.get("mtu"),
+        static_routes=tuple(
+            (IPv4Network(to), IPv4Address(via)) for to, via in parts.get("static_routes", ())
+        ),
+    )
+
+
+def reservations_to_json(reservations: tuple[Reservation, ...]) -> str:
+    """``reservations`` as a JSON array, in their order."""
+    return _compact(
+        [
+            {"address": str(held.address), "purpose": held.purpose.value, "count": held.count}
+            for held in reservations
+        ]
+    )
+
+
+def reservations_from_json(text: str) -> tuple[Reservation, ...]:
+    """What ``reservations_to_json`` wrote. Raises ValueError or KeyError for anything else."""
+    return tuple(
+        Reservation(
+            address=_address(held["address"]),
+            purpose=Purpose(held["purpose"]),
+            count=held["count"],
+        )
+        for held in json.loads(text)
+    )
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _microseconds(instant: datetime) -> int:
+    return (instant - _EPOCH) // _MICROSECOND
+
+
+def _optional_microseconds(instant: datetime | None) -> int | None:
+    return None if instant is None else _microseconds(instant)
+
+
+def _instant(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def _optional_instant(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else _instant(microseconds)
+
+
+def _duration_to_json(duration: timedelta | None) -> int | str | None:
+    if duration is None:
+        return None
+    return _FOREVER if duration == timedelta.max else duration // _MICROSECOND
+
+
+def _duration(value: int | str) -> timedelta:
+    return timedelta.max if value == _FOREVER else timedelta(microseconds=int(value))
+
+
+def _optional_duration(value: int | str | None) -> timedelta | None:
+    return None if value is None else _duration(value)
+
+
+def _address(text: str) -> Address:
+    return IPv6Address(text) if ":" in text else IPv4Address(text)
+
+
+def _addresses(texts: Sequence[str]) -> tuple[IPv4Address, ...]:
+    return tuple(IPv4Address(text) for text in texts)
+
+
+def _mac(text: str) -> MacAddress:
+    return MacAddress(bytes.fromhex(text.replace(":", "")))

@@ -1,0 +1,241 @@
+"""Pools and leases in one SQLite file.
+
+One worker thread owns the connection, so SQLite's waiting never holds up the event loop. Most of
+a small write's time is the disk's sync. Writes that arrive while one is under way wait in a queue,
+and the next transaction takes all of them: 64 containers that start at once cost two or three
+syncs. A write returns when the transaction that it was in is on the disk.
+"""
+
+import asyncio
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from d4d.adapters.stores.serialize import (
+    LeaseReader,
+    LeaseRow,
+    lease_row,
+    reservations_from_json,
+    reservations_to_json,
+)
+from d4d.adapters.stores.sqlite_file import MIGRATIONS, Migration, open_database, unavailable
+from d4d.domain.errors import BadRequest, D4DError, StoreUnavailable, Superseded
+from d4d.domain.leases import Lease
+from d4d.domain.pools import Pool, PoolRecord
+from d4d.domain.ports import Contents
+
+_T = TypeVar("_T")
+
+_COLUMNS = ", ".join(LeaseRow._fields)
+_KEY = ("pool", "address", "owner", "generation")
+_SAME = " AND ".join(f"{column} = :{column}" for column in _KEY)
+_CHANGES = ", ".join(f"{column} = :{column}" for column in LeaseRow._fields if column not in _KEY)
+
+# S608: these strings are made of column names above, never of values.
+_ADD = f"REPLACE INTO leases ({_COLUMNS}) VALUES ({', '.join('?' * len(LeaseRow._fields))})"  # noqa: S608 - see above
+_UPDATE = f"UPDATE leases SET {_CHANGES} WHERE {_SAME}"  # noqa: S608 - see above
+_REMOVE = f"DELETE FROM leases WHERE {_SAME}"  # noqa: S608 - see above
+_LOAD = f"SELECT {_COLUMNS} FROM leases WHERE owner = ?"  # noqa: S608 - see above
+_SAVE_POOL = "REPLACE INTO pools (owner, pool, users, reservations) VALUES (?, ?, ?, ?)"
+_REMOVE_POOL = "DELETE FROM pools WHERE owner = ? AND pool = ?"
+_LOAD_POOLS = "SELECT pool, users, reservations FROM pools WHERE owner = ?"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Write:
+    """A change that waits for the next transaction, and who waits for it."""
+
+    apply: Callable[[sqlite3.Connection], Any]
+    done: "Future[Any]"
+
+
+class SqliteLeaseStore:
+    """A LeaseStore in the file ``path``, which is opened, or created, at the first call.
+
+    After a failure the next call opens the file anew, so the store recovers when the cause goes.
+    A caller that is cancelled leaves its own write undecided and no other's.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        busy_timeout: timedelta = timedelta(seconds=5),
+        migrations: Sequence[Migration] = MIGRATIONS,
+    ) -> None:
+        self._path = path
+        self._busy_timeout = busy_timeout
+        self._migrations = migrations
+        self._waiting: deque[_Write] = deque()
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="d4d-sqlite")
+        self._connection: sqlite3.Connection | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<SqliteLeaseStore {self._path}{' closed' if self._closed else ''}>"
+
+    async def load(self, owner: str) -> Contents:
+        """Everything that ``owner`` stored. Raises StoreUnavailable, StoreTooNew."""
+        self._refuse_if_closed()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, self._read, owner)
+
+    async def save_pool(self, record: PoolRecord, owner: str) -> None:
+        """Insert or replace ``owner``'s record of a pool; one without users is removed."""
+        key = owner, record.pool.id
+        columns = *key, record.users, reservations_to_json(record.reservations)
+
+        def apply(connection: sqlite3.Connection) -> None:
+            if record.users > 0:
+                connection.execute(_SAVE_POOL, columns)
+            else:
+                connection.execute(_REMOVE_POOL, key)
+
+        await self._write(apply)
+
+    async def add(self, lease: Lease) -> Lease:
+        """Store a new acquisition; returns it with its generation."""
+        row = lease_row(lease)
+
+        def apply(connection: sqlite3.Connection) -> int:
+            last = connection.execute("UPDATE generations SET last = last + 1 RETURNING last")
+            ((generation,),) = last.fetchall()
+            connection.execute(_ADD, row._replace(generation=generation))
+            return int(generation)
+
+        return replace(lease, generation=await self._write(apply))
+
+    async def update(self, lease: Lease) -> None:
+        """Replace the lease of the same pool, address, owner, generation. Raises Superseded."""
+        row = lease_row(lease)._asdict()
+
+        def apply(connection: sqlite3.Connection) -> None:
+            if connection.execute(_UPDATE, row).rowcount == 0:
+                raise Superseded(
+                    f"lease {lease.address} of {lease.owner!r}, generation {lease.generation}, "
+                    f"is not the one stored in {self._path}"
+                )
+
+        await self._write(apply)
+
+    async def remove(self, lease: Lease) -> bool:
+        """Remove the lease of the same pool, address, owner and generation, if there is one."""
+        row = lease_row(lease)._asdict()
+        return await self._write(lambda connection: connection.execute(_REMOVE, row).rowcount > 0)
+
+    async def aclose(self) -> None:
+        """Finish the writes that wait, and close the file: SQLite then empties its WAL into it."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.get_running_loop().run_in_executor(self._worker, self._disconnect)
+        self._worker.shutdown()
+
+    async def _write(self, apply: Callable[[sqlite3.Connection], _T]) -> _T:
+        self._refuse_if_closed()
+        done: Future[_T] = Future()
+        self._waiting.append(_Write(apply=apply, done=done))
+        self._worker.submit(self._commit_waiting)
+        return await asyncio.wrap_future(done)
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise StoreUnavailable(f"the lease store {self._path} is closed: D4D is stopping")
+
+    # From here on, everything runs in the worker thread.
+
+    def _commit_waiting(self) -> None:
+        """One transaction for all that waits; nothing may, if an earlier one took it along."""
+        writes = []
+        while self._waiting:
+            write = self._waiting.popleft()
+            if write.done.set_running_or_notify_cancel():
+                writes.append(write)
+        if not writes:
+            return
+        try:
+            outcomes = self._transact(writes)
+        except Exception as error:  # whatever it is, nobody may wait for ever
+            self._disconnect()
+            for write in writes:
+                write.done.set_exception(self._failure(error))
+            return
+        for write, outcome in zip(writes, outcomes, strict=True):
+            if isinstance(outcome, D4DError):
+                write.done.set_exception(outcome)
+            else:
+                write.done.set_result(outcome)
+
+    def _transact(self, writes: list[_Write]) -> list[object]:
+        """Each write's result, or the D4DError that is its own; all others' changes are durable."""
+        connection = self._connected()
+        connection.execute("BEGIN IMMEDIATE")
+        outcomes = []
+        for write in writes:
+            # No savepoint: a statement that fails like this has changed nothing.
+            try:
+                outcomes.append(write.apply(connection))
+            except D4DError as error:
+                outcomes.append(error)
+            except UnicodeEncodeError as error:
+                outcomes.append(BadRequest(f"{error.object!r} is no text that can be stored"))
+        connection.execute("COMMIT")
+        return outcomes
+
+    def _read(self, owner: str) -> Contents:
+        try:
+            connection = self._connected()
+            connection.execute("BEGIN")
+            pools = connection.execute(_LOAD_POOLS, (owner,)).fetchall()
+            leases = connection.execute(_LOAD, (owner,)).fetchall()
+            connection.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            self._disconnect()
+            raise unavailable(self._path, "read", error) from error
+        return self._contents(pools, leases)
+
+    def _contents(self, pools: list[tuple[str, int, str]], leases: list[Any]) -> Contents:
+        reader = LeaseReader()
+        row: Any = None
+        records, held = [], []
+        try:
+            for row in pools:
+                records.append(_pool_record(*row))
+            for row in leases:
+                held.append(reader.read(LeaseRow._make(row)))
+        except (ValueError, KeyError, TypeError, BadRequest) as error:
+            raise StoreUnavailable(
+                f"the lease store {self._path} holds what D4D never wrote ({error!r}): {row!r}"
+            ) from error
+        return Contents(pools=tuple(records), leases=tuple(held))
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = open_database(
+                self._path, busy_timeout=self._busy_timeout, migrations=self._migrations
+            )
+        return self._connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _failure(self, error: Exception) -> Exception:
+        """``error`` in the domain's words, new for each caller, as each adds its traceback."""
+        if isinstance(error, sqlite3.Error | OSError):
+            return unavailable(self._path, "write to", error)
+        if isinstance(error, D4DError):
+            return type(error)(*error.args)
+        return error
+
+
+def _pool_record(pool: str, users: int, reservations: str) -> PoolRecord:
+    return PoolRecord(
+        pool=Pool.parse(pool), users=users, reservations=reservations_from_json(reservations)
+    )
