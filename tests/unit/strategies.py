@@ -40,7 +40,7 @@ pool_options = st.builds(
     PoolOptions,
     parent=st.none() | names,
     allocator=st.none() | names,
-    server=st.none() | st.lists(ipv4.filter(lambda a: not a.is_unspecified), min_size=1).map(tuple),
+    server=st.none() | st.lists(ipv4.filter(lambda a: not a.is_unspecified)).map(tuple),
     mode=st.none() | st.sampled_from(Mode),
 )
 pools = st.builds(
