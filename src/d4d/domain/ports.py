@@ -93,8 +93,8 @@ class Events(Protocol):
 class Holder(Protocol):
     """Who holds the leases that an allocator keeps alive: it hears of their changes."""
 
-    async def changed(self, lease: Lease) -> None:
-        """The lease was confirmed with new times, or lost, or found again: ``state`` tells."""
+    def changed(self, lease: Lease, kind: EventKind, detail: str) -> None:
+        """The lease was renewed, is late, was lost, or found again: ``kind`` tells."""
 
 
 class Allocator(Protocol):
@@ -121,8 +121,11 @@ class Allocator(Protocol):
         Its owner and generation are still to be set. Raises NoAddress, AddressInUse, LinkDown.
         """
 
-    def keep(self, lease: Lease, holder: Holder) -> None:
-        """Keep ``lease`` alive from now on, telling ``holder`` what becomes of it."""
+    def keep(self, lease: Lease, holder: Holder, *, confirm: bool = False) -> None:
+        """Keep ``lease`` alive from now on, telling ``holder`` what becomes of it.
+
+        With ``confirm``, ask at once whether it still is ours.
+        """
 
     async def free(self, lease: Lease) -> None:
         """Give the lease back, and keep it alive no longer. Raises LinkDown: call again then."""

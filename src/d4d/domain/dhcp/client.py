@@ -227,7 +227,7 @@ class Client:
         if Event.OFFER not in TRANSITIONS[self.state] or message.yiaddr == NO_ADDRESS:
             return []
         if not self._accepts(message.yiaddr):
-            return [Refused(address=message.yiaddr, server=server)]
+            return [Refused(address=message.yiaddr, terms=terms(message, server))]
         self._offer = message
         self._go(Event.OFFER)
         offered = Offered(address=message.yiaddr, server=server)

@@ -42,7 +42,7 @@ class Refused:
     """A server offered an address that is of no use; we go on waiting for a better offer."""
 
     address: IPv4Address
-    server: IPv4Address
+    terms: Terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,354 @@
+"""Leases from the site's DHCP server, kept alive for as long as Docker holds them.
+
+An acquisition goes through these hands: ``routes.py`` says which way the servers are reached,
+``acquisition.py`` what is asked for and taken, ``Exchange`` awaits what one client comes to,
+``Session`` drives all clients of one link.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from hashlib import blake2b
+from ipaddress import IPv4Address, IPv4Network
+from random import Random
+
+import structlog
+
+from d4d.adapters.allocators.acquisition import Acquisition
+from d4d.adapters.allocators.routes import Route, Routes
+from d4d.adapters.dhcp.exchange import Exchange
+from d4d.adapters.dhcp.link import Deliver, Link, Wants
+from d4d.adapters.dhcp.session import Session
+from d4d.domain.dhcp.client import Client
+from d4d.domain.dhcp.effects import Bound, Effect, Grant, Late, Lost, Refused
+from d4d.domain.dhcp.messages import NO_ADDRESS, Identity
+from d4d.domain.errors import BadRequest, D4DError, NoAddress
+from d4d.domain.identity import IdentityPolicy, client_id, hostname
+from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress, RenewalForm, Terms
+from d4d.domain.pools import Address, Pool, PoolId, PoolOptions, PoolRequest
+from d4d.domain.ports import Clock, EventKind, Holder
+from d4d.domain.turns import Turns
+
+_SURVEY = 6.0  # seconds for an offer that names the router, where we can do without
+_ROUTE_RETRY = 5.0  # seconds until an interface that is not there yet is looked for again
+
+MakeLink = Callable[[Route, Wants, Deliver], Link]
+Key = tuple[PoolId, Address]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DhcpPolicy:
+    """How an operator wants leases to be had."""
+
+    deadline: timedelta = timedelta(seconds=25)
+    """For one allocation, from when its turn comes."""
+    window: int = 64
+    """Acquisitions in flight at once."""
+    identity: IdentityPolicy = IdentityPolicy.AUTO
+    host: str = ""
+    hostname_template: str = "{name}"
+
+
+@dataclass(slots=True)
+class _Held:
+    """A lease that is kept alive: its client, and who hears of it."""
+
+    client: Client
+    session: Session
+    lease: Lease
+    holder: Holder | None = None
+
+
+class DhcpAllocator:
+    """Allocates from DHCP servers."""
+
+    def __init__(
+        self,
+        *,
+        routes: Routes,
+        link: MakeLink,
+        policy: DhcpPolicy,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self._routes = routes
+        self._make_link = link
+        self._policy = policy
+        self._clock = clock
+        self._random = random
+        self._route_of: dict[PoolId, Route] = {}
+        self._sessions: dict[Route, Session] = {}
+        self._held: dict[Key, _Held] = {}
+        self._window = asyncio.Semaphore(policy.window)
+        self._turns = Turns()
+
+    async def open(self, request: PoolRequest) -> Pool:
+        """The pool for ``request``, with the subnet and the router that the servers name."""
+        subnet = request.subnet
+        if request.version != 4 or (subnet and not isinstance(subnet, IPv4Network)):  # noqa: PLR2004 - IPv4
+            raise BadRequest(
+                f"the DHCP allocator leases IPv4 addresses only, and none of "
+                f"{subnet or 'an IPv6 pool'}: create the network without --ipv6"
+            )
+        assert subnet is None or isinstance(subnet, IPv4Network)
+        options = self._routes.resolve(request.options, subnet)
+        offer = await self._survey(self._routes.route(options, subnet), subnet)
+        if subnet is None:
+            subnet = _subnet_of(offer, options)
+        routers = [router for router in offer.terms.routers if router in subnet] if offer else []
+        return Pool(
+            subnet=subnet,
+            range=request.range,
+            gateway=routers[0] if routers else None,
+            options=options,
+        )
+
+    async def allocate(
+        self,
+        pool: Pool,
+        endpoint: Endpoint,
+        *,
+        address: Address | None,
+        hint: Address | None,
+        taken: Collection[Address],
+    ) -> Lease:
+        """A lease that the server acknowledged. Raises NoAddress, LinkDown."""
+        route = self._route(pool)
+        session = self._session(route)
+        client = self._client(self._identity(pool, endpoint, route), route)
+        exchange = Exchange(session, client, now=self._clock)
+        acquisition = Acquisition(
+            pool=pool, client=client, exchange=exchange, taken=taken, probe=None
+        )
+        async with self._turn(client.identity):
+            seconds = self._policy.deadline.total_seconds()
+            try:
+                async with asyncio.timeout(seconds):
+                    grant = await acquisition.run(_v4(address), _v4(hint))
+            except TimeoutError:
+                exchange.abandon()
+                raise NoAddress(acquisition.silence(seconds)) from None
+            except BaseException:
+                exchange.abandon()
+                raise
+        lease = _lease(pool, endpoint, client.identity, grant)
+        key = (pool.id, lease.address)
+        self._forget(key)
+        self._held[key] = _Held(client, session, lease)
+        session.follow(client, partial(self._hear, key, client))
+        return lease
+
+    def keep(self, lease: Lease, holder: Holder, *, confirm: bool = False) -> None:
+        """Keep ``lease`` alive; one whose T1 has passed is confirmed at once, or if ``confirm``."""
+        key = (lease.pool, lease.address)
+        held = self._held.get(key)
+        if held is not None and held.lease.endpoint == lease.endpoint:
+            held.lease, held.holder = lease, holder
+            return
+        self._forget(key)
+        pool = Pool.parse(lease.pool)
+        try:
+            route = self._route(pool)
+        except D4DError as error:
+            log.warning("lease waits for its route", address=str(lease.address), error=str(error))
+            asyncio.get_running_loop().call_later(
+                _ROUTE_RETRY, partial(self.keep, lease, holder, confirm=confirm)
+            )
+            return
+        session = self._session(route)
+        client = self._client(_identity_of(lease), route)
+        self._held[key] = _Held(client, session, lease, holder)
+        session.follow(client, partial(self._hear, key, client))
+        session.begin_in_turn(client, partial(client.resume, _grant(lease), confirm=confirm))
+
+    async def free(self, lease: Lease) -> None:
+        """Send the RELEASE, and forget the lease. Raises LinkDown: nothing was sent then."""
+        key = (lease.pool, lease.address)
+        route = self._route(Pool.parse(lease.pool))
+        identity = _identity_of(lease)
+        async with self._turns.of(identity.chaddr), self._turns.of(identity.client_id):
+            held = self._held.get(key)
+            if held is not None and held.lease.generation != lease.generation:
+                return  # the address was got anew meanwhile: this RELEASE would free that
+            client = self._client(identity, route)
+            client.resume(_grant(lease), lease.bound_at or lease.acquired_at)
+            self._session(route).perform(client, client.release(self._clock()))
+            self._forget(key)
+
+    async def aclose(self) -> None:
+        """Close the links. No server hears of it: the containers go on using their addresses."""
+        for session in self._sessions.values():
+            session.close()
+        self._sessions.clear()
+        self._held.clear()
+
+    # Routes and sessions
+
+    def _route(self, pool: Pool) -> Route:
+        route = self._route_of.get(pool.id)
+        if route is None:
+            subnet = pool.subnet
+            assert isinstance(subnet, IPv4Network)
+            options = self._routes.resolve(pool.options, subnet)
+            route = self._route_of[pool.id] = self._routes.route(options, subnet)
+        return route
+
+    def _session(self, route: Route) -> Session:
+        session = self._sessions.get(route)
+        if session is None:
+            session = Session(partial(self._make_link, route), clock=self._clock)
+            self._sessions[route] = session
+        return session
+
+    def _client(self, identity: Identity, route: Route) -> Client:
+        client = Client(
+            identity,
+            random=self._random.random,
+            servers=() if route.is_relay else route.servers,
+        )
+        if route.is_relay:
+            client.forms = (RenewalForm.RENEWING,)
+        return client
+
+    def _identity(self, pool: Pool, endpoint: Endpoint, route: Route) -> Identity:
+        policy = self._policy
+        return Identity(
+            chaddr=endpoint.mac,
+            client_id=client_id(
+                endpoint,
+                policy=policy.identity,
+                host=policy.host,
+                anchor=self._routes.anchor(route),
+                subnet=pool.subnet,
+            ),
+            hostname=hostname(endpoint, template=policy.hostname_template, host=policy.host),
+        )
+
+    @asynccontextmanager
+    async def _turn(self, identity: Identity) -> AsyncIterator[None]:
+        """Alone with this MAC, alone with this client id, and one of ``window``."""
+        async with (
+            self._turns.of(identity.chaddr),
+            self._turns.of(identity.client_id),
+            self._window,
+        ):
+            yield
+
+    async def _survey(self, route: Route, subnet: IPv4Network | None) -> Refused | None:
+        """An offer that is not taken, for what it says of the network; None where none came."""
+        session = self._session(route)
+        octets = blake2b(self._routes.anchor(route), digest_size=6).digest()
+        mac = MacAddress(bytes([octets[0] & 0xFC | 0x02]) + octets[1:])
+        client = self._client(Identity(chaddr=mac, client_id=b"\x01" + mac), route)
+        exchange = Exchange(session, client, now=self._clock)
+        seconds = self._policy.deadline.total_seconds() if subnet is None else _SURVEY
+        async with self._turn(client.identity):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await exchange.run(partial(client.start, accepts=_nothing), linger=0.0)
+            exchange.abandon()
+        fitting = [each for each in exchange.refused if subnet is None or each.address in subnet]
+        for each in exchange.refused:
+            if each not in fitting:
+                log.warning(
+                    "a server offers addresses of another subnet",
+                    link=session.name,
+                    server=str(each.terms.server),
+                    offered=str(each.address),
+                    subnet=str(subnet),
+                )
+        return fitting[0] if fitting else None
+
+    # What becomes of the leases
+
+    def _forget(self, key: Key) -> None:
+        held = self._held.pop(key, None)
+        if held is not None:
+            held.session.drop(held.client)
+
+    def _hear(self, key: Key, client: Client, effect: Effect) -> None:
+        held = self._held.get(key)
+        if held is None or held.client is not client:
+            return
+        if isinstance(effect, Bound):
+            kind = EventKind.REBOUND if effect.rebound else EventKind.RENEWED
+            if effect.recovered:
+                kind = EventKind.RECOVERED
+            self._tell(held, _confirmed(held.lease, effect.grant), kind, "")
+        elif isinstance(effect, Lost):
+            lost = replace(held.lease, state=LeaseState.LOST)
+            self._tell(held, lost, EventKind.LOST, effect.reason)
+        elif isinstance(effect, Late):
+            self._tell(held, held.lease, EventKind.LATE, effect.reason)
+
+    def _tell(self, held: _Held, lease: Lease, kind: EventKind, detail: str) -> None:
+        held.lease = lease
+        if held.holder is not None:
+            held.holder.changed(lease, kind, detail)
+
+
+def _nothing(_: IPv4Address) -> bool:
+    return False
+
+
+def _v4(address: Address | None) -> IPv4Address | None:
+    assert address is None or isinstance(address, IPv4Address)
+    return address
+
+
+def _subnet_of(offer: Refused | None, options: PoolOptions) -> IPv4Network:
+    if offer is None or offer.terms.subnet_mask is None:
+        raise NoAddress(
+            f"no DHCP server on {options.parent} said which subnet it serves, and no --subnet was "
+            f"given: give --subnet and --gateway, or check that a server answers there"
+        )
+    return IPv4Network(f"{offer.address}/{offer.terms.subnet_mask}", strict=False)
+
+
+def _identity_of(lease: Lease) -> Identity:
+    return Identity(chaddr=lease.endpoint.mac, client_id=lease.client_id, hostname=lease.hostname)
+
+
+def _lease(pool: Pool, endpoint: Endpoint, identity: Identity, grant: Grant) -> Lease:
+    lease = Lease(
+        pool=pool.id,
+        address=grant.address,
+        endpoint=endpoint,
+        acquired_at=grant.bound_at,
+        client_id=identity.client_id,
+        hostname=identity.hostname,
+    )
+    return _confirmed(lease, grant)
+
+
+def _confirmed(lease: Lease, grant: Grant) -> Lease:
+    """The lease with what the server granted now."""
+    return replace(
+        lease,
+        state=LeaseState.BOUND,
+        bound_at=grant.bound_at,
+        renew_at=grant.renew_at,
+        rebind_at=grant.rebind_at,
+        expires_at=grant.expires_at,
+        terms=grant.terms,
+        form=grant.form,
+    )
+
+
+def _grant(lease: Lease) -> Grant:
+    """What the client needs of a stored lease. One that no server gave has an unknown server."""
+    assert isinstance(lease.address, IPv4Address)
+    return Grant(
+        address=lease.address,
+        terms=lease.terms or Terms(server=NO_ADDRESS, lease_time=timedelta(0)),
+        bound_at=lease.bound_at or lease.acquired_at,
+        renew_at=lease.renew_at,
+        rebind_at=lease.rebind_at,
+        expires_at=lease.expires_at,
+        form=lease.form,
+    )

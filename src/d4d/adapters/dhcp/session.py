@@ -1,0 +1,182 @@
+"""Drives the DHCP clients of one link: one table of awaited xids, one timer for all deadlines."""
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+import structlog
+
+from d4d.adapters.dhcp.link import Deliver, Link, Wants
+from d4d.domain.dhcp.client import Client
+from d4d.domain.dhcp.effects import Effect, Effects, Send
+from d4d.domain.dhcp.messages import Message
+from d4d.domain.errors import LinkDown
+from d4d.domain.ports import Clock
+
+Listener = Callable[[Effect], None]
+"""Hears what its client came to: Bound, Lost and the like; never Send."""
+
+Begin = Callable[[datetime], Effects]
+"""What sets a client going: ``start`` or ``resume``, but for the instant."""
+
+_AT_ONCE = 16  # clients woken in one go,
+_BREATH = 0.05  # and the seconds until the next: 320/s, which the slowest server stands
+
+log = structlog.get_logger()
+
+
+class Session:
+    """The clients of one link. A client costs an entry in the timer's heap, and no more."""
+
+    def __init__(self, link: Callable[[Wants, Deliver], Link], *, clock: Clock) -> None:
+        self._clock = clock
+        self._link = link(self._wants, self._deliver)
+        self._listeners: dict[Client, Listener] = {}
+        self._awaited: dict[int, Client] = {}
+        self._xids: dict[Client, int] = {}
+        self._wakes: dict[Client, datetime] = {}
+        self._begins: dict[Client, Begin] = {}
+        self._heap: list[tuple[datetime, int, Client]] = []
+        self._order = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
+        self._link_error = ""
+
+    @property
+    def name(self) -> str:
+        """The link's name, for errors."""
+        return self._link.name
+
+    def __len__(self) -> int:
+        return len(self._listeners)
+
+    def follow(self, client: Client, listener: Listener) -> None:
+        """Drive ``client`` from now on, or let another listener hear of it."""
+        self._listeners[client] = listener
+
+    def drop(self, client: Client) -> None:
+        """Drive ``client`` no longer. Nothing is sent."""
+        self._listeners.pop(client, None)
+        self._wakes.pop(client, None)
+        self._begins.pop(client, None)
+        self._forget_xid(client)
+
+    def begin_in_turn(self, client: Client, begin: Begin) -> None:
+        """Set ``client`` going when its turn comes: a restart with many leases is no burst."""
+        self._begins[client] = begin
+        self._wake_at(client, self._clock())
+
+    def perform(self, client: Client, effects: Iterable[Effect]) -> None:
+        """Do what ``client`` asked for. Raises LinkDown; the client sends again when it is due."""
+        error: LinkDown | None = None
+        heard = []
+        for effect in effects:
+            if isinstance(effect, Send):
+                try:
+                    self._send(effect)
+                except LinkDown as down:
+                    error = down
+            else:
+                heard.append(effect)
+        self._await(client)
+        self._arm(client)
+        for effect in heard:
+            if (listener := self._listeners.get(client)) is not None:
+                listener(effect)
+        if error is not None:
+            raise error
+
+    def close(self) -> None:
+        """Stop, without a word to any server."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._listeners.clear()
+        self._awaited.clear()
+        self._link.close()
+
+    def _send(self, effect: Send) -> None:
+        if effect.to is None:
+            self._link.broadcast(effect.message)
+        else:
+            self._link.unicast(effect.message, effect.to)
+
+    # What comes in
+
+    def _wants(self, xid: int) -> bool:
+        return xid in self._awaited
+
+    def _deliver(self, message: Message) -> None:
+        client = self._awaited.get(message.xid)
+        if client is not None:
+            self._perform_unasked(client, client.receive(message, self._clock()))
+
+    def _perform_unasked(self, client: Client, effects: Iterable[Effect]) -> None:
+        """As ``perform``, where nobody waits who could be told that the link is down."""
+        try:
+            self.perform(client, effects)
+        except LinkDown as error:
+            if str(error) != self._link_error:
+                log.warning("link down", link=self._link.name, error=str(error))
+            self._link_error = str(error)
+        else:
+            self._link_error = ""
+
+    # What is awaited, and when to wake
+
+    def _await(self, client: Client) -> None:
+        if self._xids.get(client) == client.xid and client.is_waiting:
+            return
+        self._forget_xid(client)
+        if client.is_waiting and client in self._listeners:
+            self._awaited[client.xid] = client
+            self._xids[client] = client.xid
+
+    def _forget_xid(self, client: Client) -> None:
+        xid = self._xids.pop(client, None)
+        if xid is not None and self._awaited.get(xid) is client:
+            del self._awaited[xid]
+
+    def _arm(self, client: Client) -> None:
+        wake_at = client.wake_at
+        if client not in self._listeners or wake_at is None:
+            self._wakes.pop(client, None)
+            return
+        if self._wakes.get(client) != wake_at:
+            self._wake_at(client, wake_at)
+
+    def _wake_at(self, client: Client, wake_at: datetime) -> None:
+        self._wakes[client] = wake_at
+        heapq.heappush(self._heap, (wake_at, next(self._order), client))
+        if len(self._heap) > 2 * len(self._wakes) + 64:
+            self._sweep()
+        if self._heap[0][2] is client:
+            self._schedule()
+
+    def _sweep(self) -> None:
+        """Drop entries that another deadline replaced: exchanges leave theirs behind."""
+        self._heap = [entry for entry in self._heap if self._wakes.get(entry[2]) == entry[0]]
+        heapq.heapify(self._heap)
+
+    def _schedule(self, *, breath: float = 0.0) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._heap:
+            wait = (self._heap[0][0] - self._clock()).total_seconds()
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(wait, breath), self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        now, woken = self._clock(), 0
+        while self._heap and self._heap[0][0] <= now and woken < _AT_ONCE:
+            wake_at, _, client = heapq.heappop(self._heap)
+            if self._wakes.get(client) != wake_at:
+                continue
+            del self._wakes[client]
+            woken += 1
+            begin = self._begins.pop(client, client.tick)
+            self._perform_unasked(client, begin(now))
+        self._schedule(breath=_BREATH if woken == _AT_ONCE else 0.0)

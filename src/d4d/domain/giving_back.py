@@ -1,0 +1,85 @@
+"""Releases on their way to the server: behind Docker's back, after the hold, until sent."""
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+from d4d.domain.errors import D4DError
+from d4d.domain.leases import Lease
+from d4d.domain.pools import Address, PoolId
+from d4d.domain.ports import Clock
+
+_TRY = 2.0  # seconds for the turn of a MAC that is just being served
+_BREATH = 0.003  # seconds between two releases: nobody answers one, so none may be overrun
+_FIRST_RETRY, _LONGEST_RETRY = timedelta(seconds=1), timedelta(minutes=1)
+
+GiveBack = Callable[[Lease], Awaitable[None]]
+Key = tuple[PoolId, Address]
+
+
+class GivingBack:
+    """One queue and one task, however many leases wait in it."""
+
+    def __init__(self, *, give_back: GiveBack, clock: Clock, hold: timedelta) -> None:
+        self._give_back = give_back
+        self._clock = clock
+        self._hold = hold
+        self._due: list[tuple[datetime, int, Lease, timedelta]] = []
+        self._waiting: dict[Key, Lease] = {}
+        self._order = itertools.count()
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to give back what is due."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def aclose(self) -> None:
+        """Stop; what is still waiting stands in the store, and is taken up at the next start."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    def add(self, lease: Lease) -> None:
+        """Give ``lease`` back when its hold is over."""
+        assert lease.released_at is not None
+        self._waiting[lease.pool, lease.address] = lease
+        self._push(lease.released_at + self._hold, lease, _FIRST_RETRY)
+
+    def discard(self, lease: Lease) -> None:
+        """Its container came back, or its address was got anew: don't give it back."""
+        self._waiting.pop((lease.pool, lease.address), None)
+
+    def _push(self, due: datetime, lease: Lease, retry: timedelta) -> None:
+        heapq.heappush(self._due, (due, next(self._order), lease, retry))
+        self._news.set()
+
+    async def _run(self) -> None:
+        while True:
+            self._news.clear()
+            now = self._clock()
+            while self._due and self._due[0][0] <= now:
+                _, _, lease, retry = heapq.heappop(self._due)
+                await self._try(lease, retry)
+                await asyncio.sleep(_BREATH)
+            wait = (self._due[0][0] - self._clock()).total_seconds() if self._due else None
+            try:
+                await asyncio.wait_for(self._news.wait(), wait)
+            except TimeoutError:
+                continue
+
+    async def _try(self, lease: Lease, retry: timedelta) -> None:
+        key = (lease.pool, lease.address)
+        if self._waiting.get(key) is not lease:
+            return
+        try:
+            async with asyncio.timeout(_TRY):
+                await self._give_back(lease)
+        except (D4DError, TimeoutError):  # a link that is down or gone is not so for ever
+            self._push(self._clock() + retry, lease, min(retry * 2, _LONGEST_RETRY))
+        else:
+            if self._waiting.get(key) is lease:
+                del self._waiting[key]

@@ -1,0 +1,71 @@
+"""What a container is called towards the DHCP server: its client id and its hostname."""
+
+import re
+from enum import Enum
+from hashlib import blake2b
+from string import Formatter
+
+from d4d.domain.errors import BadRequest
+from d4d.domain.leases import Endpoint
+from d4d.domain.pools import Network
+
+_HARDWARE_ETHERNET, _NOT_HARDWARE = b"\x01", b"\x00"  # RFC 2132 section 9.14, the type byte
+_LONGEST_LABEL = 63  # RFC 1123 section 2.1, by RFC 1035
+
+
+class IdentityPolicy(Enum):
+    """What the client id is made of."""
+
+    AUTO = "auto"
+    """The name where the engine gives it, else the MAC."""
+    MAC = "mac"
+    NAME = "name"
+    """The name, and an error where the engine gives none."""
+
+
+def client_id(
+    endpoint: Endpoint,
+    *,
+    policy: IdentityPolicy,
+    host: str,
+    anchor: bytes,
+    subnet: Network,
+) -> bytes:
+    """Option 61 for ``endpoint``, with its type byte: 7 or 21 bytes.
+
+    A name alone is not unique among hosts. ``anchor`` is what only this host can have on its
+    network, as the parent's MAC address: two hosts with one ``host`` name, or cloned from one
+    image, still differ. Raises BadRequest where the policy needs a name and there is none.
+    """
+    if policy is IdentityPolicy.MAC or (policy is IdentityPolicy.AUTO and not endpoint.name):
+        return _HARDWARE_ETHERNET + endpoint.mac
+    if not endpoint.name:
+        raise BadRequest(
+            "D4D_IDENTITY=name, but Docker sent no container name: engines do so from 29.0 on. "
+            "Set D4D_IDENTITY=auto"
+        )
+    digest = blake2b(digest_size=8)
+    for part in (host.encode(), anchor, str(subnet).encode(), endpoint.name.encode()):
+        digest.update(len(part).to_bytes(2, "big") + part)
+    return _NOT_HARDWARE + b"d4d:" + digest.hexdigest().encode()
+
+
+def hostname(endpoint: Endpoint, *, template: str, host: str) -> str | None:
+    """Option 12 for ``endpoint``: ``template`` filled in, as RFC 1123 allows.
+
+    None without a name.
+    """
+    if not endpoint.name:
+        return None
+    filled = template.format(name=endpoint.name, host=host)
+    label = re.sub(r"[^a-z0-9]+", "-", filled.lower()).strip("-")
+    return label[:_LONGEST_LABEL].rstrip("-") or None
+
+
+def check_template(template: str) -> str:
+    """The template, if it can be filled in. Raises ValueError."""
+    known = {"name", "host"}
+    fields = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
+    if not fields <= known:
+        raise ValueError(f"hostname template {template!r}: only {{name}} and {{host}} are known")
+    return template

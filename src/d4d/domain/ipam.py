@@ -1,0 +1,381 @@
+"""The verbs of Docker's IPAM protocol, on pools, reservations and leases.
+
+Docker repeats itself, asks again after a crash, forgets to tell, and never tells twice. So every
+verb may be repeated; what is handed out is in the store before Docker hears of it; and a pool that
+nobody remembers is rebuilt from its id.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+
+from d4d.domain.errors import (
+    AddressInUse,
+    BadRequest,
+    LinkDown,
+    NoAddress,
+    PoolOverlap,
+    StoreUnavailable,
+    Superseded,
+    UnknownPool,
+)
+from d4d.domain.giving_back import GivingBack
+from d4d.domain.holdings import Holdings, is_held, is_live
+from d4d.domain.leases import Endpoint, Lease, LeaseState
+from d4d.domain.pools import Address, Pool, PoolId, PoolRecord, PoolRequest, Purpose
+from d4d.domain.ports import Allocator, Clock, Event, EventKind, Events, LeaseStore
+from d4d.domain.write_behind import WriteBehind
+
+
+class Ipam:
+    """The driver: what Docker asks, and what becomes of it."""
+
+    def __init__(
+        self,
+        *,
+        store: LeaseStore,
+        allocators: Mapping[str, Allocator],
+        default_allocator: str,
+        events: Events,
+        clock: Clock,
+        owner: str,
+        hold: timedelta = timedelta(0),
+    ) -> None:
+        self._store = store
+        self._allocators = allocators
+        self._default_allocator = default_allocator
+        self._events = events
+        self._clock = clock
+        self._owner = owner
+        self._pools: dict[PoolId, Holdings] = {}
+        self._opening = asyncio.Lock()
+        self._writes = WriteBehind(store)
+        self._giving_back = GivingBack(give_back=self._give_back, clock=clock, hold=hold)
+
+    async def open(self) -> None:
+        """Take up what the store holds: pools, leases with their timers, releases still to send."""
+        contents = await self._store.load(self._owner)
+        for record in contents.pools:
+            self._pools[record.pool.id] = Holdings(record)
+        for lease in sorted(contents.leases, key=lambda lease: lease.generation):
+            self._holdings(lease.pool).put(lease)
+        for holdings in self._pools.values():
+            for lease in holdings.leases():
+                if is_live(lease):
+                    self._allocator(holdings.pool).keep(lease, self)
+                elif is_held(lease):
+                    self._giving_back.add(lease)
+        self._giving_back.start()
+
+    async def aclose(self) -> None:
+        """Stop. Nothing is released: the containers go on using their addresses."""
+        await self._giving_back.aclose()
+        await self._writes.aclose()
+
+    # Pools
+
+    async def request_pool(self, request: PoolRequest) -> Pool:
+        """The pool for ``request``, used by one network more.
+
+        Raises BadRequest, PoolOverlap, NoAddress where subnet or gateway can't be learnt.
+        """
+        allocator = self._allocator_named(request.options.allocator)
+        pool = await allocator.open(request)
+        async with self._opening:
+            holdings = self._alike(pool)
+            if holdings is None:
+                self._refuse_overlap(pool)
+                holdings = self._holdings(pool.id)
+            users = holdings.users + 1
+            await self._store.save_pool(replace(holdings.record, users=users), self._owner)
+            holdings.users = users
+        return holdings.pool
+
+    async def release_pool(self, pool_id: str) -> None:
+        """One network less uses the pool; with the last one its reservations go.
+
+        Leases stay: they go when Docker releases them, or when their containers prove to be gone.
+        An unknown pool is no error.
+        """
+        holdings = self._pools.get(PoolId(pool_id))
+        if holdings is None:
+            return
+        async with self._opening:
+            holdings.users = max(holdings.users - 1, 0)
+            if not holdings.users:
+                holdings.clear_reservations()
+            await self._store.save_pool(holdings.record, self._owner)
+
+    # Reservations
+
+    async def request_gateway(self, pool_id: str, address: Address | None) -> str:
+        """Reserve the network's gateway; without ``address`` it is the DHCP server's router.
+
+        Returns it in CIDR. Raises UnknownPool, BadRequest, AddressInUse, NoAddress.
+        """
+        holdings = await self._known(pool_id)
+        address = address or holdings.pool.gateway or await self._learn_gateway(holdings.pool)
+        lease = holdings.lease(address)
+        if lease is not None:
+            raise AddressInUse(f"gateway {address} is leased to {lease.endpoint}: choose another")
+        return await self._reserve(holdings, address, Purpose.GATEWAY)
+
+    async def request_auxiliary(self, pool_id: str, address: Address) -> str:
+        """Reserve an auxiliary address, or answer for a container's that Docker replays.
+
+        Returns it in CIDR. Raises UnknownPool, BadRequest.
+        """
+        holdings = await self._known(pool_id)
+        if holdings.lease(address) is not None:
+            return holdings.pool.cidr(address)
+        return await self._reserve(holdings, address, Purpose.AUXILIARY)
+
+    # Endpoints
+
+    async def request_address(
+        self, pool_id: str, endpoint: Endpoint, address: Address | None
+    ) -> str:
+        """A lease for ``endpoint``: the one it has, or a new one, of ``address`` if given.
+
+        Returns it in CIDR, once it is durable. Raises UnknownPool, BadRequest, AddressInUse,
+        NoAddress, LinkDown, StoreUnavailable.
+        """
+        holdings = await self._known(pool_id)
+        if address is not None:
+            self._refuse_unusable(holdings, endpoint, address)
+        async with holdings.turn(endpoint):
+            lease = await self._again(holdings, endpoint, address)
+            if lease is None:
+                lease = await self._allocate(holdings, endpoint, address)
+        return holdings.pool.cidr(lease.address)
+
+    async def release_address(self, pool_id: str, address: Address) -> None:
+        """Docker has no use for the address any more; what is unknown is no error.
+
+        A lease is marked in the store, and the server is told behind the answer.
+        """
+        holdings = self._pools.get(PoolId(pool_id))
+        if holdings is None:
+            return
+        lease = holdings.lease(address)
+        if lease is not None:
+            await self._release(holdings, lease)
+        elif holdings.unreserve(address):
+            await self._store.save_pool(holdings.record, self._owner)
+
+    # What the allocators tell
+
+    def changed(self, lease: Lease, kind: EventKind, detail: str) -> None:
+        """Take in what became of a lease that is kept alive (ports.Holder)."""
+        holdings = self._pools.get(lease.pool)
+        current = holdings.latest(lease.address) if holdings else None
+        if holdings is None or current is None or current.generation != lease.generation:
+            return
+        if is_live(current):
+            holdings.put(lease)
+        else:  # held over its release: its times are news, its state is not
+            lease = replace(lease, state=current.state, released_at=current.released_at)
+            holdings.put(lease)
+        self._record(kind, lease, detail)
+        if kind is not EventKind.LATE:
+            self._writes.add(lease)
+
+    # Within
+
+    async def _again(
+        self, holdings: Holdings, endpoint: Endpoint, address: Address | None
+    ) -> Lease | None:
+        """The lease that ``endpoint`` has already, or gave back a moment ago; None without one."""
+        lease = holdings.of_mac(endpoint.mac)
+        if lease is not None and is_live(lease):
+            other = lease.endpoint.name
+            if endpoint.name and other and other != endpoint.name:
+                raise AddressInUse(
+                    f"MAC {endpoint.mac} of {endpoint.name} is {other}'s, which has "
+                    f"{lease.address} by it: give one of them another --mac-address"
+                )
+            if address in (None, lease.address):
+                return lease
+            raise AddressInUse(
+                f"{endpoint} has {lease.address} in {holdings.pool.subnet}, and can't have "
+                f"{address} at the same time: release {lease.address} first"
+            )
+        lease = lease or holdings.of_name(endpoint.name)
+        if lease is None or lease.state is not LeaseState.RELEASED:
+            return None
+        if address not in (None, lease.address) or self._has_expired(lease):
+            return None
+        return await self._revive(holdings, lease, endpoint)
+
+    async def _revive(self, holdings: Holdings, lease: Lease, endpoint: Endpoint) -> Lease | None:
+        """Take back a lease whose release the server has not heard of."""
+        same_mac = lease.endpoint.mac == endpoint.mac
+        revived = replace(lease, endpoint=endpoint, state=LeaseState.BOUND, released_at=None)
+        self._giving_back.discard(lease)
+        holdings.put(revived)
+        try:
+            await self._store.update(revived)
+        except (Superseded, StoreUnavailable):
+            holdings.put(lease)
+            self._giving_back.add(lease)
+            raise
+        self._allocator(holdings.pool).keep(revived, self, confirm=not same_mac)
+        self._record(EventKind.ACQUIRED, revived, "taken back before its release was sent")
+        return revived
+
+    async def _allocate(
+        self, holdings: Holdings, endpoint: Endpoint, address: Address | None
+    ) -> Lease:
+        allocator = self._allocator(holdings.pool)
+        previous = holdings.of_name(endpoint.name) or holdings.of_mac(endpoint.mac)
+        lease = await allocator.allocate(
+            holdings.pool,
+            endpoint,
+            address=address,
+            hint=previous.address if previous else None,
+            taken=holdings.taken_by_others(endpoint),
+        )
+        replaced = holdings.latest(lease.address)
+        if replaced is not None:
+            self._giving_back.discard(replaced)
+        lease = replace(lease, owner=self._owner)
+        try:
+            stored = await self._store.add(lease)
+        except BaseException:
+            with suppress(LinkDown):  # then the lease runs out by itself
+                await allocator.free(lease)
+            raise
+        holdings.put(stored)
+        allocator.keep(stored, self)
+        self._record(EventKind.ACQUIRED, stored, "")
+        return stored
+
+    async def _release(self, holdings: Holdings, lease: Lease) -> None:
+        released = replace(lease, state=LeaseState.RELEASED, released_at=self._clock())
+        holdings.put(released)
+        try:
+            await self._store.update(released)
+        except StoreUnavailable:
+            self._writes.add(released)  # Docker never asks twice: the release must not be lost
+        except Superseded:
+            holdings.discard(released.address)  # another host has it now: it is not ours to release
+        if holdings.latest(released.address) is released:
+            self._giving_back.add(released)
+
+    async def _give_back(self, lease: Lease) -> None:
+        """Tell the server of a release, and remember the address for its container's return."""
+        holdings = self._holdings(lease.pool)
+        current = holdings.latest(lease.address)
+        if current is None or current.generation != lease.generation or is_live(current):
+            return
+        if not self._has_expired(current):
+            await self._allocator(holdings.pool).free(current)
+        if holdings.latest(lease.address) is not current:
+            return  # its container came back while we waited for our turn
+        freed = replace(current, state=LeaseState.FREED)
+        holdings.put(freed)
+        self._record(EventKind.RELEASED, freed, "")
+        self._writes.add(freed)
+
+    async def _reserve(self, holdings: Holdings, address: Address, purpose: Purpose) -> str:
+        self._refuse_outside(holdings.pool, address)
+        holdings.reserve(address, purpose)
+        try:
+            await self._store.save_pool(holdings.record, self._owner)
+        except StoreUnavailable:
+            holdings.unreserve(address)
+            raise
+        return holdings.pool.cidr(address)
+
+    async def _learn_gateway(self, pool: Pool) -> Address:
+        request = PoolRequest(subnet=pool.subnet, range=pool.range, options=pool.options)
+        learnt = await self._allocator(pool).open(request)
+        if learnt.gateway is None:
+            raise NoAddress(
+                f"no DHCP server on {pool.options.parent or 'the way to it'} named a router of "
+                f"{pool.subnet}: give the network's gateway with --gateway"
+            )
+        return learnt.gateway
+
+    def _refuse_unusable(self, holdings: Holdings, endpoint: Endpoint, address: Address) -> None:
+        self._refuse_outside(holdings.pool, address)
+        holder = holdings.who_has(address, but=endpoint)
+        if holder is not None:
+            raise AddressInUse(f"{address} is {holder}: choose an address that is free")
+
+    def _refuse_outside(self, pool: Pool, address: Address) -> None:
+        if address not in pool:
+            raise BadRequest(f"{address} is not in the pool's subnet {pool.subnet}")
+        if pool.is_edge(address):
+            raise BadRequest(
+                f"{address} is the network or broadcast address of {pool.subnet}: "
+                f"no host may have it"
+            )
+
+    def _refuse_overlap(self, pool: Pool) -> None:
+        for holdings in self._pools.values():
+            if holdings.is_used and holdings.pool.overlaps(pool):
+                where = f" on {pool.options.parent}" if pool.options.parent else ""
+                raise PoolOverlap(
+                    f"{pool.id} overlaps {holdings.pool.id}{where}, which another network uses: "
+                    f"use the same --subnet, --ip-range and --ipam-opt to share the pool, or "
+                    f"another subnet or parent"
+                )
+
+    def _alike(self, pool: Pool) -> Holdings | None:
+        """The pool that another network has by the same request, whatever the router was then."""
+        for holdings in self._pools.values():
+            if holdings.is_used and replace(holdings.pool, gateway=pool.gateway) == pool:
+                return holdings
+        return None
+
+    async def _known(self, pool_id: str) -> Holdings:
+        """The pool of that id, rebuilt from it if nobody remembers. Raises UnknownPool."""
+        holdings = self._pools.get(PoolId(pool_id))
+        if holdings is None:
+            try:
+                holdings = self._holdings(PoolId(pool_id))
+                self._allocator(holdings.pool)
+            except BadRequest as error:
+                self._pools.pop(PoolId(pool_id), None)
+                raise UnknownPool(
+                    f"pool id {pool_id!r} is none of ours ({error}): remove the network and "
+                    f"create it again"
+                ) from error
+            holdings.users = 1
+            await self._store.save_pool(holdings.record, self._owner)
+        return holdings
+
+    def _holdings(self, pool_id: PoolId) -> Holdings:
+        holdings = self._pools.get(pool_id)
+        if holdings is None:
+            holdings = Holdings(PoolRecord(pool=Pool.parse(pool_id), users=0))
+            self._pools[pool_id] = holdings
+        return holdings
+
+    def _allocator(self, pool: Pool) -> Allocator:
+        return self._allocator_named(pool.options.allocator)
+
+    def _allocator_named(self, name: str | None) -> Allocator:
+        name = name or self._default_allocator
+        allocator = self._allocators.get(name)
+        if allocator is None:
+            known = ", ".join(sorted(self._allocators))
+            raise BadRequest(f"unknown allocator {name!r}: known are {known}")
+        return allocator
+
+    def _has_expired(self, lease: Lease) -> bool:
+        return lease.expires_at is not None and lease.expires_at <= self._clock()
+
+    def _record(self, kind: EventKind, lease: Lease, detail: str) -> None:
+        event = Event(
+            kind=kind,
+            at=self._clock(),
+            pool=lease.pool,
+            address=lease.address,
+            endpoint=lease.endpoint,
+            detail=detail,
+        )
+        self._events.record(event)
