@@ -90,19 +90,34 @@ def test_a_lease_that_ran_out_is_not_active(lab: Lab) -> None:
         eventually(ran_out, what=f"the lease of {server.name} never ran out")
 
 
-def test_servers_of_a_subnet_behind_a_router_start_and_are_reached(lab: Lab) -> None:
+RELAYED_DISCOVER = """
+import socket, sys
+relay, server = map(socket.inet_aton, sys.argv[1:])
+head = bytes([1, 1, 6, 1]) + b"lab!" + bytes(16) + relay + bytes.fromhex("02420a4d0063")
+discover = (head.ljust(236, b"\\0") + bytes.fromhex("63825363 350101 ff")).ljust(300, b"\\0")
+with socket.socket(type=socket.SOCK_DGRAM) as client:
+    client.settimeout(10)
+    client.bind((sys.argv[1], 67))
+    client.sendto(discover, (sys.argv[2], 67))
+    print(socket.inet_ntoa(client.recv(1500)[16:20]))
+"""
+
+
+def test_servers_behind_a_router_make_offers_to_a_relay(lab: Lab) -> None:
     near, far = lab.switch("near"), lab.switch("far")
-    lab.router(near, "10.77.0.254/16", far, "10.78.0.254/24")
-    site = Site(subnet=IPv4Network("10.77.0.0/16"))
+    lab.router(near, f"{GATEWAY}/16", far, "10.78.0.254/24")
+    host = lab.machine("host", near, "10.77.0.2/16")
+    host.route("10.78.0.0/24", via=GATEWAY)
+    site = Site()
     for number, kind in enumerate(SERVERS, start=1):
         namespace = lab.machine(kind.name, far, f"10.78.0.{number}/24")
         namespace.route("default", via=IPv4Address("10.78.0.254"))
         lab.server(kind, namespace, site).start()
-    host = lab.machine("host", near, "10.77.0.2/16")
-    host.route("10.78.0.0/24", via=GATEWAY)
 
-    for number in range(1, len(SERVERS) + 1):
-        host.ping(IPv4Address(f"10.78.0.{number}"))
+        words = (sys.executable, "-c", RELAYED_DISCOVER, "10.77.0.2", f"10.78.0.{number}")
+        offered = IPv4Address(host.run(words).strip())
+
+        assert site.first <= offered <= site.last, kind.name
 
 
 def test_containers_of_two_engines_reach_each_other_and_the_gateway(lab: Lab) -> None:

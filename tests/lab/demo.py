@@ -134,11 +134,16 @@ def _print_table(
 
 @contextmanager
 def _step(what: str) -> Iterator[None]:
-    """Say what is done, do it, and say how long it took."""
-    print(f"  ..  {what}", end="", flush=True)
+    """Say what is done, do it, and say how long it took: on a terminal in the same line."""
+    if sys.stdout.isatty():
+        print(f"  ..  {what}", end="\r", flush=True)
     began = time.monotonic()
-    yield
-    print(f"\r  ok  {what}  ({time.monotonic() - began:.2f} s)", flush=True)
+    try:
+        yield
+    except LabError:
+        print(f"FAIL  {what}", flush=True)
+        raise
+    print(f"  ok  {what}  ({time.monotonic() - began:.2f} s)", flush=True)
 
 
 if __name__ == "__main__":
