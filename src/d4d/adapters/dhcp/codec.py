@@ -1,0 +1,242 @@
+"""Messages to bytes and back, by scapy: the only module that imports it.
+
+scapy takes 150 µs to build a message and 1 µs would do, as the messages of a driver differ in
+their values and hardly in their layout. So scapy builds each *shape* (which options, how long)
+once; later messages of that shape are the same bytes with their values patched in.
+"""
+
+import logging
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any
+
+import structlog
+
+from d4d.adapters.dhcp.options import (
+    CLASSLESS_ROUTES,
+    OPTIONS,
+    STATIC_ROUTES,
+    Option,
+    classful_routes,
+)
+from d4d.adapters.dhcp.tlv import HEADER, OVERLOAD, join, walk
+from d4d.domain.dhcp.messages import Message, MessageType
+from d4d.domain.leases import MacAddress
+
+# scapy warns at import of a host without a default route, which is none of our business.
+logging.getLogger("scapy").setLevel(logging.ERROR)
+from scapy.layers.dhcp import BOOTP, DHCP, DHCPOptions  # noqa: E402 - after the line above
+
+_log = structlog.get_logger(__name__)
+
+_LEAST_LENGTH = 300  # RFC 1542 section 2.1: old relays and servers drop shorter ones
+_MOST_OPTION = 255
+_MOST_SECS = 0xFFFF
+_MOST_SHAPES = 1024
+_BROADCAST = 0x8000
+_COOKIE = b"\x63\x82\x53\x63"
+_ETHERNET, _MAC_LENGTH = 1, 6
+_REQUEST, _REPLY = 1, 2
+_REPLIES = frozenset({MessageType.OFFER, MessageType.ACK, MessageType.NAK})
+_FIXED = struct.Struct("!4BIHH4s4s4s4s6s")
+_XID = struct.Struct("!4xI")
+
+
+class Malformed(ValueError):
+    """These bytes are no DHCP message, or the message fits in no bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Template:
+    payload: bytes
+    offsets: tuple[int, ...]
+
+
+_Shape = tuple[tuple[int, int], ...]
+_templates: dict[_Shape, _Template] = {}
+
+
+_FIELDS: dict[int, Any] = DHCPOptions
+
+
+def _field_name(code: int) -> str:
+    """What this release of scapy calls the option. It drops, with a warning, a name it lacks."""
+    field = _FIELDS[code]
+    return field if isinstance(field, str) else str(field.name)
+
+
+_NAMES = {code: _field_name(code) for code in (OVERLOAD, STATIC_ROUTES, *(o.code for o in OPTIONS))}
+
+
+def xid_of(payload: bytes) -> int:
+    """The transaction id, from its fixed place. Raises Malformed."""
+    if len(payload) < HEADER:
+        raise Malformed(f"{len(payload)} bytes are too short for DHCP, which has {HEADER} or more")
+    xid: int = _XID.unpack_from(payload)[0]
+    return xid
+
+
+def encode(message: Message, *, hops: int = 0) -> bytes:
+    """The BOOTP payload, 300 bytes or longer. Raises Malformed for a value that fits in no option.
+
+    ``secs`` beyond its 16 bits is sent as their highest value.
+    """
+    parts = [
+        (option, option.kind.pack(value))
+        for option in OPTIONS
+        if not _absent(value := getattr(message, option.field))
+    ]
+    for option, packed in parts:
+        if len(packed) > _MOST_OPTION:
+            raise Malformed(
+                f"{option.field} has {len(packed)} bytes; option {option.code} holds 255"
+            )
+    shape = tuple((option.code, len(packed)) for option, packed in parts)
+    template = _templates.get(shape) or _remember(shape, message)
+    payload = bytearray(template.payload)
+    _patch_fixed(payload, message, hops)
+    for at, (_, packed) in zip(template.offsets, parts, strict=True):
+        payload[at : at + len(packed)] = packed
+    return bytes(payload)
+
+
+def build(message: Message, *, hops: int = 0) -> bytes:
+    """What ``encode`` returns, all of it by scapy: for templates, and to check patching by."""
+    options: list[Any] = [
+        (_NAMES[option.code], *option.kind.show(value))
+        for option in OPTIONS
+        if not _absent(value := getattr(message, option.field))
+    ]
+    head = BOOTP(
+        op=_op(message.type),
+        hops=hops,
+        xid=message.xid,
+        secs=min(message.secs, _MOST_SECS),
+        flags=_BROADCAST if message.broadcast else 0,
+        ciaddr=str(message.ciaddr),
+        yiaddr=str(message.yiaddr),
+        siaddr=str(message.siaddr),
+        giaddr=str(message.giaddr),
+        chaddr=bytes(message.chaddr),
+    )
+    return bytes(head / DHCP(options=[*options, "end"])).ljust(_LEAST_LENGTH, b"\0")
+
+
+def decode(payload: bytes) -> Message:
+    """Read a BOOTP payload. Raises Malformed; an unreadable option alone is left out."""
+    xid_of(payload)
+    head = _read_head(payload[:HEADER])
+    fields = _read_options(join(payload))
+    type_ = fields.pop("type", None)
+    if type_ is None:
+        raise Malformed("no message type (option 53), or one that RFC 2132 does not know")
+    if head.op != _op(type_):
+        raise Malformed(f"a {type_.name} with the op code {head.op} is neither request nor reply")
+    return Message(
+        type=type_,
+        xid=head.xid,
+        chaddr=MacAddress(head.chaddr[:_MAC_LENGTH]),
+        secs=head.secs,
+        broadcast=bool(int(head.flags) & _BROADCAST),
+        ciaddr=IPv4Address(head.ciaddr),
+        yiaddr=IPv4Address(head.yiaddr),
+        siaddr=IPv4Address(head.siaddr),
+        giaddr=IPv4Address(head.giaddr),
+        **fields,
+    )
+
+
+def _op(type_: MessageType) -> int:
+    return _REPLY if type_ in _REPLIES else _REQUEST
+
+
+def _absent(value: object) -> bool:
+    return value is None or (isinstance(value, str | bytes | tuple) and not value)
+
+
+def _remember(shape: _Shape, message: Message) -> _Template:
+    payload = build(message)
+    found = list(walk(payload, HEADER))
+    if tuple((code, length) for code, _, length in found) != shape:
+        raise AssertionError(f"scapy built {found} of {shape}")
+    template = _Template(payload=payload, offsets=tuple(at for _, at, _ in found))
+    if len(_templates) >= _MOST_SHAPES:
+        # Shapes are as many as lengths of host names; only an odd host ever comes here.
+        _templates.clear()
+    _templates[shape] = template
+    return template
+
+
+def _patch_fixed(payload: bytearray, message: Message, hops: int) -> None:
+    _FIXED.pack_into(
+        payload,
+        0,
+        _op(message.type),
+        _ETHERNET,
+        _MAC_LENGTH,
+        hops,
+        message.xid,
+        min(message.secs, _MOST_SECS),
+        _BROADCAST if message.broadcast else 0,
+        message.ciaddr.packed,
+        message.yiaddr.packed,
+        message.siaddr.packed,
+        message.giaddr.packed,
+        message.chaddr,
+    )
+
+
+def _read_head(fixed: bytes) -> BOOTP:
+    try:
+        head = BOOTP(fixed)
+    except Exception as error:  # scapy documents no exceptions: struct.error, OSError, its own
+        raise Malformed(f"scapy can't read the header: {error!r}") from error
+    if fixed[-len(_COOKIE) :] != _COOKIE:
+        raise Malformed("the magic cookie is absent: BOOTP without DHCP, or no BOOTP at all")
+    if (head.htype, head.hlen) != (_ETHERNET, _MAC_LENGTH):
+        raise Malformed(f"hardware type {head.htype} with {head.hlen} bytes is not Ethernet")
+    return head
+
+
+def _read_options(options: dict[int, bytes]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for option in OPTIONS:
+        if option.code in options:
+            _read_option(option, options[option.code], fields)
+    if STATIC_ROUTES in options and CLASSLESS_ROUTES not in options:  # RFC 3442: 121 hides 33
+        try:
+            fields["static_routes"] = classful_routes(
+                _values(STATIC_ROUTES, options[STATIC_ROUTES])
+            )
+        except ValueError as error:
+            _log.debug("dhcp_option_left_out", option=STATIC_ROUTES, error=str(error))
+    return fields
+
+
+def _read_option(option: Option, raw: bytes, fields: dict[str, Any]) -> None:
+    try:
+        fields[option.field] = option.kind.read(_values(option.code, raw))
+    except ValueError as error:
+        _log.debug("dhcp_option_left_out", option=option.code, value=raw.hex(), error=str(error))
+
+
+def _values(code: int, raw: bytes) -> Sequence[Any]:
+    """scapy's reading of one option's value, which may be longer than an option that is not split.
+
+    So the field reads it, not scapy's list of options. A list's items are read one by one, as
+    scapy would read no more than 100. Raises Malformed.
+    """
+    field = _FIELDS[code]
+    if isinstance(field, str):
+        return [raw]
+    item = getattr(field, "field", field)
+    values = []
+    try:
+        while raw:
+            raw, value = item.getfield(None, raw)
+            values.append(value)
+    except Exception as error:  # scapy documents no exceptions: struct.error, OSError, its own
+        raise Malformed(f"scapy can't read it: {error!r}") from error
+    return values

@@ -1,0 +1,65 @@
+"""IPv4 and UDP around a DHCP payload (RFC 791, 768), on a socket below the kernel's own."""
+
+import struct
+from ipaddress import IPv4Address
+
+ETHERNET = 14
+"""The length of an Ethernet header: the IP header starts behind it."""
+BROADCAST_MAC = b"\xff" * 6
+SERVER_PORT, CLIENT_PORT = 67, 68
+_ETHERTYPE_IPV4 = b"\x08\x00"
+_VERSION_AND_LENGTH = 0x45
+_TTL = 64
+_UDP = 17
+_IP = struct.Struct("!BBHHHBBH4s4s")
+_PORTS = struct.Struct("!HHHH")
+
+
+def ethernet(*, to: bytes, source: bytes, packet: bytes) -> bytes:
+    """An Ethernet frame with an IPv4 packet in it; ``to`` and ``source`` are MAC addresses."""
+    return to + source + _ETHERTYPE_IPV4 + packet
+
+
+def request_packet(payload: bytes, *, source: IPv4Address, to: IPv4Address) -> bytes:
+    """A client's UDP packet to the servers' port, with both checksums."""
+    length = _PORTS.size + len(payload)
+    pseudo = source.packed + to.packed + struct.pack("!HH", _UDP, length)
+    ports = _PORTS.pack(CLIENT_PORT, SERVER_PORT, length, 0)
+    # A sum of 0 is sent as 0xffff: 0 says that there is none (RFC 768).
+    check = _checksum(pseudo + ports + payload) or 0xFFFF
+    ports = _PORTS.pack(CLIENT_PORT, SERVER_PORT, length, check)
+    return _ip_header(source, to, _IP.size + length) + ports + payload
+
+
+def udp_payload(packet: bytes) -> bytes | None:
+    """What a UDP packet carries, without the padding behind it; None where it is cut short.
+
+    Checksums are not looked at: between veth ends nobody fills them in.
+    """
+    if len(packet) < _IP.size:
+        return None
+    header = (packet[0] & 0x0F) * 4
+    total = int.from_bytes(packet[2:4], "big")
+    if header < _IP.size or total > len(packet) or total < header + _PORTS.size:
+        return None
+    length = int.from_bytes(packet[header + 4 : header + 6], "big")
+    if length < _PORTS.size or header + length > total:
+        return None
+    return packet[header + _PORTS.size : header + length]
+
+
+def _ip_header(source: IPv4Address, to: IPv4Address, total: int) -> bytes:
+    def header(check: int) -> bytes:
+        return _IP.pack(
+            _VERSION_AND_LENGTH, 0, total, 0, 0, _TTL, _UDP, check, source.packed, to.packed
+        )
+
+    return header(_checksum(header(0)))
+
+
+def _checksum(octets: bytes) -> int:
+    padded = octets + b"\0" * (len(octets) % 2)
+    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
+    while total > 0xFFFF:  # noqa: PLR2004 - carries are added back in (RFC 1071)
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF

@@ -1,0 +1,185 @@
+"""DHCP on layer 2: one AF_PACKET socket for each parent interface.
+
+It hears replies to MACs and addresses that the host does not own, passes by iptables, and sees
+what macvlan takes off an ETH_P_IP socket. It never binds UDP port 68, so that the host's own DHCP
+client lives on beside it.
+"""
+
+import asyncio
+import errno
+import socket
+from ipaddress import IPv4Address
+
+import structlog
+
+from d4d.adapters.dhcp.bpf import attach, udp_filter
+from d4d.adapters.dhcp.codec import encode
+from d4d.adapters.dhcp.frame import (
+    BROADCAST_MAC,
+    CLIENT_PORT,
+    ETHERNET,
+    SERVER_PORT,
+    ethernet,
+    request_packet,
+    udp_payload,
+)
+from d4d.adapters.dhcp.inbox import drain, enlarge, read_wanted
+from d4d.adapters.dhcp.link import Deliver, Wants
+from d4d.adapters.dhcp.trouble import link_down
+from d4d.domain.dhcp.messages import NO_ADDRESS, Message
+from d4d.domain.errors import LinkDown
+
+_log = structlog.get_logger(__name__)
+
+_ALL_PROTOCOLS = 0x0003  # ETH_P_ALL
+_EVERYBODY = IPv4Address("255.255.255.255")
+_MAC_LENGTH = 6
+_MOST_SERVERS = 64
+_GONE = {errno.ENXIO, errno.ENODEV}
+"""The interface was deleted; one of its name may be there again, with another index."""
+
+
+class PacketLink:
+    """The L2 link of a parent interface. The socket opens at ``open()`` or when first sending."""
+
+    def __init__(
+        self, parent: str, *, wants: Wants, deliver: Deliver, src_mac_container: bool = False
+    ) -> None:
+        self.name = parent
+        self._wants = wants
+        self._deliver = deliver
+        self._src_mac_container = src_mac_container
+        self._socket: socket.socket | None = None
+        self._server_macs: dict[IPv4Address, bytes] = {}
+
+    def __repr__(self) -> str:
+        state = "open" if self._socket else "closed"
+        return f"<PacketLink {self.name} {state}, {len(self._server_macs)} servers heard>"
+
+    def open(self) -> None:
+        """Start to listen; needs a running event loop. Raises LinkDown."""
+        self._opened()
+
+    def close(self) -> None:
+        """Let go of the socket; sending opens another."""
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def broadcast(self, message: Message) -> None:
+        """Send to all servers on the segment. Raises LinkDown."""
+        packet = request_packet(encode(message), source=NO_ADDRESS, to=_EVERYBODY)
+        self._send(BROADCAST_MAC, message, packet)
+
+    def unicast(self, message: Message, server: IPv4Address) -> None:
+        """Send to one server, from the message's ciaddr. Raises LinkDown.
+
+        Where we know the server's MAC the frame goes out by the socket that DISCOVERs go out by:
+        the kernel's UDP could wait for ARP meanwhile, and a RELEASE would come in after them.
+        """
+        payload = encode(message)
+        mac = self._server_macs.get(server)
+        if mac is None:
+            self._send_by_kernel(payload, server)
+        else:
+            self._send(mac, message, request_packet(payload, source=message.ciaddr, to=server))
+
+    def _send(self, to: bytes, message: Message, packet: bytes) -> None:
+        def transmit() -> None:
+            sock = self._opened()
+            source = message.chaddr if self._src_mac_container else _mac_of(sock)
+            sock.send(ethernet(to=to, source=source, packet=packet))
+
+        try:
+            try:
+                transmit()
+            except OSError as error:
+                if error.errno not in _GONE:
+                    raise
+                self.close()
+                transmit()
+        except OSError as error:
+            raise self._down(error, f"send {message.type.name}") from error
+
+    def _send_by_kernel(self, payload: bytes, server: IPv4Address) -> None:
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.setblocking(False)
+                sock.sendto(payload, (str(server), SERVER_PORT))
+        except OSError as error:
+            raise self._down(error, f"send to {server} by UDP") from error
+
+    def _opened(self) -> socket.socket:
+        if self._socket is None:
+            try:
+                self._socket = _open_socket(self.name)
+            except OSError as error:
+                raise self._down(error, "open a packet socket") from error
+            asyncio.get_running_loop().add_reader(self._socket, self._read, self._socket)
+        return self._socket
+
+    def _read(self, sock: socket.socket) -> None:
+        packets, error = drain(sock)
+        for frame, (_, _, kind, _, source) in packets:
+            if kind != socket.PACKET_OUTGOING:
+                self._take(frame, source)
+        if error is not None:
+            self._read_failed(error)
+
+    def _take(self, frame: bytes, source: bytes) -> None:
+        payload = udp_payload(frame[ETHERNET:])
+        if payload is None:
+            return
+        message = read_wanted(payload, wants=self._wants, link=self.name)
+        if message is None:
+            return
+        if message.server_id is not None:
+            self._learn(message.server_id, source)
+        self._deliver(message)
+
+    def _learn(self, server: IPv4Address, mac: bytes) -> None:
+        if server not in self._server_macs and len(self._server_macs) >= _MOST_SERVERS:
+            del self._server_macs[next(iter(self._server_macs))]
+        self._server_macs[server] = mac
+
+    def _read_failed(self, error: OSError) -> None:
+        """Down is not the end: the kernel goes on when the interface comes up again."""
+        _log.warning("dhcp_link_down", link=self.name, error=str(error))
+        if error.errno != errno.ENETDOWN:
+            self.close()
+
+    def _down(self, error: OSError, action: str) -> LinkDown:
+        return link_down(error, link=self.name, action=action, advice=_advice(self.name))
+
+
+def _open_socket(parent: str) -> socket.socket:
+    """Hears nothing until its filter is in place: with a protocol from the start it would."""
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    try:
+        sock.setblocking(False)
+        enlarge(sock)
+        attach(sock, udp_filter(CLIENT_PORT, ip_at=ETHERNET))
+        sock.bind((parent, _ALL_PROTOCOLS))
+        _mac_of(sock)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _mac_of(sock: socket.socket) -> bytes:
+    """The parent's MAC as it is now. Raises OSError where the interface has gone."""
+    mac: bytes = sock.getsockname()[4]
+    if len(mac) != _MAC_LENGTH:
+        raise OSError(errno.ENODEV, "No such device with an Ethernet address")
+    return mac
+
+
+def _advice(parent: str) -> dict[int, str]:
+    absent = f"is {parent} the right parent? See `ip link`; set D4D_PARENT or --ipam-opt parent="
+    return {
+        errno.ENETDOWN: f"bring it up: `ip link set {parent} up`",
+        errno.ENODEV: absent,
+        errno.ENXIO: absent,
+    }
