@@ -44,7 +44,7 @@ class WriteBehind:
                 await asyncio.sleep(_RETRY)
 
     async def _store_all(self) -> bool:
-        """Store what is dirty now, all at once, so that a store can sync once. True if it all was."""
+        """Store what is dirty now, at once, so that a store syncs once. True if all was stored."""
         written = await asyncio.gather(*map(self._write, tuple(self._dirty.values())))
         return all(written)
 

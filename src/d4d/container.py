@@ -1,0 +1,114 @@
+"""The composition root: which adapter serves which port, by the settings."""
+
+from collections.abc import Callable
+from pathlib import Path
+from random import SystemRandom
+
+from dependency_injector import containers, providers
+
+from d4d.adapters.allocators.dhcp import DhcpAllocator, DhcpPolicy
+from d4d.adapters.allocators.routes import Route, Routes
+from d4d.adapters.clock import AnchoredClock
+from d4d.adapters.dhcp.link import Deliver, Link, Wants
+from d4d.adapters.dhcp.packet import PacketLink
+from d4d.adapters.dhcp.relay import RelayLink
+from d4d.adapters.event_log import EventLog
+from d4d.adapters.interfaces import Interfaces
+from d4d.adapters.state_dir import StateDir
+from d4d.adapters.stores.memory import MemoryLeaseStore
+from d4d.adapters.stores.sqlite import SqliteLeaseStore
+from d4d.domain.errors import BadRequest
+from d4d.domain.ipam import Ipam
+from d4d.settings import Settings
+
+
+def _link(src_mac: bool) -> Callable[[Route, Wants, Deliver], Link]:
+    """What opens the link of a route."""
+
+    def link(route: Route, wants: Wants, deliver: Deliver) -> Link:
+        if route.giaddr is not None:
+            return RelayLink(
+                route.servers,
+                giaddr=route.giaddr,
+                link_selection=route.link_selection,
+                wants=wants,
+                deliver=deliver,
+            )
+        assert route.parent is not None
+        return PacketLink(route.parent, wants=wants, deliver=deliver, src_mac_container=src_mac)
+
+    return link
+
+
+def _database(state_dir: Path) -> Path:
+    return state_dir / "leases.db"
+
+
+class Container(containers.DeclarativeContainer):
+    """Everything that one driver is made of."""
+
+    settings = providers.Dependency(instance_of=Settings)
+
+    clock = providers.Singleton(AnchoredClock)
+    random = providers.Singleton(SystemRandom)
+    interfaces = providers.Singleton(Interfaces)
+    events = providers.Singleton(EventLog)
+    state_dir = providers.Singleton(StateDir, settings.provided.state_dir)
+    owner = providers.Singleton(state_dir.provided.host.call(settings.provided.host))
+
+    store = providers.Selector(
+        settings.provided.store,
+        memory=providers.Singleton(MemoryLeaseStore),
+        sqlite=providers.Singleton(
+            SqliteLeaseStore, providers.Callable(_database, settings.provided.state_dir)
+        ),
+    )
+
+    routes = providers.Singleton(
+        Routes,
+        interfaces=interfaces,
+        servers=settings.provided.dhcp_server,
+        mode=settings.provided.dhcp_mode,
+        parent=settings.provided.parent,
+        listen_addr=settings.provided.listen_addr,
+    )
+    dhcp_policy = providers.Singleton(
+        DhcpPolicy,
+        deadline=settings.provided.dhcp_deadline,
+        window=settings.provided.dhcp_window,
+        identity=settings.provided.identity,
+        host=owner,
+        hostname_template=settings.provided.hostname,
+    )
+    dhcp_allocator = providers.Singleton(
+        DhcpAllocator,
+        routes=routes,
+        link=providers.Callable(_link, settings.provided.src_mac),
+        policy=dhcp_policy,
+        clock=clock,
+        random=random,
+    )
+    allocators = providers.Dict(dhcp=dhcp_allocator)
+
+    ipam = providers.Singleton(
+        Ipam,
+        store=store,
+        allocators=allocators,
+        default_allocator=settings.provided.allocator,
+        events=events,
+        clock=clock,
+        owner=owner,
+        hold=settings.provided.hold,
+    )
+
+
+def compose(settings: Settings) -> Container:
+    """The container for ``settings``. Raises BadRequest where they choose what is not there."""
+    container = Container(settings=settings)
+    for name, chosen, known in (
+        ("D4D_STORE", settings.store, container.store.providers),
+        ("D4D_ALLOCATOR", settings.allocator, container.allocators.kwargs),
+    ):
+        if chosen not in known:
+            raise BadRequest(f"{name}={chosen}: known are {', '.join(sorted(known))}")
+    return container

@@ -1,0 +1,173 @@
+"""Docker's IPAM plugin protocol over HTTP: ``hypercorn d4d.entrypoints.ipam:app``."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from d4d.container import compose
+from d4d.domain import errors
+from d4d.domain.ipam import Ipam
+from d4d.entrypoints import wire
+from d4d.entrypoints.logs import configure_logs
+from d4d.settings import Settings, load_settings
+
+_STATUS: dict[type[errors.D4DError], int] = {
+    errors.BadRequest: 400,
+    errors.UnknownPool: 404,
+    errors.PoolOverlap: 409,
+    errors.AddressInUse: 409,
+    errors.NoAddress: 503,
+    errors.LinkDown: 503,
+    errors.StoreUnavailable: 503,
+}
+
+Answer = dict[str, Any]
+Handler = Callable[[Ipam, bytes], Awaitable[Answer]]
+
+log = structlog.get_logger()
+
+
+class IpamResponse(JSONResponse):
+    """An answer to dockerd.
+
+    It announces that the connection closes: dockerd repeats a call whose connection broke, and
+    then without its body.
+    """
+
+    media_type = wire.MEDIA_TYPE
+
+    def __init__(self, content: Answer, status_code: int = 200) -> None:
+        super().__init__(content, status_code, headers={"Connection": "close"})
+
+
+async def request_pool(ipam: Ipam, body: bytes) -> Answer:
+    """IpamDriver.RequestPool."""
+    pool = await ipam.request_pool(wire.read(wire.RequestPool, body).request())
+    return wire.pool_answer(pool)
+
+
+async def release_pool(ipam: Ipam, body: bytes) -> Answer:
+    """IpamDriver.ReleasePool."""
+    await ipam.release_pool(wire.read(wire.ReleasePool, body).pool_id)
+    return {}
+
+
+async def request_address(ipam: Ipam, body: bytes) -> Answer:
+    """IpamDriver.RequestAddress, of a gateway, a container or an auxiliary address."""
+    asked = wire.read(wire.RequestAddress, body)
+    address, endpoint = asked.address(), asked.endpoint()
+    if asked.is_gateway:
+        cidr = await ipam.request_gateway(asked.pool_id, address)
+    elif endpoint is not None:
+        cidr = await ipam.request_address(asked.pool_id, endpoint, address)
+    elif address is not None:
+        cidr = await ipam.request_auxiliary(asked.pool_id, address)
+    else:
+        raise errors.BadRequest(
+            "Docker sent neither MAC address nor address: it runs with another driver's "
+            "capabilities. Restart dockerd"
+        )
+    return {"Address": cidr, "Data": {}}
+
+
+async def release_address(ipam: Ipam, body: bytes) -> Answer:
+    """IpamDriver.ReleaseAddress."""
+    asked = wire.read(wire.ReleaseAddress, body)
+    await ipam.release_address(asked.pool_id, asked.address())
+    return {}
+
+
+def _constant(answer: Answer) -> Route | Any:
+    async def endpoint(_: Request) -> IpamResponse:
+        return IpamResponse(answer)
+
+    return endpoint
+
+
+def _verb(handler: Handler) -> Any:
+    async def endpoint(request: Request) -> IpamResponse:
+        try:
+            return IpamResponse(await handler(request.app.state.ipam, await request.body()))
+        except errors.D4DError as error:
+            log.warning("refused", call=request.url.path, error=str(error))
+            return _refusal(str(error), _STATUS.get(type(error), 500))
+        except Exception as error:
+            log.exception("failed", call=request.url.path)
+            return _refusal(f"D4D failed, see its log: {error!r}", 500)
+
+    return endpoint
+
+
+def _refusal(text: str, status: int) -> IpamResponse:
+    """Old engines read ``Error``, newer ones ``Err``."""
+    return IpamResponse({"Err": text, "Error": text}, status)
+
+
+async def _not_http(_: Request, error: Exception) -> IpamResponse:
+    assert isinstance(error, HTTPException)
+    return _refusal(f"no such call: {error.detail}", error.status_code)
+
+
+_ROUTES = {
+    # These three are constants: a failure here sticks in dockerd until it restarts.
+    "/Plugin.Activate": _constant(wire.ACTIVATE),
+    "/IpamDriver.GetCapabilities": _constant(wire.CAPABILITIES),
+    "/IpamDriver.GetDefaultAddressSpaces": _constant(wire.ADDRESS_SPACES),
+    "/IpamDriver.RequestPool": _verb(request_pool),
+    "/IpamDriver.ReleasePool": _verb(release_pool),
+    "/IpamDriver.RequestAddress": _verb(request_address),
+    "/IpamDriver.ReleaseAddress": _verb(release_address),
+}
+
+
+@asynccontextmanager
+async def driver(settings: Settings) -> AsyncIterator[Ipam]:
+    """A driver that serves from the state directory, which is its alone until it ends."""
+    container = compose(settings)
+    async with AsyncExitStack() as stack:
+        state_dir = container.state_dir()
+        state_dir.lock()
+        stack.callback(state_dir.close)
+        stack.push_async_callback(container.store().aclose)
+        for allocator in container.allocators().values():
+            stack.push_async_callback(allocator.aclose)
+        ipam = container.ipam()
+        stack.push_async_callback(ipam.aclose)
+        await ipam.open()
+        yield ipam
+
+
+def create_app(
+    settings: Callable[[], Settings] = load_settings,
+    on_ready: Callable[[], None] | None = None,
+) -> Starlette:
+    """The app. Settings are read, and anything is opened, when a server starts it."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        try:
+            chosen = settings()
+            configure_logs(debug=chosen.debug)
+            async with driver(chosen) as ipam:
+                app.state.ipam = ipam
+                if on_ready is not None:
+                    on_ready()
+                yield
+        except errors.D4DError as error:
+            log.error("can't serve", error=str(error))
+            raise
+
+    routes = [Route(path, endpoint, methods=["POST"]) for path, endpoint in _ROUTES.items()]
+    return Starlette(
+        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _not_http}
+    )
+
+
+app = create_app()

@@ -1,0 +1,121 @@
+"""Everything that an operator can set: by environment, or in a file of the same names."""
+
+import difflib
+import os
+import socket
+from collections.abc import Iterable
+from datetime import timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Annotated, Any
+
+import durationpy
+from dotenv import dotenv_values
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from d4d.domain.errors import BadRequest
+from d4d.domain.identity import IdentityPolicy, check_template
+from d4d.domain.pools import Mode, parse_address, parse_servers
+
+FILES = (
+    Path("/etc/oam-docker-ipam/oam-docker-ipam.conf"),  # the seed's: its users keep it
+    Path("/etc/d4d/d4d.conf"),
+)
+
+
+def _duration(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return durationpy.from_str(value.strip())
+    except durationpy.DurationError as error:
+        raise ValueError(f"{value!r} is no duration: write it as 50ms, 25s or 1h30m") from error
+
+
+def _servers(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_servers(value)
+    except BadRequest as error:
+        raise ValueError(str(error)) from error
+
+
+def _listen_addr(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        address = parse_address(value.strip(), what="listen address")
+    except BadRequest as error:
+        raise ValueError(str(error)) from error
+    return None if address.is_unspecified else address
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Servers = Annotated[tuple[IPv4Address, ...], NoDecode, BeforeValidator(_servers)]
+ListenAddr = Annotated[IPv4Address | None, BeforeValidator(_listen_addr)]
+Template = Annotated[str, BeforeValidator(check_template)]
+
+
+def _seed(name: str) -> AliasChoices:
+    """Our name of a setting, or the seed's."""
+    return AliasChoices(f"D4D_{name}", name)
+
+
+class Settings(BaseSettings):
+    """The settings as they are at start. ``D4D_`` and the name in capitals sets each."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="D4D_",
+        env_file=FILES,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+    )
+
+    allocator: str = "dhcp"
+    store: str = "sqlite"
+    state_dir: Path = Path("/var/lib/d4d")
+    plugin_socket: Path = Path("/run/docker/plugins/talkingdata.sock")
+    docker_socket: Path = Path("/var/run/docker.sock")
+    dhcp_server: Servers = Field((), validation_alias=_seed("DHCP_SERVER"))
+    listen_addr: ListenAddr = Field(None, validation_alias=_seed("LISTEN_ADDR"))
+    debug: bool = Field(False, validation_alias=AliasChoices("D4D_DEBUG", "IPAM_DEBUG"))
+    dhcp_mode: Mode = Mode.AUTO
+    dhcp_deadline: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(seconds=25)
+    dhcp_window: int = Field(64, ge=1)
+    parent: str | None = None
+    src_mac: bool = False
+    """Send with the container's MAC as Ethernet source, where a switch checks it against chaddr."""
+    identity: IdentityPolicy = IdentityPolicy.AUTO
+    hostname: Template = "{name}"
+    host: str = Field(default_factory=socket.gethostname, min_length=1)
+    hold: Annotated[Duration, Field(ge=timedelta(0))] = timedelta(0)
+
+
+def load_settings(**given: Any) -> Settings:
+    """The settings from files, environment and ``given``, the later ones winning.
+
+    Raises BadRequest, naming each setting that is wrong or unknown.
+    """
+    _refuse_unknown([*os.environ, *(name for path in FILES for name in dotenv_values(path))])
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"D4D_{str(each['loc'][0]).removeprefix('D4D_').upper()}: {each['msg']}"
+            for each in error.errors()
+        )
+        raise BadRequest(f"settings: {wrong}") from error
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
+    """A misspelt setting would be ignored in silence. Raises BadRequest."""
+    known = [f"D4D_{field.upper()}" for field in Settings.model_fields]
+    for name in names:
+        if name.startswith("D4D_") and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            meant = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+            raise BadRequest(f"unknown setting {name}: {meant}")
