@@ -1,0 +1,626 @@
+"""The client's answers to servers good and bad, and to time."""
+
+from dataclasses import replace
+from datetime import timedelta
+from ipaddress import IPv4Address
+
+import pytest
+
+from d4d.domain.dhcp.effects import Bound, Late, Lost, Offered, Refused, Send
+from d4d.domain.dhcp.messages import INFINITE, NO_ADDRESS, MessageType
+from d4d.domain.dhcp.states import State
+from d4d.domain.leases import MacAddress, RenewalForm, Terms
+from tests.unit.domain.dhcp.bench import (
+    ADDRESS,
+    ELSEWHERE,
+    HOUR,
+    IDENTITY,
+    NOON,
+    OURS,
+    SECOND,
+    STRANGER,
+    Bench,
+    ours,
+    stored,
+    stranger,
+    told,
+)
+
+RELAYED = (RenewalForm.RENEWING,)
+
+
+def offered_by(server: IPv4Address) -> Terms:
+    return Terms(server=server, lease_time=HOUR)
+
+
+# Acquiring
+
+
+def test_an_acquisition_takes_four_messages_of_one_transaction() -> None:
+    bench = Bench()
+    assert told(bench.start()) == ["DISCOVER"]
+    discover = bench.asked
+    offered, _ = bench.hear(ours.offer(discover))
+    assert offered == Offered(address=ADDRESS, server=OURS)
+    request = bench.asked
+    assert (request.xid, request.requested, request.server_id) == (discover.xid, ADDRESS, OURS)
+    assert bench.hear(ours.ack(request)) == [Bound(grant=bench.grant)]
+    assert bench.grant.address == ADDRESS
+    assert bench.grant.terms.server == OURS
+    assert bench.grant.bound_at == NOON
+    assert bench.grant.expires_at == NOON + HOUR
+
+
+def test_an_address_may_be_asked_for() -> None:
+    bench = Bench()
+    bench.start(requested=ADDRESS)
+    assert bench.asked.requested == ADDRESS
+    bench.wake()
+    assert bench.asked.requested == ADDRESS
+
+
+def test_an_offer_of_no_use_is_told_and_a_better_one_awaited() -> None:
+    bench = Bench()
+    bench.note(bench.client.start(bench.now, accepts=lambda address: address == ADDRESS))
+    refused = bench.hear(stranger.offer(bench.asked, ELSEWHERE))
+    assert refused == [Refused(address=ELSEWHERE, terms=offered_by(STRANGER))]
+    assert told(bench.hear(ours.offer(bench.asked))) == ["Offered", "REQUEST 50 54"]
+
+
+def test_an_offer_of_no_address_is_ignored() -> None:
+    bench = Bench()
+    bench.start()
+    assert bench.hear(ours.offer(bench.asked, NO_ADDRESS)) == []
+
+
+def test_a_discover_is_sent_again_at_growing_distances_in_one_transaction() -> None:
+    bench = Bench()
+    bench.start()
+    gaps = []
+    for _ in range(7):
+        before = bench.now
+        bench.wake()
+        gaps.append((bench.now - before).total_seconds())
+    for gap, least in zip(gaps, (4, 8, 16, 32, 64, 64, 64), strict=True):
+        assert least <= gap < least + 1
+    assert len({gap % 1 for gap in gaps}) == len(gaps), "jitter"
+    assert len({message.xid for message in bench.sent}) == 1
+
+
+def test_an_offer_that_comes_after_a_second_discover_is_taken() -> None:
+    bench = Bench()
+    bench.start()
+    slow = ours.offer(bench.asked)
+    bench.wake()
+    assert told(bench.hear(slow)) == ["Offered", "REQUEST 50 54"]
+
+
+def test_a_server_that_offers_and_falls_silent_is_asked_anew() -> None:
+    bench = Bench().requesting()
+    stale = ours.ack(bench.asked)
+    for _ in range(2):
+        assert told(bench.wake()) == ["REQUEST 50 54"]
+    assert told(bench.wake()) == ["DISCOVER"]
+    assert bench.hear(stale) == []
+
+
+def test_secs_counts_from_the_first_discover_and_a_request_repeats_it() -> None:
+    bench = Bench()
+    bench.start()
+    assert bench.asked.secs == 0
+    bench.wake()
+    waited = bench.asked.secs
+    assert waited == int((bench.now - NOON).total_seconds()) >= 4
+    bench.now += 3 * SECOND
+    bench.hear(ours.offer(bench.asked))
+    assert bench.asked.secs == waited
+    bench.wake()
+    assert bench.asked.type is MessageType.REQUEST
+    assert bench.asked.secs == waited
+
+
+def test_secs_stops_at_its_sixteen_bits() -> None:
+    bench = Bench()
+    bench.start()
+    bench.oversleep(timedelta(days=2))
+    assert bench.asked.secs == 0xFFFF
+
+
+def test_secs_counts_anew_in_each_renewal() -> None:
+    bench = Bench().renewing()
+    assert bench.asked.secs == 0
+    began = bench.now
+    bench.wake()
+    assert bench.asked.secs == int((bench.now - began).total_seconds()) > 0
+
+
+def test_naks_to_our_choice_are_followed_by_growing_pauses() -> None:
+    bench = Bench()
+    bench.start()
+    pauses = []
+    for _ in range(12):
+        bench.hear(ours.offer(bench.asked))
+        before = bench.now
+        assert told(bench.hear(ours.nak(bench.asked))) == []
+        assert told(bench.wake()) == ["DISCOVER"]
+        pauses.append((bench.now - before).total_seconds())
+    assert 0.1 <= pauses[0] < 0.12
+    assert pauses == sorted(pauses[:8]) + pauses[8:]
+    assert all(12.8 <= pause < 14.1 for pause in pauses[7:])
+
+
+def test_a_nak_to_our_choice_ends_its_transaction() -> None:
+    bench = Bench().requesting()
+    asked = bench.asked
+    bench.hear(ours.nak(asked))
+    bench.wake()
+    assert bench.asked.xid != asked.xid
+    assert bench.hear(ours.offer(asked)) == []
+
+
+# What is not for us, or late
+
+
+@pytest.mark.parametrize("state", ["selecting", "requesting", "rebooting", "renewing", "rebinding"])
+def test_answers_of_another_transaction_or_client_are_ignored(state: str) -> None:
+    bench = Bench()
+    if state == "selecting":
+        bench.start()
+    else:
+        getattr(bench, state)()
+    neighbour = MacAddress.parse("02:42:0a:4d:10:99")
+    for answer in (ours.offer(bench.asked), ours.ack(bench.asked), ours.nak(bench.asked)):
+        assert bench.hear(replace(answer, xid=answer.xid ^ 1)) == []
+        assert bench.hear(replace(answer, chaddr=neighbour)) == []
+    assert bench.client.state is State(state)
+
+
+@pytest.mark.parametrize("state", ["requesting", "rebooting", "renewing", "rebinding"])
+def test_an_ack_counts_only_for_our_address_and_with_a_lease_time(state: str) -> None:
+    bench: Bench = getattr(Bench(), state)()
+    assert bench.hear(ours.ack(bench.asked, ELSEWHERE)) == []
+    assert bench.hear(ours.ack(bench.asked, lease_time=None)) == []
+    assert bench.hear(ours.ack(bench.asked, lease_time=timedelta(0))) == []
+    assert bench.hear(replace(ours.ack(bench.asked), server_id=None)) == []
+    assert told(bench.hear(ours.ack(bench.asked))) == ["Bound"]
+
+
+def test_duplicates_are_ignored() -> None:
+    bench = Bench()
+    bench.start()
+    offer = ours.offer(bench.asked)
+    bench.hear(offer)
+    assert bench.hear(offer) == []
+    ack = ours.ack(bench.asked)
+    bench.hear(ack)
+    grant = bench.grant
+    bench.now += SECOND
+    assert bench.hear(ack) == []
+    assert bench.grant is grant
+
+
+def test_the_answer_to_an_earlier_renewal_is_ignored() -> None:
+    bench = Bench().renewing()
+    slow = ours.nak(bench.asked)
+    bench.wake()
+    assert bench.hear(slow) == []
+    assert bench.client.state is State.RENEWING
+
+
+def test_the_server_that_was_not_chosen_can_neither_grant_nor_refuse() -> None:
+    bench = Bench().requesting()
+    assert bench.hear(stranger.ack(bench.asked)) == []
+    assert bench.hear(stranger.nak(bench.asked)) == []
+    assert told(bench.hear(ours.ack(bench.asked))) == ["Bound"]
+
+
+def test_only_the_named_servers_are_heard() -> None:
+    bench = Bench(servers=(OURS,))
+    bench.start()
+    assert bench.hear(stranger.offer(bench.asked)) == []
+    assert bench.hear(replace(ours.offer(bench.asked), server_id=None)) == []
+    assert told(bench.hear(ours.offer(bench.asked))) == ["Offered", "REQUEST 50 54"]
+    bench.hear(ours.ack(bench.asked))
+    bench.wake_until(State.REBINDING)
+    assert bench.hear(stranger.ack(bench.asked)) == []
+    assert bench.hear(stranger.nak(bench.asked)) == []
+    assert bench.client.state is State.REBINDING
+
+
+# Renewing
+
+
+def test_a_renewal_begins_in_the_selecting_form() -> None:
+    bench = Bench().renewing()
+    assert told(bench.effects)[-1] == "REQUEST 50 54"
+    assert (bench.asked.requested, bench.asked.server_id) == (ADDRESS, OURS)
+    assert bench.asked.ciaddr == NO_ADDRESS
+    assert bench.asked.broadcast
+
+
+def test_a_renewal_counts_from_its_ack() -> None:
+    bench = Bench().renewing()
+    bench.now += 3 * SECOND
+    assert bench.hear(ours.ack(bench.asked, lease_time=2 * HOUR)) == [Bound(grant=bench.grant)]
+    assert bench.grant.expires_at == bench.now + 2 * HOUR
+
+
+def test_an_ack_of_the_remaining_time_is_believed() -> None:
+    bench = Bench().renewing()
+    bench.hear(ours.ack(bench.asked, lease_time=HOUR / 2))
+    assert bench.grant.expires_at == bench.now + HOUR / 2
+
+
+def test_silence_alternates_the_forms_and_is_told_once_before_t2() -> None:
+    bench = Bench().renewing()
+    begun = len(bench.effects) - 1
+    bench.wake_until(State.REBINDING)
+    *before, late, rebinding = told(bench.effects[begun:])
+    assert before.count("Late") == 1
+    asked = [each for each in before if each != "Late"]
+    assert len(asked) > 2
+    assert set(asked[::2]) == {"REQUEST 50 54"}
+    assert set(asked[1::2]) == {"REQUEST ciaddr"}
+    assert (late, rebinding) == ("Late", "REQUEST 50")
+
+
+def test_what_stays_late_says_who_did_not_answer() -> None:
+    bench = Bench().renewing()
+    late, _ = bench.wake()
+    assert late == Late(reason="10.77.0.1 did not answer the renewal (form selecting)")
+    late, _ = bench.wake_until(State.REBINDING)
+    assert late == Late(reason="10.77.0.1 did not answer until T2")
+
+
+def test_renewals_are_sent_again_after_half_of_what_remains_and_no_faster_than_a_minute() -> None:
+    bench = Bench().renewing()
+    while bench.client.state is State.RENEWING:
+        rebind_at = bench.grant.rebind_at
+        assert rebind_at is not None
+        sent_at, half = bench.now, (rebind_at - bench.now) / 2
+        bench.wake()
+        if bench.client.state is State.RENEWING:
+            wait = max(half, timedelta(seconds=60))
+            assert wait * 0.9 <= bench.now - sent_at <= wait
+
+
+def test_a_nak_to_the_selecting_form_changes_the_form_at_once() -> None:
+    bench = Bench().renewing()
+    assert told(bench.hear(ours.nak(bench.asked))) == ["REQUEST ciaddr"]
+    assert bench.asked.ciaddr == ADDRESS
+    assert bench.asked.broadcast
+    assert told(bench.hear(ours.ack(bench.asked))) == ["Bound"]
+    assert bench.grant.form is RenewalForm.RENEWING
+
+
+def test_the_form_that_was_taken_is_used_again() -> None:
+    bench = Bench().renewing()
+    bench.wake()
+    bench.hear(ours.ack(bench.asked))
+    assert bench.grant.form is RenewalForm.RENEWING
+    assert told(bench.wake()) == ["REQUEST ciaddr"]
+
+
+def test_the_form_outlives_a_restart() -> None:
+    bench = Bench()
+    bench.resume(stored(bench.now, form=RenewalForm.RENEWING))
+    assert told(bench.wake()) == ["REQUEST ciaddr"]
+    bench = Bench()
+    bench.resume(stored(bench.now, form=RenewalForm.RENEWING), confirm=True)
+    bench.hear(ours.ack(bench.asked))
+    assert bench.grant.form is RenewalForm.RENEWING
+
+
+def test_a_nak_in_both_forms_loses_the_address() -> None:
+    bench = Bench().renewing()
+    bench.hear(ours.nak(bench.asked))
+    (lost,) = bench.hear(ours.nak(bench.asked, "no such lease"))
+    assert lost == Lost(reason="10.77.0.1 refused it in renewing (DHCPNAK), saying 'no such lease'")
+    assert bench.client.is_lost
+
+
+def test_a_relayed_client_knows_one_form() -> None:
+    bench = Bench(forms=RELAYED).renewing()
+    assert told(bench.effects)[-1] == "REQUEST ciaddr"
+    assert told(bench.wake()) == ["Late", "REQUEST ciaddr"]
+    assert told(bench.wake_until(State.REBINDING)) == ["Late", "REQUEST ciaddr"]
+    bench = Bench(forms=RELAYED).renewing()
+    assert told(bench.hear(ours.nak(bench.asked))) == ["Lost"]
+
+
+def test_a_form_that_the_client_no_longer_has_gives_way() -> None:
+    bench = Bench(forms=RELAYED)
+    bench.resume(stored(bench.now, form=RenewalForm.SELECTING))
+    assert told(bench.wake()) == ["REQUEST ciaddr"]
+
+
+def test_until_t2_only_our_server_can_renew() -> None:
+    bench = Bench().renewing()
+    assert bench.hear(stranger.ack(bench.asked)) == []
+    assert told(bench.hear(ours.ack(bench.asked))) == ["Bound"]
+
+
+def test_until_t2_a_strangers_nak_is_ignored() -> None:
+    bench = Bench().renewing()
+    assert bench.hear(stranger.nak(bench.asked)) == []
+    assert bench.client.state is State.RENEWING
+    bench.wake_until(State.REBINDING)
+    bench.wake()
+    assert told(bench.effects)[-1] == "REQUEST ciaddr"
+    assert told(bench.hear(stranger.nak(bench.asked))) == ["Lost"]
+
+
+def test_from_t2_on_another_server_may_take_the_lease_over() -> None:
+    bench = Bench().rebinding()
+    assert bench.hear(stranger.ack(bench.asked)) == [Bound(grant=bench.grant, rebound=True)]
+    assert bench.grant.terms.server == STRANGER
+    bench.wake()
+    assert bench.asked.server_id == STRANGER
+
+
+def test_our_own_server_in_rebinding_rebinds_nothing() -> None:
+    bench = Bench().rebinding()
+    assert bench.hear(ours.ack(bench.asked)) == [Bound(grant=bench.grant)]
+
+
+def test_a_renewal_may_be_early() -> None:
+    bench = Bench().bound()
+    assert told(bench.note(bench.client.renew(bench.now))) == ["REQUEST 50 54"]
+    assert told(bench.hear(ours.ack(bench.asked))) == ["Bound"]
+
+
+def test_an_infinite_lease_is_never_renewed_but_on_demand() -> None:
+    bench = Bench().bound(INFINITE)
+    assert bench.client.wake_at is None
+    assert bench.grant.expires_at is None
+    assert told(bench.note(bench.client.renew(bench.now))) == ["REQUEST 50 54"]
+    assert told(bench.wake()) == ["Late", "REQUEST ciaddr"]
+    bench.hear(ours.ack(bench.asked, lease_time=INFINITE))
+    assert bench.client.wake_at is None
+
+
+def test_an_infinite_lease_is_released() -> None:
+    bench = Bench().bound(INFINITE)
+    assert told(bench.release()) == ["RELEASE 54 ciaddr"]
+
+
+def test_a_server_without_a_name_is_not_named_in_a_renewal() -> None:
+    bench = Bench()
+    bench.resume(stored(bench.now, server=NO_ADDRESS))
+    assert told(bench.wake()) == ["REQUEST 50"]
+    assert bench.hear(ours.ack(bench.asked)) == [Bound(grant=bench.grant)]
+    assert bench.grant.terms.server == OURS
+
+
+# Restarting, and sleeping
+
+
+def test_a_lease_whose_t1_is_to_come_sleeps_on() -> None:
+    bench = Bench()
+    grant = stored(bench.now)
+    assert bench.resume(grant) == []
+    assert bench.client.wake_at == grant.renew_at
+
+
+def test_a_lease_whose_t1_has_passed_is_confirmed() -> None:
+    bench = Bench()
+    grant = stored(bench.now)
+    bench.now += HOUR * 0.5
+    assert told(bench.resume(grant)) == ["REQUEST 50"]
+    assert (bench.asked.requested, bench.asked.server_id) == (ADDRESS, None)
+
+
+def test_an_infinite_lease_is_confirmed_on_demand() -> None:
+    bench = Bench()
+    assert bench.resume(stored(bench.now, lease_time=INFINITE)) == []
+    assert bench.client.wake_at is None
+    bench = Bench()
+    bench.resume(stored(bench.now, lease_time=INFINITE), confirm=True)
+    bench.live(100 * HOUR)
+    assert bench.client.state is State.REBOOTING
+    assert told(bench.hear(ours.ack(bench.asked))) == ["Bound"]
+
+
+def test_silence_while_rebooting_is_no_refusal_until_the_lease_ends() -> None:
+    bench = Bench().rebooting()
+    bench.live(HOUR - SECOND)
+    assert bench.client.state is State.REBOOTING
+    assert set(told(bench.effects)) == {"REQUEST 50"}
+    assert told(bench.live(2 * SECOND)) == ["Lost", "DISCOVER 50"]
+
+
+def test_while_rebooting_another_server_may_take_the_lease_over() -> None:
+    bench = Bench().rebooting()
+    assert bench.hear(stranger.ack(bench.asked)) == [Bound(grant=bench.grant, rebound=True)]
+
+
+def test_while_rebooting_a_strangers_nak_is_ignored_until_t2() -> None:
+    bench = Bench().rebooting()
+    assert bench.hear(stranger.nak(bench.asked)) == []
+    bench.live(HOUR * 0.9)
+    assert told(bench.hear(stranger.nak(bench.asked))) == ["Lost"]
+
+
+def test_a_lease_found_over_is_asked_for_once_more() -> None:
+    bench = Bench()
+    grant = stored(bench.now)
+    bench.now += 5 * HOUR
+    assert told(bench.resume(grant)) == ["REQUEST 50"]
+    assert bench.grant == grant, "the grace is ours, not the server's"
+    bench.now += SECOND
+    assert bench.tick() == []
+    assert bench.hear(ours.ack(bench.asked)) == [Bound(grant=bench.grant)]
+
+
+def test_a_lease_found_over_is_lost_after_a_grace() -> None:
+    bench = Bench()
+    grant = stored(bench.now)
+    bench.now += 5 * HOUR
+    began = bench.now
+    bench.resume(grant)
+    assert told(bench.wake_until(State.SELECTING)) == ["Lost", "DISCOVER 50"]
+    assert bench.now - began == 10 * SECOND
+
+
+def test_a_lease_about_to_end_has_the_same_grace() -> None:
+    bench = Bench()
+    grant = stored(bench.now)
+    bench.now += HOUR - SECOND
+    bench.resume(grant)
+    bench.live(9 * SECOND)
+    assert told(bench.hear(ours.ack(bench.asked))) == ["Bound"]
+
+
+def test_a_lease_that_is_over_is_not_released_within_its_grace() -> None:
+    bench = Bench()
+    grant = stored(bench.now)
+    bench.now += 5 * HOUR
+    bench.resume(grant)
+    assert bench.release() == []
+
+
+@pytest.mark.parametrize("state", ["bound", "renewing"])
+def test_who_overslept_the_end_asks_once_more(state: str) -> None:
+    bench: Bench = getattr(Bench(), state)()
+    assert told(bench.oversleep(timedelta(days=3))) == ["REQUEST 50"]
+    assert not bench.client.is_lost
+    assert bench.hear(ours.ack(bench.asked)) == [Bound(grant=bench.grant)]
+
+
+def test_who_overslept_the_end_in_silence_loses_the_address() -> None:
+    bench = Bench().bound()
+    bench.oversleep(timedelta(days=3))
+    assert told(bench.wake_until(State.SELECTING)) == ["Lost", "DISCOVER 50"]
+
+
+def test_who_overslept_t2_asks_all_servers_and_blames_none() -> None:
+    bench = Bench().bound()
+    assert told(bench.oversleep(HOUR * 0.9)) == ["REQUEST 50"]
+    assert bench.client.state is State.REBINDING
+    assert told(bench.hear(stranger.ack(bench.asked))) == ["Bound"]
+
+
+# Losing, and finding again
+
+
+def test_a_refused_lease_is_asked_for_at_once() -> None:
+    bench = Bench().rebooting()
+    (lost,) = bench.hear(ours.nak(bench.asked))
+    assert lost == Lost(reason="10.77.0.1 refused it in rebooting (DHCPNAK)")
+    assert bench.client.wake_at == bench.now
+    assert told(bench.tick()) == ["DISCOVER 50"]
+    assert bench.asked.requested == ADDRESS
+
+
+def test_a_lost_address_is_found_again() -> None:
+    bench = Bench().reclaiming()
+    bench.hear(ours.offer(bench.asked))
+    assert bench.client.is_lost
+    assert bench.hear(ours.ack(bench.asked)) == [Bound(grant=bench.grant, recovered=True)]
+    assert not bench.client.is_lost
+
+
+def test_an_address_found_at_another_server_is_recovered_not_rebound() -> None:
+    bench = Bench().reclaiming()
+    bench.hear(stranger.offer(bench.asked))
+    assert bench.hear(stranger.ack(bench.asked)) == [Bound(grant=bench.grant, recovered=True)]
+
+
+def test_a_lost_address_is_replaced_by_no_other() -> None:
+    bench = Bench().reclaiming()
+    refused = bench.hear(ours.offer(bench.asked, ELSEWHERE))
+    assert refused == [Refused(address=ELSEWHERE, terms=offered_by(OURS))]
+    assert bench.client.state is State.SELECTING
+
+
+def test_the_way_back_gets_slower_from_5_seconds_to_5_minutes() -> None:
+    bench = Bench().reclaiming()
+    waits = []
+    for _ in range(10):
+        bench.wake_until(State.LOST)
+        waits.append((bench.wake_at - bench.now).total_seconds())
+        assert told(bench.wake()) == ["DISCOVER 50"]
+    expected = [5.0, 10, 20, 40, 80, 160, 300, 300, 300, 300]
+    for wait, around in zip(waits, expected, strict=True):
+        assert around * 0.9 <= wait <= around * 1.1
+    assert told(bench.effects).count("Lost") == 1
+
+
+def test_each_loss_begins_with_short_waits() -> None:
+    bench = Bench().reclaiming()
+    for _ in range(4):
+        bench.wake_until(State.LOST)
+    bench.wake()
+    bench.hear(ours.offer(bench.asked))
+    bench.hear(ours.ack(bench.asked))
+    bench.wake_until(State.LOST)
+    assert bench.wake_at - bench.now <= 5.5 * SECOND
+
+
+# Giving back
+
+
+def test_a_declined_address_names_its_server_and_is_forgotten() -> None:
+    bench = Bench().bound()
+    assert told(bench.note(bench.client.decline(bench.now))) == ["DECLINE 50 54"]
+    assert (bench.asked.requested, bench.asked.server_id) == (ADDRESS, OURS)
+    assert bench.client.grant is None
+    assert bench.client.wake_at is None
+    assert told(bench.start()) == ["DISCOVER"]
+
+
+@pytest.mark.parametrize("state", ["bound", "renewing", "rebinding", "rebooting"])
+def test_a_release_goes_to_its_server(state: str) -> None:
+    bench: Bench = getattr(Bench(), state)()
+    (effect,) = bench.release()
+    assert isinstance(effect, Send)
+    assert effect.to == OURS
+    message = effect.message
+    assert (message.ciaddr, message.server_id) == (ADDRESS, OURS)
+    assert message.client_id == IDENTITY.client_id
+    assert bench.client.grant is None
+    assert bench.client.wake_at is None
+    assert bench.release() == []
+
+
+@pytest.mark.parametrize("state", ["requesting", "lost", "reclaiming"])
+def test_nothing_is_released_that_is_not_ours(state: str) -> None:
+    bench: Bench = getattr(Bench(), state)()
+    assert bench.release() == []
+    assert bench.client.wake_at is None
+    assert not bench.client.is_lost
+
+
+def test_an_expired_address_is_not_released() -> None:
+    bench = Bench().bound()
+    bench.now += HOUR
+    assert bench.release() == []
+
+
+def test_a_lease_of_an_unknown_server_is_not_released_to_nobody() -> None:
+    bench = Bench()
+    bench.resume(stored(bench.now, server=NO_ADDRESS))
+    assert bench.release() == []
+
+
+def test_a_client_that_gave_up_an_offer_can_take_up_a_lease() -> None:
+    bench = Bench()
+    bench.start()
+    bench.hear(ours.offer(bench.asked, ELSEWHERE))
+    bench.release()
+    bench.rebooting()
+    assert told(bench.hear(ours.ack(bench.asked))) == ["Bound"]
+
+
+def test_every_message_of_a_client_has_its_identity() -> None:
+    bench = Bench().rebinding()
+    bench.release()
+    assert {message.chaddr for message in bench.sent} == {IDENTITY.chaddr}
+    assert {message.client_id for message in bench.sent} == {IDENTITY.client_id}
+
+
+def test_a_client_shows_where_it_is() -> None:
+    bench = Bench()
+    assert repr(bench.client) == "<Client 02:42:0a:4d:10:01 init no address>"
+    bench.bound()
+    assert repr(bench.client) == f"<Client 02:42:0a:4d:10:01 bound {ADDRESS}>"

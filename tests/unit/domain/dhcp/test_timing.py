@@ -1,0 +1,121 @@
+"""Retransmission, renewal, and the instants of a lease."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from d4d.domain.dhcp.messages import INFINITE
+from d4d.domain.dhcp.timing import Times, renewal_wait, retransmission, times
+from tests.unit.domain.dhcp.bench import HOUR, NOON, SECOND
+
+MINUTE = 60 * SECOND
+
+
+def never() -> float:
+    return 0.0
+
+
+def half() -> float:
+    return 0.5
+
+
+@pytest.mark.parametrize(
+    ("sent", "seconds"), [(1, 4), (2, 8), (3, 16), (4, 32), (5, 64), (6, 64), (1000, 64)]
+)
+def test_retransmission_doubles_from_4_to_64_seconds(sent: int, seconds: int) -> None:
+    assert retransmission(sent, never) == seconds * SECOND
+    assert retransmission(sent, half) == (seconds + 0.5) * SECOND
+
+
+@pytest.mark.parametrize(
+    ("remains", "lease_time", "wait"),
+    [
+        (HOUR, 2 * HOUR, HOUR / 2),
+        (100 * SECOND, 2 * HOUR, MINUTE),
+        (-SECOND, 2 * HOUR, MINUTE),
+        (10 * SECOND, 5 * MINUTE, 5 * SECOND),
+        (2 * SECOND, 5 * MINUTE, 5 * SECOND),
+        (SECOND, 20 * SECOND, SECOND),
+    ],
+)
+def test_a_renewal_waits_for_half_of_what_remains_but_not_less_than_its_share(
+    remains: timedelta, lease_time: timedelta, wait: timedelta
+) -> None:
+    assert renewal_wait(NOON, NOON + remains, lease_time) == wait
+
+
+def test_a_renewal_without_an_end_is_asked_for_each_minute() -> None:
+    assert renewal_wait(NOON, None, INFINITE) == MINUTE
+
+
+def lease(
+    lease_time: timedelta, t1: timedelta | None = None, t2: timedelta | None = None
+) -> tuple[timedelta, timedelta, timedelta]:
+    got = times(NOON, lease_time=lease_time, renewal_time=t1, rebinding_time=t2, random=never)
+    assert got.renew_at and got.rebind_at and got.expires_at
+    return got.renew_at - NOON, got.rebind_at - NOON, got.expires_at - NOON
+
+
+def test_the_servers_times_are_taken() -> None:
+    assert lease(HOUR, 10 * MINUTE, 20 * MINUTE) == (10 * MINUTE, 20 * MINUTE, HOUR)
+
+
+def test_absent_times_are_a_half_and_seven_eighths_of_the_lease() -> None:
+    assert lease(HOUR) == (HOUR / 2, HOUR * 7 / 8, HOUR)
+
+
+def test_t1_alone_is_taken_where_it_fits() -> None:
+    assert lease(HOUR, t1=40 * MINUTE) == (40 * MINUTE, HOUR * 7 / 8, HOUR)
+    assert lease(HOUR, t1=55 * MINUTE) == (HOUR / 2, HOUR * 7 / 8, HOUR)
+
+
+def test_t2_alone_draws_t1_before_it() -> None:
+    t1, t2, _ = lease(HOUR, t2=7 * MINUTE)
+    assert (t1, t2) == (4 * MINUTE, 7 * MINUTE)
+    assert lease(HOUR, t2=59 * MINUTE)[0] == HOUR / 2
+
+
+@pytest.mark.parametrize("t2", [timedelta(0), HOUR, 2 * HOUR, INFINITE])
+def test_a_senseless_t2_is_repaired(t2: timedelta) -> None:
+    assert lease(HOUR, 10 * MINUTE, t2) == (10 * MINUTE, HOUR * 7 / 8, HOUR)
+
+
+@pytest.mark.parametrize("t1", [timedelta(0), 55 * MINUTE, 2 * HOUR, INFINITE])
+def test_a_senseless_t1_is_repaired(t1: timedelta) -> None:
+    assert lease(HOUR, t1, 55 * MINUTE) == (HOUR / 2, 55 * MINUTE, HOUR)
+
+
+def test_an_infinite_lease_has_no_instants() -> None:
+    got = times(NOON, lease_time=INFINITE, renewal_time=HOUR, rebinding_time=2 * HOUR, random=half)
+    assert got == Times(renew_at=None, rebind_at=None, expires_at=None)
+
+
+seconds = st.integers(0, 2**32 - 2).map(lambda number: timedelta(seconds=number))
+
+
+@settings(deadline=None)  # the two cores may be busy
+@given(
+    seconds.filter(bool),
+    st.none() | seconds,
+    st.none() | seconds,
+    st.floats(0, 1, exclude_max=True),
+)
+def test_the_instants_of_any_lease_stand_in_their_order(
+    lease_time: timedelta, t1: timedelta | None, t2: timedelta | None, jitter: float
+) -> None:
+    got = times(
+        NOON,
+        lease_time=lease_time,
+        renewal_time=t1,
+        rebinding_time=t2,
+        random=lambda: jitter,
+    )
+    assert got.renew_at and got.rebind_at and got.expires_at
+    assert NOON < got.renew_at < got.rebind_at < got.expires_at == NOON + lease_time
+    on_time = times(
+        NOON, lease_time=lease_time, renewal_time=t1, rebinding_time=t2, random=never
+    ).renew_at
+    assert on_time is not None
+    assert (on_time - NOON) * 0.9 - SECOND / 1000 <= got.renew_at - NOON <= on_time - NOON
