@@ -244,7 +244,7 @@ class Client:
         self._go(Event.ACK)
         self.grant = self._granted(message, server, now)
         self._offer, self._lost, self._retransmit_at = None, False, None
-        self._naks, self._reclaims, self._accepts = 0, 0, _any
+        self._naks = 0
         return [Bound(grant=self.grant, rebound=rebound and not recovered, recovered=recovered)]
 
     def _receive_nak(self, message: Message, now: datetime) -> Effects:

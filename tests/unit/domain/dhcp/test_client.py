@@ -149,6 +149,19 @@ def test_naks_to_our_choice_are_followed_by_growing_pauses() -> None:
     assert all(12.8 <= pause < 14.1 for pause in pauses[7:])
 
 
+def test_an_ack_makes_the_pauses_short_again() -> None:
+    bench = Bench().requesting()
+    for _ in range(6):
+        bench.hear(ours.nak(bench.asked))
+        bench.wake()
+        bench.hear(ours.offer(bench.asked))
+    bench.hear(ours.ack(bench.asked))
+    bench.release()
+    bench.requesting()
+    bench.hear(ours.nak(bench.asked))
+    assert bench.wake_at - bench.now < 0.12 * SECOND
+
+
 def test_a_nak_to_our_choice_ends_its_transaction() -> None:
     bench = Bench().requesting()
     asked = bench.asked
