@@ -11,6 +11,7 @@ cli = typer.Typer(
     name="d4d",
     help="DHCP for Docker: containers get their addresses from the site's DHCP server.",
     no_args_is_help=True,
+    pretty_exceptions_enable=False,  # a service's log wants the plain traceback
 )
 
 
@@ -53,7 +54,7 @@ def _serve(given: dict[str, Any]) -> None:
     plugin_socket = PluginSocket(settings.plugin_socket)
     plugin_socket.open()
     config = Config()
-    config.bind = [f"fd://{plugin_socket.fd}"]
+    config.bind = [f"fd://{plugin_socket.detach()}"]
     config.graceful_timeout = settings.dhcp_deadline.total_seconds() + 1
     app = create_app(lambda: settings, on_ready=plugin_socket.publish)
 

@@ -24,11 +24,12 @@ class PluginSocket:
         self._socket: socket.socket | None = None
         self._inode: int | None = None
 
-    @property
-    def fd(self) -> int:
-        """The descriptor to serve."""
+    def detach(self) -> int:
+        """The descriptor to serve, which is the caller's to close from now on."""
         assert self._socket is not None
-        return self._socket.fileno()
+        descriptor = self._socket.detach()
+        self._socket = None
+        return descriptor
 
     def open(self) -> None:
         """Listen, mode 0600, or take over the socket that systemd listens at for us.
