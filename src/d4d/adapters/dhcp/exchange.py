@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import IPv4Address
 
 from d4d.adapters.dhcp.session import Begin, Session
 from d4d.domain.dhcp.client import Client
 from d4d.domain.dhcp.effects import Bound, Effect, Grant, Offered, Refused
+from d4d.domain.errors import LinkDown
 from d4d.domain.ports import Clock
 
 
@@ -54,8 +56,9 @@ class Exchange:
         self._session.perform(self._client, self._client.decline(self._now()))
 
     def abandon(self) -> None:
-        """Give up. A server that offered gets no answer, and takes its offer back by itself."""
-        self._session.perform(self._client, self._client.release(self._now()))
+        """Give up. An offer that we asked for is released: the server may have committed it."""
+        with suppress(LinkDown):  # then the server takes its offer back by itself
+            self._session.perform(self._client, self._client.release(self._now()))
         self._session.drop(self._client)
 
     def _hear(self, effect: Effect) -> None:

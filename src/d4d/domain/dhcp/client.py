@@ -206,20 +206,14 @@ class Client:
         """Give the address back. Nothing is sent for one that is not ours any more."""
         if self.state is State.INIT:
             return []
-        grant, lost = self.grant, self._lost
+        grant, offer, lost = self.grant, self._offer, self._lost
         self._go(Event.RELEASE)
         self.grant, self._offer, self._lost, self._retransmit_at = None, None, False, None
-        if grant is None or lost or (grant.expires_at and grant.expires_at <= now):
+        if offer is not None:  # we asked for it: the server may have committed it by now
+            return self._send_release(offer.yiaddr, offer.server_id)
+        if grant is None or lost or (grant.expires_at is not None and grant.expires_at <= now):
             return []
-        if grant.terms.server == NO_ADDRESS:
-            return []  # a RELEASE must name its server (table 5): this lease ends by itself
-        message = messages.release(
-            self.identity,
-            self._new_xid(),
-            ciaddr=grant.address,
-            server_id=grant.terms.server,
-        )
-        return [Send(message=message, to=grant.terms.server)]
+        return self._send_release(grant.address, grant.terms.server)
 
     # Receiving
 
@@ -244,7 +238,7 @@ class Client:
         self._go(Event.ACK)
         self.grant = self._granted(message, server, now)
         self._offer, self._lost, self._retransmit_at = None, False, None
-        self._naks = 0
+        self._naks, self._accepts = 0, _any
         return [Bound(grant=self.grant, rebound=rebound and not recovered, recovered=recovered)]
 
     def _receive_nak(self, message: Message, now: datetime) -> Effects:
@@ -365,10 +359,10 @@ class Client:
         if self.state is State.REQUESTING:
             return self._send_request(now)
         late: Effects = []
-        if self.state is State.RENEWING and self._sent == 1:
+        if self.state in (State.RENEWING, State.REBOOTING) and self._sent == 1:
             assert self.grant is not None
-            server, form = self.grant.terms.server, self._form.value
-            late = [Late(reason=f"{server} did not answer the renewal (form {form})")]
+            server, state = self.grant.terms.server, self.state.value
+            late = [Late(reason=f"{server} did not answer the first DHCPREQUEST of {state}")]
         if self.state in (State.RENEWING, State.REBINDING):
             forms = self.forms
             self._form = forms[(forms.index(self._form) + 1) % len(forms)]
@@ -428,7 +422,7 @@ class Client:
         grant = self.grant
         assert grant is not None
         xid = self._new_xid()
-        if self.state is State.REBOOTING:
+        if self.state is State.REBOOTING and self._sent < _REQUESTS:
             message = messages.request_rebooting(self.identity, xid, requested=grant.address)
             self._wait(now)
             return self._send(message, now)
@@ -436,7 +430,7 @@ class Client:
         until = grant.rebind_at if self.state is State.RENEWING else grant.expires_at
         wait = renewal_wait(now, until, grant.terms.lease_time)
         self._retransmit_at = now + wait * (1 - 0.1 * self._random())
-        if self._form is RenewalForm.RENEWING:
+        if self._form is RenewalForm.RENEWING and self.state is not State.REBOOTING:
             message = messages.request_renewing(self.identity, xid, ciaddr=grant.address)
         elif self.state is State.RENEWING and grant.terms.server != NO_ADDRESS:
             message = messages.request_selecting(
@@ -445,6 +439,12 @@ class Client:
         else:
             message = messages.request_rebooting(self.identity, xid, requested=grant.address)
         return self._send(message, now)
+
+    def _send_release(self, address: IPv4Address, server: IPv4Address | None) -> Effects:
+        if server is None or server == NO_ADDRESS:
+            return []  # a RELEASE must name its server (table 5): this lease ends by itself
+        message = messages.release(self.identity, self._new_xid(), ciaddr=address, server_id=server)
+        return [Send(message=message, to=server)]
 
     def _wait(self, now: datetime) -> None:
         self._sent += 1

@@ -280,7 +280,7 @@ def test_silence_alternates_the_forms_and_is_told_once_before_t2() -> None:
 def test_what_stays_late_says_who_did_not_answer() -> None:
     bench = Bench().renewing()
     late, _ = bench.wake()
-    assert late == Late(reason="10.77.0.1 did not answer the renewal (form selecting)")
+    assert late == Late(reason="10.77.0.1 did not answer the first DHCPREQUEST of renewing")
     late, _ = bench.wake_until(State.REBINDING)
     assert late == Late(reason="10.77.0.1 did not answer until T2")
 
@@ -438,7 +438,10 @@ def test_silence_while_rebooting_is_no_refusal_until_the_lease_ends() -> None:
     bench = Bench().rebooting()
     bench.live(HOUR - SECOND)
     assert bench.client.state is State.REBOOTING
-    assert set(told(bench.effects)) == {"REQUEST 50"}
+    said = told(bench.effects)
+    assert set(said) == {"REQUEST 50", "Late"}
+    assert said.count("Late") == 1
+    assert said.count("REQUEST 50") < 20, "as seldom as a renewal"
     assert told(bench.live(2 * SECOND)) == ["Lost", "DISCOVER 50"]
 
 
@@ -596,7 +599,13 @@ def test_a_release_goes_to_its_server(state: str) -> None:
     assert bench.release() == []
 
 
-@pytest.mark.parametrize("state", ["requesting", "lost", "reclaiming"])
+def test_an_offer_that_was_asked_for_is_released_in_case_the_server_committed_it() -> None:
+    (effect,) = Bench().requesting().release()
+    assert isinstance(effect, Send)
+    assert (effect.message.ciaddr, effect.to) == (ADDRESS, OURS)
+
+
+@pytest.mark.parametrize("state", ["lost", "reclaiming"])
 def test_nothing_is_released_that_is_not_ours(state: str) -> None:
     bench: Bench = getattr(Bench(), state)()
     assert bench.release() == []

@@ -111,10 +111,10 @@ SCENARIOS: dict[tuple[State, Event], Scenario] = {
     (S.REQUESTING, E.NO_ANSWER): Scenario(
         Bench.wake, ["DISCOVER"], S.SELECTING, at=lambda: _unanswered(Bench().requesting(), 2)
     ),
-    (S.REQUESTING, E.RELEASE): Scenario(_release, [], S.INIT),
+    (S.REQUESTING, E.RELEASE): Scenario(_release, ["RELEASE 54 ciaddr"], S.INIT),
     (S.REBOOTING, E.ACK): Scenario(_ack, ["Bound"], S.BOUND),
     (S.REBOOTING, E.NAK): Scenario(_nak, ["Lost"], S.LOST),
-    (S.REBOOTING, E.TIMEOUT): Scenario(Bench.wake, ["REQUEST 50"], S.REBOOTING),
+    (S.REBOOTING, E.TIMEOUT): Scenario(Bench.wake, ["Late", "REQUEST 50"], S.REBOOTING),
     # Who loses by the clock asks again in the same breath: LOST's RETRY follows at once.
     (S.REBOOTING, E.EXPIRY): Scenario(
         lambda bench: _until(bench, "expires_at"), ["Lost", "DISCOVER 50"], S.SELECTING
