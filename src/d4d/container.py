@@ -6,8 +6,10 @@ from random import SystemRandom
 
 from dependency_injector import containers, providers
 
+from d4d.adapters.allocators.conflicts import OnConflict, Ours, Watch
 from d4d.adapters.allocators.dhcp import DhcpAllocator, DhcpPolicy
 from d4d.adapters.allocators.routes import Route, Routes
+from d4d.adapters.arp import ArpWatch
 from d4d.adapters.clock import AnchoredClock
 from d4d.adapters.dhcp.link import Deliver, Link, Wants
 from d4d.adapters.dhcp.packet import PacketLink
@@ -38,6 +40,11 @@ def _link(src_mac: bool) -> Callable[[Route, Wants, Deliver], Link]:
         return PacketLink(route.parent, wants=wants, deliver=deliver, src_mac_container=src_mac)
 
     return link
+
+
+def _watch(parent: str, ours: Ours, on_conflict: OnConflict) -> Watch:
+    """What watches ARP on a parent."""
+    return ArpWatch(parent, ours=ours, on_conflict=on_conflict)
 
 
 def _database(state_dir: Path) -> Path:
@@ -79,12 +86,15 @@ class Container(containers.DeclarativeContainer):
         identity=settings.provided.identity,
         host=owner,
         hostname_template=settings.provided.hostname,
+        conflict_probe=settings.provided.conflict_probe,
     )
     dhcp_allocator = providers.Singleton(
         DhcpAllocator,
         routes=routes,
         link=providers.Callable(_link, settings.provided.src_mac),
+        watch=providers.Object(_watch),
         policy=dhcp_policy,
+        events=events,
         clock=clock,
         random=random,
     )
@@ -99,6 +109,7 @@ class Container(containers.DeclarativeContainer):
         clock=clock,
         owner=owner,
         hold=settings.provided.hold,
+        subnet_at=interfaces.provided.subnet_at,
     )
 
 

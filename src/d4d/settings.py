@@ -92,6 +92,7 @@ class Settings(BaseSettings):
     identity: IdentityPolicy = IdentityPolicy.AUTO
     hostname: Template = "{name}"
     host: str = Field(default_factory=socket.gethostname, min_length=1)
+    conflict_probe: Annotated[Duration, Field(ge=timedelta(0))] = timedelta(milliseconds=50)
     hold: Annotated[Duration, Field(ge=timedelta(0))] = timedelta(0)
 
 

@@ -1,14 +1,16 @@
-"""What happened to leases, one log line for each event."""
+"""What happened to leases: one log line for each event, and whoever else wants to hear."""
 
 import structlog
 
-from d4d.domain.ports import Event, EventKind
+from d4d.domain.ports import Event, EventKind, Events
 
 _LEVELS = {
     EventKind.LOST: "error",
     EventKind.LATE: "warning",
     EventKind.CONFLICT: "warning",
     EventKind.DECLINED: "warning",
+    EventKind.MISMATCH: "warning",
+    EventKind.ACTED: "warning",
     EventKind.RENEWED: "debug",
 }
 
@@ -16,10 +18,17 @@ _log = structlog.get_logger()
 
 
 class EventLog:
-    """Events, to the log."""
+    """Events, to the log, and then to its listeners."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Events] = []
+
+    def add(self, listener: Events) -> None:
+        """Let ``listener`` hear of every event from now on."""
+        self._listeners.append(listener)
 
     def record(self, event: Event) -> None:
-        """Log ``event`` with all that identifies its lease."""
+        """Log ``event`` with all that identifies its lease, and pass it on."""
         endpoint = event.endpoint
         fields = {
             "address": str(event.address),
@@ -28,7 +37,7 @@ class EventLog:
             "name": endpoint.name if endpoint else None,
             "detail": event.detail or None,
         }
-        level = _LEVELS.get(event.kind, "info")
-        getattr(_log, level)(
-            event.kind.value, **{key: text for key, text in fields.items() if text}
-        )
+        known = {key: text for key, text in fields.items() if text}
+        getattr(_log, _LEVELS.get(event.kind, "info"))(event.kind.value, **known)
+        for listener in self._listeners:
+            listener.record(event)

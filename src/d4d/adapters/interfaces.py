@@ -8,6 +8,7 @@ import psutil
 
 from d4d.domain.errors import BadRequest, LinkDown
 from d4d.domain.leases import MacAddress
+from d4d.domain.pools import Address, Network
 
 _MAC_LENGTH = 6
 
@@ -66,6 +67,14 @@ class Interfaces:
         for interface in self.all():
             if any(address.ip in subnet for address in interface.addresses):
                 return interface
+        return None
+
+    def subnet_at(self, network_address: Address) -> Network | None:
+        """The subnet of an interface, by its network address alone; None without one."""
+        for interface in self.all():
+            for address in interface.addresses:
+                if address.network.network_address == network_address:
+                    return address.network
         return None
 
     def on_link(self, address: IPv4Address) -> bool:

@@ -15,7 +15,8 @@ _TRY = 2.0  # seconds for the turn of a MAC that is just being served
 _BREATH = 0.003  # seconds between two releases: nobody answers one, so none may be overrun
 _FIRST_RETRY, _LONGEST_RETRY = timedelta(seconds=1), timedelta(minutes=1)
 
-GiveBack = Callable[[Lease], Awaitable[None]]
+GiveBack = Callable[[Lease, str], Awaitable[None]]
+"""Tells the server of a release, and why it came about, where it was not Docker's doing."""
 Key = tuple[PoolId, Address]
 
 
@@ -26,7 +27,7 @@ class GivingBack:
         self._give_back = give_back
         self._clock = clock
         self._hold = hold
-        self._due: list[tuple[datetime, int, Lease, timedelta]] = []
+        self._due: list[tuple[datetime, int, Lease, str, timedelta]] = []
         self._waiting: dict[Key, Lease] = {}
         self._order = itertools.count()
         self._news = asyncio.Event()
@@ -43,18 +44,18 @@ class GivingBack:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
-    def add(self, lease: Lease) -> None:
-        """Give ``lease`` back when its hold is over."""
+    def add(self, lease: Lease, reason: str = "") -> None:
+        """Give ``lease`` back when its hold is over, for ``reason`` if it was not Docker's wish."""
         assert lease.released_at is not None
         self._waiting[lease.pool, lease.address] = lease
-        self._push(lease.released_at + self._hold, lease, _FIRST_RETRY)
+        self._push(lease.released_at + self._hold, lease, reason, _FIRST_RETRY)
 
     def discard(self, lease: Lease) -> None:
         """Its container came back, or its address was got anew: don't give it back."""
         self._waiting.pop((lease.pool, lease.address), None)
 
-    def _push(self, due: datetime, lease: Lease, retry: timedelta) -> None:
-        heapq.heappush(self._due, (due, next(self._order), lease, retry))
+    def _push(self, due: datetime, lease: Lease, reason: str, retry: timedelta) -> None:
+        heapq.heappush(self._due, (due, next(self._order), lease, reason, retry))
         self._news.set()
 
     async def _run(self) -> None:
@@ -62,8 +63,8 @@ class GivingBack:
             self._news.clear()
             now = self._clock()
             while self._due and self._due[0][0] <= now:
-                _, _, lease, retry = heapq.heappop(self._due)
-                await self._try(lease, retry)
+                _, _, lease, reason, retry = heapq.heappop(self._due)
+                await self._try(lease, reason, retry)
                 await asyncio.sleep(_BREATH)
             wait = (self._due[0][0] - self._clock()).total_seconds() if self._due else None
             try:
@@ -71,15 +72,15 @@ class GivingBack:
             except TimeoutError:
                 continue
 
-    async def _try(self, lease: Lease, retry: timedelta) -> None:
+    async def _try(self, lease: Lease, reason: str, retry: timedelta) -> None:
         key = (lease.pool, lease.address)
         if self._waiting.get(key) is not lease:
             return
         try:
             async with asyncio.timeout(_TRY):
-                await self._give_back(lease)
+                await self._give_back(lease, reason)
         except (D4DError, TimeoutError):  # a link that is down or gone is not so for ever
-            self._push(self._clock() + retry, lease, min(retry * 2, _LONGEST_RETRY))
+            self._push(self._clock() + retry, lease, reason, min(retry * 2, _LONGEST_RETRY))
         else:
             if self._waiting.get(key) is lease:
                 del self._waiting[key]

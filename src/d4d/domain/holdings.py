@@ -76,6 +76,13 @@ class Holdings:
         held = self._reservations.get(address)
         return held.purpose.value if held else None
 
+    def is_gateway(self, address: Address) -> bool:
+        """Whether ``address`` is the network's gateway, learnt or given."""
+        held = self._reservations.get(address)
+        return address == self.pool.gateway or (
+            held is not None and held.purpose is Purpose.GATEWAY
+        )
+
     # Leases
 
     def leases(self) -> Iterator[Lease]:

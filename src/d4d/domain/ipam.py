@@ -6,10 +6,12 @@ nobody remembers is rebuilt from its id.
 """
 
 import asyncio
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from ipaddress import IPv4Address
 
 from d4d.domain.errors import (
     AddressInUse,
@@ -24,9 +26,20 @@ from d4d.domain.errors import (
 from d4d.domain.giving_back import GivingBack
 from d4d.domain.holdings import Holdings, is_held, is_live
 from d4d.domain.leases import Endpoint, Lease, LeaseState
-from d4d.domain.pools import Address, Pool, PoolId, PoolRecord, PoolRequest, Purpose
+from d4d.domain.pools import (
+    Address,
+    Network,
+    Pool,
+    PoolId,
+    PoolRecord,
+    PoolRequest,
+    Purpose,
+    parse_address,
+)
 from d4d.domain.ports import Allocator, Clock, Event, EventKind, Events, LeaseStore
 from d4d.domain.write_behind import WriteBehind
+
+_BARE_ADDRESS = re.compile(r"[0-9.]+")
 
 
 class Ipam:
@@ -42,14 +55,19 @@ class Ipam:
         clock: Clock,
         owner: str,
         hold: timedelta = timedelta(0),
+        subnet_at: Callable[[Address], Network | None] = lambda _: None,
     ) -> None:
+        """``subnet_at`` finds this host's subnet of a network address, for the seed's pool ids."""
         self._store = store
         self._allocators = allocators
         self._default_allocator = default_allocator
         self._events = events
         self._clock = clock
         self._owner = owner
+        self._subnet_at = subnet_at
         self._pools: dict[PoolId, Holdings] = {}
+        self._aliases: dict[str, PoolId] = {}
+        self._compared: set[tuple[PoolId, tuple[IPv4Address, ...]]] = set()
         self._opening = asyncio.Lock()
         self._writes = WriteBehind(store)
         self._giving_back = GivingBack(give_back=self._give_back, clock=clock, hold=hold)
@@ -99,7 +117,7 @@ class Ipam:
         Leases stay: they go when Docker releases them, or when their containers prove to be gone.
         An unknown pool is no error.
         """
-        holdings = self._pools.get(PoolId(pool_id))
+        holdings = self._find(pool_id)
         if holdings is None:
             return
         async with self._opening:
@@ -156,7 +174,7 @@ class Ipam:
 
         A lease is marked in the store, and the server is told behind the answer.
         """
-        holdings = self._pools.get(PoolId(pool_id))
+        holdings = self._find(pool_id)
         if holdings is None:
             return
         lease = holdings.lease(address)
@@ -164,6 +182,89 @@ class Ipam:
             await self._release(holdings, lease)
         elif holdings.unreserve(address):
             await self._store.save_pool(holdings.record, self._owner)
+
+    # What Docker's API tells, outside of its calls
+
+    @property
+    def pools(self) -> list[PoolRecord]:
+        """Every pool that a network uses, or of which leases are held."""
+        return [holdings.record for holdings in self._pools.values() if holdings.is_used]
+
+    @property
+    def leases(self) -> list[Lease]:
+        """Every lease in any state, the freed ones that are remembered included."""
+        return [lease for holdings in self._pools.values() for lease in holdings.leases()]
+
+    def current(self, lease: Lease) -> Lease | None:
+        """What became of ``lease``; None where Docker uses it no more, or it was got anew."""
+        holdings = self._pools.get(lease.pool)
+        now = holdings.lease(lease.address) if holdings else None
+        return now if now is not None and now.generation == lease.generation else None
+
+    async def adopt_pool(self, request: PoolRequest, reserved: Mapping[Address, Purpose]) -> PoolId:
+        """The pool of a network that Docker has, as it was before our store was lost.
+
+        Raises what ``request_pool`` does.
+        """
+        pool = await self._allocator_named(request.options.allocator).open(request)
+        holdings = self._alike(pool)
+        if holdings is None:
+            self._refuse_overlap(pool)
+            holdings = self._holdings(pool.id)
+            holdings.users = 1
+            for address, purpose in reserved.items():
+                holdings.reserve(address, purpose)
+            await self._store.save_pool(holdings.record, self._owner)
+        return holdings.pool.id
+
+    async def adopt(
+        self, pool_id: PoolId, endpoint: Endpoint, address: Address, *, named: bool
+    ) -> None:
+        """Take up the lease of a running container that we know nothing of, and confirm it.
+
+        ``named`` says whether its engine gave its name when it asked, which its client id tells.
+        """
+        holdings = await self._known(pool_id)
+        async with holdings.turn(endpoint):
+            if holdings.lease(address) is not None or address not in holdings.pool:
+                return
+            if holdings.reservation(address) is not None:
+                return
+            asked = endpoint if named else replace(endpoint, name=None)
+            lease = self._allocator(holdings.pool).adopt(holdings.pool, asked, address)
+            stored = await self._store.add(replace(lease, owner=self._owner))
+            replaced = holdings.latest(address)
+            if replaced is not None:
+                self._giving_back.discard(replaced)
+            holdings.put(stored)
+            self._allocator(holdings.pool).keep(stored, self, confirm=True)
+            self.note(EventKind.ADOPTED, stored, "in use by a container, but not in the store")
+
+    async def name(self, lease: Lease, name: str) -> None:
+        """The container of ``lease`` has this name, which its engine did not give."""
+        current = self.current(lease)
+        if current is None or current.endpoint.name is not None:
+            return
+        holdings = self._holdings(current.pool)
+        named = self._allocator(holdings.pool).rename(current, name)
+        holdings.put(named)
+        self._writes.add(named)
+
+    async def give_up(self, lease: Lease, reason: str) -> None:
+        """Release a lease without Docker asking: its container is gone, or an operator says so."""
+        current = self.current(lease)
+        if current is not None:
+            await self._release(self._holdings(current.pool), current, reason)
+
+    async def forget_freed(self, age: timedelta) -> None:
+        """Forget freed addresses whose containers did not come back within ``age``."""
+        for holdings in tuple(self._pools.values()):
+            for lease in holdings.leases():
+                freed_for = self._clock() - (lease.released_at or lease.acquired_at)
+                if lease.state is LeaseState.FREED and freed_for > age:
+                    await self._store.remove(lease)
+                    if holdings.latest(lease.address) is lease:
+                        holdings.discard(lease.address)
 
     # What the allocators tell
 
@@ -178,9 +279,21 @@ class Ipam:
         else:  # held over its release: its times are news, its state is not
             lease = replace(lease, state=current.state, released_at=current.released_at)
             holdings.put(lease)
-        self._record(kind, lease, detail)
+        self.note(kind, lease, detail)
         if kind is not EventKind.LATE:
             self._writes.add(lease)
+
+    def note(self, kind: EventKind, lease: Lease, detail: str) -> None:
+        """Let it be known that this happened to ``lease``."""
+        event = Event(
+            kind=kind,
+            at=self._clock(),
+            pool=lease.pool,
+            address=lease.address,
+            endpoint=lease.endpoint,
+            detail=detail,
+        )
+        self._events.record(event)
 
     # Within
 
@@ -222,7 +335,7 @@ class Ipam:
             self._giving_back.add(lease)
             raise
         self._allocator(holdings.pool).keep(revived, self, confirm=not same_mac)
-        self._record(EventKind.ACQUIRED, revived, "taken back before its release was sent")
+        self.note(EventKind.ACQUIRED, revived, "taken back before its release was sent")
         return revived
 
     async def _allocate(
@@ -249,10 +362,22 @@ class Ipam:
             raise
         holdings.put(stored)
         allocator.keep(stored, self)
-        self._record(EventKind.ACQUIRED, stored, "")
+        self.note(EventKind.ACQUIRED, stored, "")
+        self._compare_router(holdings, stored)
         return stored
 
-    async def _release(self, holdings: Holdings, lease: Lease) -> None:
+    def _compare_router(self, holdings: Holdings, lease: Lease) -> None:
+        """Report a router of the server's that is not the network's gateway, once for each."""
+        routers = lease.terms.routers if lease.terms else ()
+        if not routers or any(holdings.is_gateway(router) for router in routers):
+            return
+        if (holdings.pool.id, routers) not in self._compared:
+            self._compared.add((holdings.pool.id, routers))
+            named = ", ".join(map(str, routers))
+            detail = f"the DHCP server names router {named}, which is not the network's gateway"
+            self.note(EventKind.MISMATCH, lease, detail)
+
+    async def _release(self, holdings: Holdings, lease: Lease, reason: str = "") -> None:
         released = replace(lease, state=LeaseState.RELEASED, released_at=self._clock())
         holdings.put(released)
         try:
@@ -262,9 +387,9 @@ class Ipam:
         except Superseded:
             holdings.discard(released.address)  # another host has it now: it is not ours to release
         if holdings.latest(released.address) is released:
-            self._giving_back.add(released)
+            self._giving_back.add(released, reason)
 
-    async def _give_back(self, lease: Lease) -> None:
+    async def _give_back(self, lease: Lease, reason: str) -> None:
         """Tell the server of a release, and remember the address for its container's return."""
         holdings = self._holdings(lease.pool)
         current = holdings.latest(lease.address)
@@ -276,7 +401,7 @@ class Ipam:
             return  # its container came back while we waited for our turn
         freed = replace(current, state=LeaseState.FREED)
         holdings.put(freed)
-        self._record(EventKind.RELEASED, freed, "")
+        self.note(EventKind.RELEASED, freed, reason)
         self._writes.add(freed)
 
     async def _reserve(self, holdings: Holdings, address: Address, purpose: Purpose) -> str:
@@ -331,22 +456,43 @@ class Ipam:
                 return holdings
         return None
 
-    async def _known(self, pool_id: str) -> Holdings:
-        """The pool of that id, rebuilt from it if nobody remembers. Raises UnknownPool."""
-        holdings = self._pools.get(PoolId(pool_id))
+    def _find(self, pool_id: str) -> Holdings | None:
+        """The pool of that id, or one that differs by the router that was learnt for it."""
+        holdings = self._pools.get(self._aliases.get(pool_id, PoolId(pool_id)))
         if holdings is None:
             try:
-                holdings = self._holdings(PoolId(pool_id))
-                self._allocator(holdings.pool)
+                holdings = self._alike(self._parse(pool_id))
+            except BadRequest:
+                return None
+            if holdings is not None:
+                self._aliases[pool_id] = holdings.pool.id
+        return holdings
+
+    async def _known(self, pool_id: str) -> Holdings:
+        """The pool of that id, rebuilt from it if nobody remembers. Raises UnknownPool."""
+        holdings = self._find(pool_id)
+        if holdings is None:
+            try:
+                pool = self._parse(pool_id)
+                self._allocator(pool)
             except BadRequest as error:
-                self._pools.pop(PoolId(pool_id), None)
                 raise UnknownPool(
                     f"pool id {pool_id!r} is none of ours ({error}): remove the network and "
                     f"create it again"
                 ) from error
+            holdings = self._holdings(pool.id)
+            self._aliases[pool_id] = pool.id
             holdings.users = 1
             await self._store.save_pool(holdings.record, self._owner)
         return holdings
+
+    def _parse(self, pool_id: str) -> Pool:
+        """The pool that an id prints; the seed printed the bare network address."""
+        if _BARE_ADDRESS.fullmatch(pool_id):
+            subnet = self._subnet_at(parse_address(pool_id, what="pool id"))
+            if subnet is not None:
+                return Pool(subnet=subnet)
+        return Pool.parse(pool_id)
 
     def _holdings(self, pool_id: PoolId) -> Holdings:
         holdings = self._pools.get(pool_id)
@@ -368,14 +514,3 @@ class Ipam:
 
     def _has_expired(self, lease: Lease) -> bool:
         return lease.expires_at is not None and lease.expires_at <= self._clock()
-
-    def _record(self, kind: EventKind, lease: Lease, detail: str) -> None:
-        event = Event(
-            kind=kind,
-            at=self._clock(),
-            pool=lease.pool,
-            address=lease.address,
-            endpoint=lease.endpoint,
-            detail=detail,
-        )
-        self._events.record(event)

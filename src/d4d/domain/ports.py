@@ -69,6 +69,10 @@ class EventKind(Enum):
     DECLINED = "declined"
     CONFLICT = "conflict"
     ADOPTED = "adopted"
+    MISMATCH = "mismatch"
+    """What the server said does not fit the network."""
+    ACTED = "acted"
+    """What D4D_ON_LOST asks for was done, or failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +124,15 @@ class Allocator(Protocol):
         ``hint`` is the address it had before, taken again where it is still free.
         Its owner and generation are still to be set. Raises NoAddress, AddressInUse, LinkDown.
         """
+
+    def adopt(self, pool: Pool, endpoint: Endpoint, address: Address) -> Lease:
+        """The lease that ``endpoint`` must have of ``address``, which it uses already.
+
+        Nobody is asked: ``keep`` confirms it.
+        """
+
+    def rename(self, lease: Lease, name: str) -> Lease:
+        """The lease under the container's name, which the server hears of at once."""
 
     def keep(self, lease: Lease, holder: Holder, *, confirm: bool = False) -> None:
         """Keep ``lease`` alive from now on, telling ``holder`` what becomes of it.

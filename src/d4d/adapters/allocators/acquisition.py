@@ -1,5 +1,6 @@
 """How one address is got from a DHCP server: what is asked for, what is taken, what is declined."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from functools import partial
 from ipaddress import IPv4Address
@@ -8,12 +9,16 @@ from itertools import islice
 from d4d.adapters.dhcp.exchange import Exchange
 from d4d.domain.dhcp.client import Client
 from d4d.domain.dhcp.effects import Grant
-from d4d.domain.errors import NoAddress
+from d4d.domain.errors import LinkDown, NoAddress
 from d4d.domain.leases import MacAddress
 from d4d.domain.pools import Address, Pool
+from d4d.domain.ports import EventKind
 
-Probe = Callable[[IPv4Address], Awaitable[MacAddress | None]]
-"""Who else answers for an address; None is nobody."""
+Probe = Callable[[IPv4Address, MacAddress], Awaitable[MacAddress | None]]
+"""Who but this MAC answers for the address; None is nobody."""
+
+Report = Callable[[EventKind, IPv4Address, str], None]
+"""Takes what an operator should know of an address that we could not take."""
 
 _DECLINES = 5  # addresses that turn out to be another's, before we give up
 _STEPS = 16  # addresses of an --ip-range that we ask for, one after the other
@@ -31,28 +36,42 @@ class Acquisition:
         exchange: Exchange,
         taken: Collection[Address],
         probe: Probe | None,
+        report: Report,
     ) -> None:
         self._pool = pool
         self._client = client
         self._exchange = exchange
         self._taken = taken
         self._probe = probe
+        self._report = report
+        self._probing: tuple[IPv4Address, asyncio.Task[MacAddress | None]] | None = None
         self._declined: dict[IPv4Address, str] = {}
 
     async def run(self, address: IPv4Address | None, hint: IPv4Address | None) -> Grant:
         """The grant of ``address``, or of any that will do, ``hint`` first. Raises NoAddress."""
-        for requested in self._wishes(address, hint):
-            grant = await self._ask(requested, exactly=address is not None)
-            if grant is None:
-                continue
-            reason = await self._reason_against(grant.address)
-            if reason is None:
-                return grant
-            self._declined[grant.address] = reason
-            self._exchange.decline()
-            if len(self._declined) == _DECLINES:
-                break
-        raise NoAddress(self._failure(address))
+        try:
+            for requested in self._wishes(address, hint):
+                grant = await self._ask(requested, exactly=address is not None)
+                if grant is None:
+                    continue
+                reason = await self._reason_against(grant.address)
+                if reason is None:
+                    return grant
+                self._declined[grant.address] = reason
+                self._exchange.decline()
+                self._report(EventKind.DECLINED, grant.address, reason)
+                if len(self._declined) == _DECLINES:
+                    break
+            raise NoAddress(self._failure(address))
+        finally:
+            self._stop_probing()
+
+    def offered(self, address: IPv4Address) -> None:
+        """Probe for an address as soon as it is offered, beside the exchange."""
+        self._stop_probing()
+        if self._probe is not None and address not in self._taken:
+            probe = self._probe(address, self._client.identity.chaddr)
+            self._probing = (address, asyncio.ensure_future(probe))
 
     def silence(self, seconds: float) -> str:
         """What to tell the operator when the deadline of ``seconds`` has passed."""
@@ -121,7 +140,21 @@ class Acquisition:
     async def _reason_against(self, address: IPv4Address) -> str | None:
         if address in self._taken:
             return "reserved, or leased to another container, here"
-        return None
+        if self._probing is None or self._probing[0] != address:
+            return None
+        try:
+            stranger = await self._probing[1]
+        except LinkDown:
+            return None  # the exchange says so, if it matters
+        if stranger is None:
+            return None
+        self._report(EventKind.CONFLICT, address, f"{stranger} answers ARP for it")
+        return f"{stranger} answers ARP for it"
+
+    def _stop_probing(self) -> None:
+        if self._probing is not None:
+            self._probing[1].cancel()
+            self._probing = None
 
     def _failure(self, address: IPv4Address | None) -> str:
         name, mac, refused = (

@@ -18,18 +18,20 @@ from random import Random
 import structlog
 
 from d4d.adapters.allocators.acquisition import Acquisition
+from d4d.adapters.allocators.conflicts import Conflicts, MakeWatch
+from d4d.adapters.allocators.grants import confirmed, grant_of, granted_lease, identity_of
 from d4d.adapters.allocators.routes import Route, Routes
 from d4d.adapters.dhcp.exchange import Exchange
 from d4d.adapters.dhcp.link import Deliver, Link, Wants
 from d4d.adapters.dhcp.session import Session
 from d4d.domain.dhcp.client import Client
-from d4d.domain.dhcp.effects import Bound, Effect, Grant, Late, Lost, Refused
-from d4d.domain.dhcp.messages import NO_ADDRESS, Identity
+from d4d.domain.dhcp.effects import Bound, Effect, Late, Lost, Refused
+from d4d.domain.dhcp.messages import Identity
 from d4d.domain.errors import BadRequest, D4DError, NoAddress
 from d4d.domain.identity import IdentityPolicy, client_id, hostname
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress, RenewalForm, Terms
+from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress, RenewalForm
 from d4d.domain.pools import Address, Pool, PoolId, PoolOptions, PoolRequest
-from d4d.domain.ports import Clock, EventKind, Holder
+from d4d.domain.ports import Clock, Event, EventKind, Events, Holder
 from d4d.domain.turns import Turns
 
 _SURVEY = 6.0  # seconds for an offer that names the router, where we can do without
@@ -37,6 +39,7 @@ _ROUTE_RETRY = 5.0  # seconds until an interface that is not there yet is looked
 
 MakeLink = Callable[[Route, Wants, Deliver], Link]
 Key = tuple[PoolId, Address]
+
 
 log = structlog.get_logger()
 
@@ -52,6 +55,8 @@ class DhcpPolicy:
     identity: IdentityPolicy = IdentityPolicy.AUTO
     host: str = ""
     hostname_template: str = "{name}"
+    conflict_probe: timedelta = timedelta(milliseconds=50)
+    """How long to wait for another user of an address to answer ARP; 0 asks nobody."""
 
 
 @dataclass(slots=True)
@@ -60,6 +65,7 @@ class _Held:
 
     client: Client
     session: Session
+    parent: str | None
     lease: Lease
     holder: Holder | None = None
 
@@ -72,12 +78,16 @@ class DhcpAllocator:
         *,
         routes: Routes,
         link: MakeLink,
+        watch: MakeWatch,
         policy: DhcpPolicy,
+        events: Events,
         clock: Clock,
         random: Random,
     ) -> None:
         self._routes = routes
         self._make_link = link
+        self._events = events
+        self._conflicts = Conflicts(watch, wait=policy.conflict_probe, report=self._conflict)
         self._policy = policy
         self._clock = clock
         self._random = random
@@ -123,8 +133,14 @@ class DhcpAllocator:
         client = self._client(self._identity(pool, endpoint, route), route)
         exchange = Exchange(session, client, now=self._clock)
         acquisition = Acquisition(
-            pool=pool, client=client, exchange=exchange, taken=taken, probe=None
+            pool=pool,
+            client=client,
+            exchange=exchange,
+            taken=taken,
+            probe=self._conflicts.probe(route.parent),
+            report=partial(self._report, pool.id, endpoint),
         )
+        exchange.on_offer = acquisition.offered
         async with self._turn(client.identity):
             seconds = self._policy.deadline.total_seconds()
             try:
@@ -136,11 +152,36 @@ class DhcpAllocator:
             except BaseException:
                 exchange.abandon()
                 raise
-        lease = _lease(pool, endpoint, client.identity, grant)
-        key = (pool.id, lease.address)
-        self._forget(key)
-        self._held[key] = _Held(client, session, lease)
-        session.follow(client, partial(self._hear, key, client))
+        for refused in exchange.refused:
+            if refused.address not in pool:
+                detail = f"{refused.terms.server} offers it, outside {pool.subnet}"
+                self._report(pool.id, endpoint, EventKind.MISMATCH, refused.address, detail)
+        lease = granted_lease(pool, endpoint, client.identity, grant)
+        self._hold(_Held(client, session, route.parent, lease))
+        return lease
+
+    def adopt(self, pool: Pool, endpoint: Endpoint, address: Address) -> Lease:
+        """The lease as it must have been made, but for its times: ``keep`` learns them."""
+        identity = self._identity(pool, endpoint, self._route(pool))
+        return Lease(
+            pool=pool.id,
+            address=address,
+            endpoint=endpoint,
+            acquired_at=self._clock(),
+            client_id=identity.client_id,
+            hostname=identity.hostname,
+        )
+
+    def rename(self, lease: Lease, name: str) -> Lease:
+        """The lease with its hostname, told to the server by a renewal before T1."""
+        policy, endpoint = self._policy, replace(lease.endpoint, name=name)
+        text = hostname(endpoint, template=policy.hostname_template, host=policy.host)
+        lease = replace(lease, endpoint=endpoint, hostname=text)
+        held = self._held.get((lease.pool, lease.address))
+        if held is not None:
+            held.lease = lease
+            held.client.identity = identity_of(lease)
+            held.session.begin_in_turn(held.client, held.client.renew)
         return lease
 
     def keep(self, lease: Lease, holder: Holder, *, confirm: bool = False) -> None:
@@ -161,22 +202,24 @@ class DhcpAllocator:
             )
             return
         session = self._session(route)
-        client = self._client(_identity_of(lease), route)
-        self._held[key] = _Held(client, session, lease, holder)
-        session.follow(client, partial(self._hear, key, client))
-        session.begin_in_turn(client, partial(client.resume, _grant(lease), confirm=confirm))
+        client = self._client(identity_of(lease), route)
+        self._hold(_Held(client, session, route.parent, lease, holder))
+        session.begin_in_turn(client, partial(client.resume, grant_of(lease), confirm=confirm))
 
     async def free(self, lease: Lease) -> None:
         """Send the RELEASE, and forget the lease. Raises LinkDown: nothing was sent then."""
         key = (lease.pool, lease.address)
         route = self._route(Pool.parse(lease.pool))
-        identity = _identity_of(lease)
+        identity = identity_of(lease)
         async with self._turns.of(identity.chaddr), self._turns.of(identity.client_id):
             held = self._held.get(key)
             if held is not None and held.lease.generation != lease.generation:
                 return  # the address was got anew meanwhile: this RELEASE would free that
-            client = self._client(identity, route)
-            client.resume(_grant(lease), lease.bound_at or lease.acquired_at)
+            if held is not None:
+                client = held.client
+            else:
+                client = self._client(identity, route)
+                client.resume(grant_of(lease), lease.bound_at or lease.acquired_at)
             self._session(route).perform(client, client.release(self._clock()))
             self._forget(key)
 
@@ -185,6 +228,7 @@ class DhcpAllocator:
         for session in self._sessions.values():
             session.close()
         self._sessions.clear()
+        self._conflicts.close()
         self._held.clear()
 
     # Routes and sessions
@@ -264,12 +308,36 @@ class DhcpAllocator:
                 )
         return fitting[0] if fitting else None
 
+    def _conflict(self, lease: Lease, detail: str) -> None:
+        self._report(lease.pool, lease.endpoint, EventKind.CONFLICT, lease.address, detail)
+
+    def _report(
+        self, pool: PoolId, endpoint: Endpoint, kind: EventKind, address: Address, detail: str
+    ) -> None:
+        event = Event(
+            kind=kind,
+            at=self._clock(),
+            pool=pool,
+            address=address,
+            endpoint=endpoint,
+            detail=detail,
+        )
+        self._events.record(event)
+
     # What becomes of the leases
+
+    def _hold(self, held: _Held) -> None:
+        key = (held.lease.pool, held.lease.address)
+        self._forget(key)
+        self._held[key] = held
+        held.session.follow(held.client, partial(self._hear, key, held.client))
+        self._conflicts.watch_over(held.parent, held.lease)
 
     def _forget(self, key: Key) -> None:
         held = self._held.pop(key, None)
         if held is not None:
             held.session.drop(held.client)
+            self._conflicts.let_go(held.parent, held.lease)
 
     def _hear(self, key: Key, client: Client, effect: Effect) -> None:
         held = self._held.get(key)
@@ -279,7 +347,7 @@ class DhcpAllocator:
             kind = EventKind.REBOUND if effect.rebound else EventKind.RENEWED
             if effect.recovered:
                 kind = EventKind.RECOVERED
-            self._tell(held, _confirmed(held.lease, effect.grant), kind, "")
+            self._tell(held, confirmed(held.lease, effect.grant), kind, "")
         elif isinstance(effect, Lost):
             lost = replace(held.lease, state=LeaseState.LOST)
             self._tell(held, lost, EventKind.LOST, effect.reason)
@@ -308,47 +376,3 @@ def _subnet_of(offer: Refused | None, options: PoolOptions) -> IPv4Network:
             f"given: give --subnet and --gateway, or check that a server answers there"
         )
     return IPv4Network(f"{offer.address}/{offer.terms.subnet_mask}", strict=False)
-
-
-def _identity_of(lease: Lease) -> Identity:
-    return Identity(chaddr=lease.endpoint.mac, client_id=lease.client_id, hostname=lease.hostname)
-
-
-def _lease(pool: Pool, endpoint: Endpoint, identity: Identity, grant: Grant) -> Lease:
-    lease = Lease(
-        pool=pool.id,
-        address=grant.address,
-        endpoint=endpoint,
-        acquired_at=grant.bound_at,
-        client_id=identity.client_id,
-        hostname=identity.hostname,
-    )
-    return _confirmed(lease, grant)
-
-
-def _confirmed(lease: Lease, grant: Grant) -> Lease:
-    """The lease with what the server granted now."""
-    return replace(
-        lease,
-        state=LeaseState.BOUND,
-        bound_at=grant.bound_at,
-        renew_at=grant.renew_at,
-        rebind_at=grant.rebind_at,
-        expires_at=grant.expires_at,
-        terms=grant.terms,
-        form=grant.form,
-    )
-
-
-def _grant(lease: Lease) -> Grant:
-    """What the client needs of a stored lease. One that no server gave has an unknown server."""
-    assert isinstance(lease.address, IPv4Address)
-    return Grant(
-        address=lease.address,
-        terms=lease.terms or Terms(server=NO_ADDRESS, lease_time=timedelta(0)),
-        bound_at=lease.bound_at or lease.acquired_at,
-        renew_at=lease.renew_at,
-        rebind_at=lease.rebind_at,
-        expires_at=lease.expires_at,
-        form=lease.form,
-    )

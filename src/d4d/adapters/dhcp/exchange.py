@@ -21,12 +21,12 @@ class Exchange:
         client: Client,
         *,
         now: Clock,
-        on_offer: Callable[[IPv4Address], None] | None = None,
     ) -> None:
         self._session = session
         self._client = client
         self._now = now
-        self._on_offer = on_offer
+        self.on_offer: Callable[[IPv4Address], None] | None = None
+        """Hears of each address that is asked for, before the server's last word."""
         self._done: asyncio.Future[Grant | None] | None = None
         self._linger: float | None = None
         self.refused: list[Refused] = []
@@ -66,8 +66,8 @@ class Exchange:
             self._finish(effect.grant)
         elif isinstance(effect, Offered):
             self.offered = effect
-            if self._on_offer is not None:
-                self._on_offer(effect.address)
+            if self.on_offer is not None:
+                self.on_offer(effect.address)
         elif isinstance(effect, Refused):
             self.refused.append(effect)
             if self._linger is not None:
