@@ -3,7 +3,7 @@
 import difflib
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -68,7 +68,6 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="D4D_",
-        env_file=FILES,
         env_ignore_empty=True,
         frozen=True,
         extra="ignore",
@@ -96,20 +95,28 @@ class Settings(BaseSettings):
     hold: Annotated[Duration, Field(ge=timedelta(0))] = timedelta(0)
 
 
-def load_settings(**given: Any) -> Settings:
-    """The settings from files, environment and ``given``, the later ones winning.
+def load_settings(*, files: Sequence[Path] = FILES, **given: Any) -> Settings:
+    """The settings from ``files``, environment and ``given``, the later ones winning.
 
     Raises BadRequest, naming each setting that is wrong or unknown.
     """
-    _refuse_unknown([*os.environ, *(name for path in FILES for name in dotenv_values(path))])
+    _refuse_unknown([*os.environ, *(name for path in files for name in _names(path))])
     try:
-        return Settings(**given)
+        return Settings(_env_file=tuple(files), **given)  # type: ignore[call-arg]  # pydantic-settings' own, which mypy takes for a field
     except ValidationError as error:
         wrong = "; ".join(
             f"D4D_{str(each['loc'][0]).removeprefix('D4D_').upper()}: {each['msg']}"
             for each in error.errors()
         )
         raise BadRequest(f"settings: {wrong}") from error
+
+
+def _names(path: Path) -> Iterable[str]:
+    """The names that are set in a file; none where there is no file. Raises BadRequest."""
+    try:
+        return dotenv_values(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequest(f"settings file {path} can't be read: {error}") from error
 
 
 def _refuse_unknown(names: Iterable[str]) -> None:

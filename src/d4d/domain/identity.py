@@ -68,4 +68,5 @@ def check_template(template: str) -> str:
     fields = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
     if not fields <= known:
         raise ValueError(f"hostname template {template!r}: only {{name}} and {{host}} are known")
+    template.format(name="web", host="host-a")  # a conversion or format that is none shows here
     return template

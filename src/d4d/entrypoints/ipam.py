@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from d4d.container import compose
+from d4d.container import Container, compose
 from d4d.domain import errors
 from d4d.domain.ipam import Ipam
 from d4d.entrypoints import wire
@@ -128,9 +128,8 @@ _ROUTES = {
 
 
 @asynccontextmanager
-async def driver(settings: Settings) -> AsyncIterator[Ipam]:
+async def driver(container: Container) -> AsyncIterator[Ipam]:
     """A driver that serves from the state directory, which is its alone until it ends."""
-    container = compose(settings)
     async with AsyncExitStack() as stack:
         state_dir = container.state_dir()
         state_dir.lock()
@@ -147,15 +146,19 @@ async def driver(settings: Settings) -> AsyncIterator[Ipam]:
 def create_app(
     settings: Callable[[], Settings] = load_settings,
     on_ready: Callable[[], None] | None = None,
+    composed: Callable[[Settings], Container] = compose,
 ) -> Starlette:
-    """The app. Settings are read, and anything is opened, when a server starts it."""
+    """The app. Settings are read, and anything is opened, when a server starts it.
+
+    ``composed`` makes what the driver is made of: tests put their own parts in.
+    """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         try:
             chosen = settings()
             configure_logs(debug=chosen.debug)
-            async with driver(chosen) as ipam:
+            async with driver(composed(chosen)) as ipam:
                 app.state.ipam = ipam
                 if on_ready is not None:
                     on_ready()
