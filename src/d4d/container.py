@@ -14,6 +14,7 @@ from d4d.adapters.clock import AnchoredClock
 from d4d.adapters.dhcp.link import Deliver, Link, Wants
 from d4d.adapters.dhcp.packet import PacketLink
 from d4d.adapters.dhcp.relay import RelayLink
+from d4d.adapters.docker import DockerContainers
 from d4d.adapters.event_log import EventLog
 from d4d.adapters.interfaces import Interfaces
 from d4d.adapters.state_dir import StateDir
@@ -21,6 +22,8 @@ from d4d.adapters.stores.memory import MemoryLeaseStore
 from d4d.adapters.stores.sqlite import SqliteLeaseStore
 from d4d.domain.errors import BadRequest
 from d4d.domain.ipam import Ipam
+from d4d.domain.on_lost import OnLost
+from d4d.domain.reconciliation import Reconciliation
 from d4d.settings import Settings
 
 
@@ -110,6 +113,26 @@ class Container(containers.DeclarativeContainer):
         owner=owner,
         hold=settings.provided.hold,
         subnet_at=interfaces.provided.subnet_at,
+    )
+
+    containers = providers.Singleton(
+        DockerContainers,
+        settings.provided.docker_socket,
+        driver=settings.provided.plugin_socket.stem,
+    )
+    reconciliation = providers.Singleton(
+        Reconciliation,
+        ipam=ipam,
+        containers=containers,
+        clock=clock,
+        grace=settings.provided.reconcile,
+    )
+    on_lost = providers.Singleton(
+        OnLost,
+        action=settings.provided.on_lost,
+        grace=settings.provided.on_lost_after,
+        ipam=ipam,
+        containers=containers,
     )
 
 

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from d4d.domain.errors import BadRequest
 from d4d.domain.identity import IdentityPolicy, check_template
+from d4d.domain.on_lost import LossAction
 from d4d.domain.pools import Mode, parse_address, parse_servers
 
 FILES = (
@@ -92,6 +93,10 @@ class Settings(BaseSettings):
     hostname: Template = "{name}"
     host: str = Field(default_factory=socket.gethostname, min_length=1)
     conflict_probe: Annotated[Duration, Field(ge=timedelta(0))] = timedelta(milliseconds=50)
+    reconcile: Annotated[Duration, Field(ge=timedelta(0))] = timedelta(minutes=2)
+    """How often Docker is asked what it has; 0 never asks."""
+    on_lost: LossAction = LossAction.KEEP
+    on_lost_after: Annotated[Duration, Field(ge=timedelta(0))] = timedelta(seconds=10)
     hold: Annotated[Duration, Field(ge=timedelta(0))] = timedelta(0)
 
 

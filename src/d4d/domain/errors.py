@@ -39,3 +39,7 @@ class StoreTooNew(D4DError):
 
 class Superseded(D4DError):
     """The stored lease has another owner or generation: the late writer changed nothing."""
+
+
+class DockerUnavailable(D4DError):
+    """Docker's API does not answer, or refuses: what it has is unknown, which is not nothing."""

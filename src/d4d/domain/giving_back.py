@@ -28,7 +28,7 @@ class GivingBack:
         self._clock = clock
         self._hold = hold
         self._due: list[tuple[datetime, int, Lease, str, timedelta]] = []
-        self._waiting: dict[Key, Lease] = {}
+        self._waiting: dict[Key, int] = {}
         self._order = itertools.count()
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -46,9 +46,14 @@ class GivingBack:
 
     def add(self, lease: Lease, reason: str = "") -> None:
         """Give ``lease`` back when its hold is over, for ``reason`` if it was not Docker's wish."""
+        self._waiting[lease.pool, lease.address] = lease.generation
+        self._push(self.due(lease), lease, reason, _FIRST_RETRY)
+
+    def due(self, lease: Lease) -> datetime:
+        """When the server is to be told: after the hold, or when it has nothing more to hear."""
         assert lease.released_at is not None
-        self._waiting[lease.pool, lease.address] = lease
-        self._push(lease.released_at + self._hold, lease, reason, _FIRST_RETRY)
+        held_until = lease.released_at + self._hold
+        return min(held_until, lease.expires_at) if lease.expires_at else held_until
 
     def discard(self, lease: Lease) -> None:
         """Its container came back, or its address was got anew: don't give it back."""
@@ -74,13 +79,10 @@ class GivingBack:
 
     async def _try(self, lease: Lease, reason: str, retry: timedelta) -> None:
         key = (lease.pool, lease.address)
-        if self._waiting.get(key) is not lease:
+        if self._waiting.get(key) != lease.generation:
             return
         try:
             async with asyncio.timeout(_TRY):
                 await self._give_back(lease, reason)
         except (D4DError, TimeoutError):  # a link that is down or gone is not so for ever
             self._push(self._clock() + retry, lease, reason, min(retry * 2, _LONGEST_RETRY))
-        else:
-            if self._waiting.get(key) is lease:
-                del self._waiting[key]

@@ -102,9 +102,16 @@ class Holdings:
         """Take in a lease, in place of whatever had its address."""
         self.discard(lease.address)
         self._leases[lease.address] = lease
-        self._by_mac[lease.endpoint.mac] = lease.address
-        if lease.endpoint.name:
+        if self._leads(lease, self.of_mac(lease.endpoint.mac)):
+            self._by_mac[lease.endpoint.mac] = lease.address
+        if lease.endpoint.name and self._leads(lease, self.of_name(lease.endpoint.name)):
             self._by_name[lease.endpoint.name] = lease.address
+
+    def _leads(self, lease: Lease, other: Lease | None) -> bool:
+        """Whether a container is better known by ``lease``: the live one, then the newest."""
+        if other is None:
+            return True
+        return (is_live(lease), lease.generation) >= (is_live(other), other.generation)
 
     def discard(self, address: Address) -> None:
         """Forget the lease of ``address``, if there is one."""

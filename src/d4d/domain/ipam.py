@@ -69,7 +69,7 @@ class Ipam:
         self._aliases: dict[str, PoolId] = {}
         self._compared: set[tuple[PoolId, tuple[IPv4Address, ...]]] = set()
         self._opening = asyncio.Lock()
-        self._writes = WriteBehind(store)
+        self._writes = WriteBehind(store, owner, on_superseded=self._disown)
         self._giving_back = GivingBack(give_back=self._give_back, clock=clock, hold=hold)
 
     async def open(self) -> None:
@@ -124,7 +124,7 @@ class Ipam:
             holdings.users = max(holdings.users - 1, 0)
             if not holdings.users:
                 holdings.clear_reservations()
-            await self._store.save_pool(holdings.record, self._owner)
+            await self._writes.pool(holdings.record)
 
     # Reservations
 
@@ -181,7 +181,7 @@ class Ipam:
         if lease is not None:
             await self._release(holdings, lease)
         elif holdings.unreserve(address):
-            await self._store.save_pool(holdings.record, self._owner)
+            await self._writes.pool(holdings.record)
 
     # What Docker's API tells, outside of its calls
 
@@ -327,13 +327,15 @@ class Ipam:
         same_mac = lease.endpoint.mac == endpoint.mac
         revived = replace(lease, endpoint=endpoint, state=LeaseState.BOUND, released_at=None)
         self._giving_back.discard(lease)
-        holdings.put(revived)
         try:
-            await self._store.update(revived)
-        except (Superseded, StoreUnavailable):
-            holdings.put(lease)
+            await self._writes.now(revived)
+        except Superseded:
+            self._disown(lease)
+            return None
+        except StoreUnavailable:
             self._giving_back.add(lease)
             raise
+        holdings.put(revived)
         self._allocator(holdings.pool).keep(revived, self, confirm=not same_mac)
         self.note(EventKind.ACQUIRED, revived, "taken back before its release was sent")
         return revived
@@ -350,21 +352,25 @@ class Ipam:
             hint=previous.address if previous else None,
             taken=holdings.taken_by_others(endpoint),
         )
+        stored = lease if lease.generation else await self._add(allocator, lease)
         replaced = holdings.latest(lease.address)
         if replaced is not None:
             self._giving_back.discard(replaced)
-        lease = replace(lease, owner=self._owner)
-        try:
-            stored = await self._store.add(lease)
-        except BaseException:
-            with suppress(LinkDown):  # then the lease runs out by itself
-                await allocator.free(lease)
-            raise
         holdings.put(stored)
         allocator.keep(stored, self)
         self.note(EventKind.ACQUIRED, stored, "")
         self._compare_router(holdings, stored)
         return stored
+
+    async def _add(self, allocator: Allocator, lease: Lease) -> Lease:
+        """Store a new lease, or give it back: Docker won't hear of it then."""
+        lease = replace(lease, owner=self._owner)
+        try:
+            return await self._store.add(lease)
+        except BaseException:
+            with suppress(LinkDown):  # then the lease runs out by itself
+                await allocator.free(lease)
+            raise
 
     def _compare_router(self, holdings: Holdings, lease: Lease) -> None:
         """Report a router of the server's that is not the network's gateway, once for each."""
@@ -381,28 +387,46 @@ class Ipam:
         released = replace(lease, state=LeaseState.RELEASED, released_at=self._clock())
         holdings.put(released)
         try:
-            await self._store.update(released)
+            await self._writes.now(released)
         except StoreUnavailable:
             self._writes.add(released)  # Docker never asks twice: the release must not be lost
         except Superseded:
-            holdings.discard(released.address)  # another host has it now: it is not ours to release
-        if holdings.latest(released.address) is released:
-            self._giving_back.add(released, reason)
+            self._disown(released)
+        latest = holdings.latest(lease.address)
+        if latest is not None and _is_released(latest, lease.generation):
+            self._giving_back.add(latest, reason)
 
     async def _give_back(self, lease: Lease, reason: str) -> None:
         """Tell the server of a release, and remember the address for its container's return."""
         holdings = self._holdings(lease.pool)
-        current = holdings.latest(lease.address)
-        if current is None or current.generation != lease.generation or is_live(current):
-            return
-        if not self._has_expired(current):
+        async with holdings.turn(lease.endpoint):  # its container must not come back meanwhile
+            current = holdings.latest(lease.address)
+            if current is None or not _is_released(current, lease.generation):
+                return
+            if self._clock() < self._giving_back.due(current):
+                self._giving_back.add(current, reason)  # renewed meanwhile: it is held on
+                return
             await self._allocator(holdings.pool).free(current)
-        if holdings.latest(lease.address) is not current:
-            return  # its container came back while we waited for our turn
-        freed = replace(current, state=LeaseState.FREED)
-        holdings.put(freed)
-        self.note(EventKind.RELEASED, freed, reason)
-        self._writes.add(freed)
+            current = holdings.latest(lease.address)
+            if current is None or not _is_released(current, lease.generation):
+                return
+            self._giving_back.discard(current)
+            freed = replace(current, state=LeaseState.FREED)
+            holdings.put(freed)
+            self.note(EventKind.RELEASED, freed, reason)
+            self._writes.add(freed)
+
+    def _disown(self, lease: Lease) -> None:
+        """Another host has the address by now, as the store says: let go without a word."""
+        holdings = self._pools.get(lease.pool)
+        current = holdings.latest(lease.address) if holdings else None
+        if holdings is None or current is None or current.generation != lease.generation:
+            return
+        self._giving_back.discard(current)
+        self._allocator(holdings.pool).forget(current)
+        holdings.discard(current.address)
+        if is_live(current):
+            self.note(EventKind.LOST, current, "another host has it in the store by now")
 
     async def _reserve(self, holdings: Holdings, address: Address, purpose: Purpose) -> str:
         self._refuse_outside(holdings.pool, address)
@@ -514,3 +538,7 @@ class Ipam:
 
     def _has_expired(self, lease: Lease) -> bool:
         return lease.expires_at is not None and lease.expires_at <= self._clock()
+
+
+def _is_released(lease: Lease, generation: int) -> bool:
+    return lease.generation == generation and lease.state is LeaseState.RELEASED

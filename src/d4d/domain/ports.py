@@ -140,6 +140,9 @@ class Allocator(Protocol):
         With ``confirm``, ask at once whether it still is ours.
         """
 
+    def forget(self, lease: Lease) -> None:
+        """Keep ``lease`` alive no longer, and say nothing: it is another host's."""
+
     async def free(self, lease: Lease) -> None:
         """Give the lease back, and keep it alive no longer. Raises LinkDown: call again then."""
 

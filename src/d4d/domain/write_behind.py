@@ -1,35 +1,57 @@
-"""Writes that nobody waits for: a renewal's new times, a release's end."""
+"""Writes that must not be lost while the store is away: Docker tells a thing once, and servers too.
+
+The newest state of each lease and pool waits here, and one task stores it.
+"""
 
 import asyncio
+from collections.abc import Callable
 
 from d4d.domain.errors import StoreUnavailable, Superseded
 from d4d.domain.leases import Lease
-from d4d.domain.pools import Address, PoolId
+from d4d.domain.pools import Address, PoolId, PoolRecord
 from d4d.domain.ports import LeaseStore
 
 _RETRY = 1.0  # seconds until a store that was away is tried again
 
 
 class WriteBehind:
-    """What is to be stored, the newest for each lease, and one task that stores it."""
+    """What is to be stored, by lease and by pool."""
 
-    def __init__(self, store: LeaseStore) -> None:
+    def __init__(
+        self, store: LeaseStore, owner: str, *, on_superseded: Callable[[Lease], None]
+    ) -> None:
+        """``on_superseded`` hears of a lease that turns out to be another host's."""
         self._store = store
-        self._dirty: dict[tuple[PoolId, Address], Lease] = {}
+        self._owner = owner
+        self._on_superseded = on_superseded
+        self._leases: dict[tuple[PoolId, Address], Lease] = {}
+        self._pools: dict[PoolId, PoolRecord] = {}
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
-        return len(self._dirty)
+        return len(self._leases) + len(self._pools)
 
     def add(self, lease: Lease) -> None:
         """Store ``lease`` soon; while the store is away, as soon as it is back."""
-        self._dirty[lease.pool, lease.address] = lease
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._flush())
+        self._leases[lease.pool, lease.address] = lease
+        self._begin()
 
-    def discard(self, lease: Lease) -> None:
-        """Something newer of this pool and address was stored already."""
-        self._dirty.pop((lease.pool, lease.address), None)
+    async def now(self, lease: Lease) -> None:
+        """Store ``lease`` before returning, in place of what waits of it.
+
+        Raises StoreUnavailable, Superseded.
+        """
+        self._leases.pop((lease.pool, lease.address), None)
+        await self._store.update(lease)
+
+    async def pool(self, record: PoolRecord) -> None:
+        """Store a pool before returning, or, while the store is away, as soon as it is back."""
+        self._pools.pop(record.pool.id, None)
+        try:
+            await self._store.save_pool(record, self._owner)
+        except StoreUnavailable:
+            self._pools[record.pool.id] = record
+            self._begin()
 
     async def aclose(self) -> None:
         """Store what is left, trying once."""
@@ -38,24 +60,43 @@ class WriteBehind:
             await asyncio.gather(self._task, return_exceptions=True)
         await self._store_all()
 
+    def _begin(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._flush())
+
     async def _flush(self) -> None:
-        while self._dirty:
+        while len(self):
             if not await self._store_all():
                 await asyncio.sleep(_RETRY)
 
     async def _store_all(self) -> bool:
         """Store what is dirty now, at once, so that a store syncs once. True if all was stored."""
-        written = await asyncio.gather(*map(self._write, tuple(self._dirty.values())))
+        written = await asyncio.gather(
+            *map(self._write, tuple(self._leases.values())),
+            *map(self._write_pool, tuple(self._pools.values())),
+        )
         return all(written)
 
     async def _write(self, lease: Lease) -> bool:
+        superseded = False
         try:
             await self._store.update(lease)
         except StoreUnavailable:
             return False
         except Superseded:
-            pass  # it is another's now, who has stored it: there is nothing left to say
+            superseded = True
         key = (lease.pool, lease.address)
-        if self._dirty.get(key) is lease:
-            del self._dirty[key]
+        if self._leases.get(key) is lease:
+            del self._leases[key]
+            if superseded:
+                self._on_superseded(lease)
+        return True
+
+    async def _write_pool(self, record: PoolRecord) -> bool:
+        try:
+            await self._store.save_pool(record, self._owner)
+        except StoreUnavailable:
+            return False
+        if self._pools.get(record.pool.id) is record:
+            del self._pools[record.pool.id]
         return True

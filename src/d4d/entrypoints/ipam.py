@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -15,6 +16,7 @@ from d4d.container import Container, compose
 from d4d.domain import errors
 from d4d.domain.ipam import Ipam
 from d4d.entrypoints import wire
+from d4d.entrypoints.background import Background
 from d4d.entrypoints.logs import configure_logs
 from d4d.settings import Settings, load_settings
 
@@ -84,6 +86,12 @@ async def release_address(ipam: Ipam, body: bytes) -> Answer:
     return {}
 
 
+async def _activate(request: Request) -> IpamResponse:
+    """Plugin.Activate: dockerd has started. It may have lost containers, or releases of ours."""
+    request.app.state.driver.background.docker_restarted()
+    return IpamResponse(wire.ACTIVATE)
+
+
 def _constant(answer: Answer) -> Route | Any:
     async def endpoint(_: Request) -> IpamResponse:
         return IpamResponse(answer)
@@ -94,7 +102,7 @@ def _constant(answer: Answer) -> Route | Any:
 def _verb(handler: Handler) -> Any:
     async def endpoint(request: Request) -> IpamResponse:
         try:
-            return IpamResponse(await handler(request.app.state.ipam, await request.body()))
+            return IpamResponse(await handler(request.app.state.driver.ipam, await request.body()))
         except errors.D4DError as error:
             log.warning("refused", call=request.url.path, error=str(error))
             return _refusal(str(error), _STATUS.get(type(error), 500))
@@ -117,7 +125,7 @@ async def _not_http(_: Request, error: Exception) -> IpamResponse:
 
 _ROUTES = {
     # These three are constants: a failure here sticks in dockerd until it restarts.
-    "/Plugin.Activate": _constant(wire.ACTIVATE),
+    "/Plugin.Activate": _activate,
     "/IpamDriver.GetCapabilities": _constant(wire.CAPABILITIES),
     "/IpamDriver.GetDefaultAddressSpaces": _constant(wire.ADDRESS_SPACES),
     "/IpamDriver.RequestPool": _verb(request_pool),
@@ -127,8 +135,16 @@ _ROUTES = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver:
+    """What serves, while it does."""
+
+    ipam: Ipam
+    background: Background
+
+
 @asynccontextmanager
-async def driver(container: Container) -> AsyncIterator[Ipam]:
+async def driver(container: Container) -> AsyncIterator[Driver]:
     """A driver that serves from the state directory, which is its alone until it ends."""
     async with AsyncExitStack() as stack:
         state_dir = container.state_dir()
@@ -137,10 +153,20 @@ async def driver(container: Container) -> AsyncIterator[Ipam]:
         stack.push_async_callback(container.store().aclose)
         for allocator in container.allocators().values():
             stack.push_async_callback(allocator.aclose)
-        ipam = container.ipam()
+        stack.push_async_callback(container.containers().aclose)
+        ipam, on_lost = container.ipam(), container.on_lost()
+        container.events().add(on_lost)
+        stack.push_async_callback(on_lost.aclose)
         stack.push_async_callback(ipam.aclose)
         await ipam.open()
-        yield ipam
+        background = Background(
+            reconciliation=container.reconciliation(),
+            containers=container.containers(),
+            interval=container.settings().reconcile,
+        )
+        stack.push_async_callback(background.aclose)
+        background.start()
+        yield Driver(ipam=ipam, background=background)
 
 
 def create_app(
@@ -158,8 +184,8 @@ def create_app(
         try:
             chosen = settings()
             configure_logs(debug=chosen.debug)
-            async with driver(composed(chosen)) as ipam:
-                app.state.ipam = ipam
+            async with driver(composed(chosen)) as opened:
+                app.state.driver = opened
                 if on_ready is not None:
                     on_ready()
                 yield

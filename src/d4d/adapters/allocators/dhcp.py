@@ -206,6 +206,10 @@ class DhcpAllocator:
         self._hold(_Held(client, session, route.parent, lease, holder))
         session.begin_in_turn(client, partial(client.resume, grant_of(lease), confirm=confirm))
 
+    def forget(self, lease: Lease) -> None:
+        """Keep ``lease`` alive no longer; no server hears of it."""
+        self._forget((lease.pool, lease.address))
+
     async def free(self, lease: Lease) -> None:
         """Send the RELEASE, and forget the lease. Raises LinkDown: nothing was sent then."""
         key = (lease.pool, lease.address)

@@ -1,4 +1,4 @@
-"""A classic BPF program that lets DHCP through, assembled by hand: scapy's needs libpcap."""
+"""Classic BPF programs that let DHCP or ARP through, assembled by hand: scapy's needs libpcap."""
 
 import ctypes
 import socket
@@ -11,7 +11,9 @@ _JEQ, _JSET, _RET = 0x15, 0x45, 0x06
 _ANCILLARY = 0xFFFFF000  # SKF_AD_OFF: what the kernel knows of a packet beside its bytes
 _PROTOCOL, _VLAN_TAG = _ANCILLARY + 0, _ANCILLARY + 44
 _VLAN_ID, _FRAGMENT_OFFSET = 0x0FFF, 0x1FFF
-_IPV4, _UDP = 0x0800, 17
+_IPV4, _ARP, _UDP = 0x0800, 0x0806, 17
+_ETHERNET_IPV4, _MAC_AND_ADDRESS = 0x00010800, 0x0604
+_ARP_TARGET_ADDRESS = 38
 _EVERYTHING = 0xFFFF
 _PASS, _DROP = "pass", "drop"
 
@@ -39,6 +41,24 @@ def udp_filter(port: int, *, ip_at: int, destination: IPv4Address | None = None)
         lines += [(_LD_ABS, ip_at + 16), (_JEQ, int(destination), _PASS)]
     lines += [(_LDX_MSH, ip_at), (_LDH_IND, ip_at + 2), (_JEQ, port, _PASS)]
     return _assemble(lines)
+
+
+def arp_filter() -> bytes:
+    """Lets whole ARP frames for IPv4 over Ethernet pass, untagged ones only."""
+    return _assemble(
+        [
+            (_LDH_ABS, _PROTOCOL),
+            (_JEQ, _ARP, _PASS),
+            (_LDH_ABS, _VLAN_TAG),
+            (_JSET, _VLAN_ID, _DROP),
+            (_LD_ABS, 14),
+            (_JEQ, _ETHERNET_IPV4, _PASS),
+            (_LDH_ABS, 18),
+            (_JEQ, _MAC_AND_ADDRESS, _PASS),
+            # To load beyond a frame's end is to drop it.
+            (_LD_ABS, _ARP_TARGET_ADDRESS),
+        ]
+    )
 
 
 def attach(sock: socket.socket, program: bytes) -> None:

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 
 import structlog
 
-from d4d.adapters.dhcp.bpf import attach, udp_filter
+from d4d.adapters.dhcp.bpf import udp_filter
 from d4d.adapters.dhcp.codec import encode
 from d4d.adapters.dhcp.frame import (
     BROADCAST_MAC,
@@ -23,20 +23,17 @@ from d4d.adapters.dhcp.frame import (
     request_packet,
     udp_payload,
 )
-from d4d.adapters.dhcp.inbox import drain, enlarge, read_wanted
+from d4d.adapters.dhcp.inbox import drain, read_wanted
 from d4d.adapters.dhcp.link import Deliver, Wants
+from d4d.adapters.dhcp.tap import GONE, advice, mac_of, open_tap
 from d4d.adapters.dhcp.trouble import link_down
 from d4d.domain.dhcp.messages import NO_ADDRESS, Message
 from d4d.domain.errors import LinkDown
 
 _log = structlog.get_logger(__name__)
 
-_ALL_PROTOCOLS = 0x0003  # ETH_P_ALL
 _EVERYBODY = IPv4Address("255.255.255.255")
-_MAC_LENGTH = 6
 _MOST_SERVERS = 64
-_GONE = {errno.ENXIO, errno.ENODEV}
-"""The interface was deleted; one of its name may be there again, with another index."""
 
 
 class PacketLink:
@@ -88,14 +85,14 @@ class PacketLink:
     def _send(self, to: bytes, message: Message, packet: bytes) -> None:
         def transmit() -> None:
             sock = self._opened()
-            source = message.chaddr if self._src_mac_container else _mac_of(sock)
+            source = message.chaddr if self._src_mac_container else mac_of(sock)
             sock.send(ethernet(to=to, source=source, packet=packet))
 
         try:
             try:
                 transmit()
             except OSError as error:
-                if error.errno not in _GONE:
+                if error.errno not in GONE:
                     raise
                 self.close()
                 transmit()
@@ -113,7 +110,7 @@ class PacketLink:
     def _opened(self) -> socket.socket:
         if self._socket is None:
             try:
-                self._socket = _open_socket(self.name)
+                self._socket = open_tap(self.name, udp_filter(CLIENT_PORT, ip_at=ETHERNET))
             except OSError as error:
                 raise self._down(error, "open a packet socket") from error
             asyncio.get_running_loop().add_reader(self._socket, self._read, self._socket)
@@ -150,36 +147,4 @@ class PacketLink:
             self.close()
 
     def _down(self, error: OSError, action: str) -> LinkDown:
-        return link_down(error, link=self.name, action=action, advice=_advice(self.name))
-
-
-def _open_socket(parent: str) -> socket.socket:
-    """Hears nothing until its filter is in place: with a protocol from the start it would."""
-    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    try:
-        sock.setblocking(False)
-        enlarge(sock)
-        attach(sock, udp_filter(CLIENT_PORT, ip_at=ETHERNET))
-        sock.bind((parent, _ALL_PROTOCOLS))
-        _mac_of(sock)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _mac_of(sock: socket.socket) -> bytes:
-    """The parent's MAC as it is now. Raises OSError where the interface has gone."""
-    mac: bytes = sock.getsockname()[4]
-    if len(mac) != _MAC_LENGTH:
-        raise OSError(errno.ENODEV, "No such device with an Ethernet address")
-    return mac
-
-
-def _advice(parent: str) -> dict[int, str]:
-    absent = f"is {parent} the right parent? See `ip link`; set D4D_PARENT or --ipam-opt parent="
-    return {
-        errno.ENETDOWN: f"bring it up: `ip link set {parent} up`",
-        errno.ENODEV: absent,
-        errno.ENXIO: absent,
-    }
+        return link_down(error, link=self.name, action=action, advice=advice(self.name))
