@@ -43,7 +43,7 @@ class DockerApi:
         body: Mapping[str, Any] | None = None,
         patience: timedelta | None = None,
     ) -> bytes:
-        """The body of the answer, which may take ``patience``. Raises DockerUnavailable, NotFound."""
+        """The answer's body, which may take ``patience``. Raises DockerUnavailable, NotFound."""
         seconds = self._patience if patience is None else patience.total_seconds()
         with self._translated(f"{method} {path}"):
             async with asyncio.timeout(seconds):
