@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from d4d.domain.errors import D4DError
@@ -72,10 +73,9 @@ class GivingBack:
                 await self._try(lease, reason, retry)
                 await asyncio.sleep(_BREATH)
             wait = (self._due[0][0] - self._clock()).total_seconds() if self._due else None
-            try:
-                await asyncio.wait_for(self._news.wait(), wait)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):  # 3.11's wait_for can swallow a cancellation
+                    await self._news.wait()
 
     async def _try(self, lease: Lease, reason: str, retry: timedelta) -> None:
         key = (lease.pool, lease.address)

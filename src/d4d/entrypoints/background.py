@@ -54,7 +54,9 @@ class Background:
             served = await self._attempt(self._reconciliation.run)
             soon = min(_SOON, self._interval)
             try:
-                await asyncio.wait_for(self._restarted.wait(), self._interval if served else soon)
+                # not wait_for: 3.11's can swallow a cancellation, and aclose would wait for ever
+                async with asyncio.timeout(self._interval if served else soon):
+                    await self._restarted.wait()
             except TimeoutError:
                 continue
             await asyncio.sleep(min(_SETTLE, self._interval))  # it asks us before it serves
