@@ -41,8 +41,15 @@ class WriteBehind:
 
         Raises StoreUnavailable, Superseded.
         """
-        self._leases.pop((lease.pool, lease.address), None)
-        await self._store.update(lease)
+        key = (lease.pool, lease.address)
+        waiting = self._leases.pop(key, None)
+        try:
+            await self._store.update(lease)
+        except StoreUnavailable:
+            if waiting is not None:  # it is still true, and to be stored
+                self._leases.setdefault(key, waiting)
+                self._begin()
+            raise
 
     async def pool(self, record: PoolRecord) -> None:
         """Store a pool before returning, or, while the store is away, as soon as it is back."""
@@ -78,6 +85,9 @@ class WriteBehind:
         return all(written)
 
     async def _write(self, lease: Lease) -> bool:
+        key = (lease.pool, lease.address)
+        if self._leases.get(key) is not lease:
+            return True  # something newer was stored before our turn came
         superseded = False
         try:
             await self._store.update(lease)
@@ -85,7 +95,6 @@ class WriteBehind:
             return False
         except Superseded:
             superseded = True
-        key = (lease.pool, lease.address)
         if self._leases.get(key) is lease:
             del self._leases[key]
             if superseded:
@@ -93,6 +102,8 @@ class WriteBehind:
         return True
 
     async def _write_pool(self, record: PoolRecord) -> bool:
+        if self._pools.get(record.pool.id) is not record:
+            return True
         try:
             await self._store.save_pool(record, self._owner)
         except StoreUnavailable:
