@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from d4d.adapters.stores.memory import MemoryLeaseStore
 from d4d.domain.errors import AddressInUse, LinkDown, NoAddress, StoreUnavailable
-from d4d.domain.leases import Endpoint, Lease, MacAddress, Terms
+from d4d.domain.leases import Endpoint, Lease, Terms
 from d4d.domain.pools import Address, Network, Pool, PoolRecord, PoolRequest
 from d4d.domain.ports import Clock, Contents, Event, EventKind, Holder
 
@@ -30,7 +30,7 @@ class FakeAllocator:
         self.free_takes = 0.0
         self.allocate_fails: Exception | None = None
         self.free_fails: Exception | None = None
-        self.bindings: dict[tuple[Network, Address], MacAddress | str] = {}
+        self.bindings: dict[tuple[Network, Address], bytes] = {}
         """The server's own records."""
         self.opened: list[PoolRequest] = []
         self.allocated: list[Lease] = []
@@ -77,6 +77,7 @@ class FakeAllocator:
             address=chosen,
             endpoint=endpoint,
             acquired_at=now,
+            client_id=client,
             bound_at=now,
             renew_at=now + self.lease_time / 2,
             expires_at=now + self.lease_time,
@@ -106,7 +107,7 @@ class FakeAllocator:
         if self.free_fails is not None:
             raise self.free_fails
         key = (Pool.parse(lease.pool).subnet, lease.address)
-        if self.bindings.get(key) == self._client(lease.endpoint):
+        if self.bindings.get(key) == lease.client_id:
             del self.bindings[key]
         self.kept.pop((lease.pool, lease.address), None)
         self.freed.append(lease.address)
@@ -125,13 +126,13 @@ class FakeAllocator:
         self._holders[key].changed(lease, kind, "")
         return lease
 
-    def _client(self, endpoint: Endpoint) -> MacAddress | str:
-        return (self._by_name and endpoint.name) or endpoint.mac
+    def _client(self, endpoint: Endpoint) -> bytes:
+        return endpoint.name.encode() if self._by_name and endpoint.name else endpoint.mac
 
     def _choose(
         self,
         pool: Pool,
-        client: MacAddress | str,
+        client: bytes,
         wish: Address | None,
         taken: Collection[Address],
     ) -> Address | None:
