@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import durationpy
 from dotenv import dotenv_values
-from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from d4d.domain.errors import BadRequest
@@ -53,7 +53,19 @@ def _listen_addr(value: Any) -> Any:
     return None if address.is_unspecified else address
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+def _not_negative(value: timedelta) -> timedelta:
+    if value < timedelta(0):
+        raise ValueError("must not be less than 0s")
+    return value
+
+
+def _above_zero(value: timedelta) -> timedelta:
+    if not value:
+        raise ValueError("must be longer than 0s")
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_not_negative)]
 Servers = Annotated[tuple[IPv4Address, ...], NoDecode, BeforeValidator(_servers)]
 ListenAddr = Annotated[IPv4Address | None, BeforeValidator(_listen_addr)]
 Template = Annotated[str, BeforeValidator(check_template)]
@@ -84,7 +96,7 @@ class Settings(BaseSettings):
     listen_addr: ListenAddr = Field(None, validation_alias=_seed("LISTEN_ADDR"))
     debug: bool = Field(False, validation_alias=AliasChoices("D4D_DEBUG", "IPAM_DEBUG"))
     dhcp_mode: Mode = Mode.AUTO
-    dhcp_deadline: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(seconds=25)
+    dhcp_deadline: Annotated[Duration, AfterValidator(_above_zero)] = timedelta(seconds=25)
     dhcp_window: int = Field(64, ge=1)
     parent: str | None = None
     src_mac: bool = False
@@ -92,12 +104,12 @@ class Settings(BaseSettings):
     identity: IdentityPolicy = IdentityPolicy.AUTO
     hostname: Template = "{name}"
     host: str = Field(default_factory=socket.gethostname, min_length=1)
-    conflict_probe: Annotated[Duration, Field(ge=timedelta(0))] = timedelta(milliseconds=50)
-    reconcile: Annotated[Duration, Field(ge=timedelta(0))] = timedelta(minutes=2)
+    conflict_probe: Duration = timedelta(milliseconds=50)
+    reconcile: Duration = timedelta(minutes=2)
     """How often Docker is asked what it has; 0 never asks."""
     on_lost: LossAction = LossAction.KEEP
-    on_lost_after: Annotated[Duration, Field(ge=timedelta(0))] = timedelta(seconds=10)
-    hold: Annotated[Duration, Field(ge=timedelta(0))] = timedelta(0)
+    on_lost_after: Duration = timedelta(seconds=10)
+    hold: Duration = timedelta(0)
 
 
 def load_settings(*, files: Sequence[Path] = FILES, **given: Any) -> Settings:
