@@ -132,7 +132,7 @@ def test_settings_do_not_change() -> None:
     [
         ("D4D_HOLD=25", "D4D_HOLD: .*'25' is no duration: write it as 50ms, 25s or 1h30m"),
         ("D4D_HOLD=soon", "D4D_HOLD: .*'soon' is no duration"),
-        ("D4D_HOLD=-5s", "D4D_HOLD: .*not less than 0s"),
+        ("D4D_HOLD=-5s", "D4D_HOLD: .*must not be less than 0s"),
         ("D4D_DHCP_DEADLINE=0s", "D4D_DHCP_DEADLINE: .*must be longer than 0s"),
         ("D4D_DHCP_WINDOW=0", "D4D_DHCP_WINDOW: .*greater than or equal to 1"),
         ("DHCP_SERVER=dhcp1", "D4D_DHCP_SERVER: .*'dhcp1' is no IP address"),
