@@ -26,7 +26,7 @@ import structlog
 
 from d4d.adapters.arp_frame import SeldomTold, answers, conflicts, probe_frame, read_claim
 from d4d.adapters.dhcp.bpf import arp_filter
-from d4d.adapters.dhcp.inbox import drain
+from d4d.adapters.dhcp.inbox import AT_ONCE, drain
 from d4d.adapters.dhcp.tap import GONE, advice, mac_of, open_tap
 from d4d.adapters.dhcp.trouble import link_down
 from d4d.domain.errors import LinkDown
@@ -38,6 +38,8 @@ _PAUSE = 60.0
 _MOST_TOLD = 256
 _LOOK_EVERY = 1.0
 """Seconds until a deleted interface that was made again is watched again, at the most."""
+_REST = 0.1
+"""Seconds between readings while nobody waits: to wake for a frame costs more than to read it."""
 _ANY_PORT = 9
 
 
@@ -75,6 +77,7 @@ class ArpWatch:
         self._told = SeldomTold(pause=_PAUSE, at_most=_MOST_TOLD)
         self._asked: dict[bytes, list[_Asked]] = {}
         self._socket: socket.socket | None = None
+        self._resting: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
         self._is_down = False
 
@@ -132,6 +135,7 @@ class ArpWatch:
 
         def transmit() -> bytes:
             sock = self._opened()
+            self._listen(sock)
             sender = mac_of(sock)
             sock.send(probe_frame(address, sender=sender))
             return sender
@@ -153,14 +157,26 @@ class ArpWatch:
                 self._socket = open_tap(self.name, arp_filter())
             except OSError as error:
                 raise self._down(error, "open a packet socket") from error
-            asyncio.get_running_loop().add_reader(self._socket, self._read, self._socket)
+            self._listen(self._socket)
         return self._socket
 
     def _close_socket(self) -> None:
         if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket)
+            self._rest(self._socket, None)
             self._socket.close()
             self._socket = None
+
+    def _listen(self, sock: socket.socket) -> None:
+        self._rest(sock, None)
+        asyncio.get_running_loop().add_reader(sock, self._read, sock)
+
+    def _rest(self, sock: socket.socket, seconds: float | None) -> None:
+        """Leave what comes in with the kernel for so long, or for good."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(sock)
+        if self._resting is not None:
+            self._resting.cancel()
+        self._resting = None if seconds is None else loop.call_later(seconds, self._listen, sock)
 
     def _read(self, sock: socket.socket) -> None:
         packets, error = drain(sock)
@@ -176,6 +192,8 @@ class ArpWatch:
                 self._close_socket()
         else:
             self._is_down = False
+            if not self._asked and len(packets) < AT_ONCE:
+                self._rest(sock, _REST)
 
     def _take(self, frame: bytes, parent: bytes) -> None:
         claim = read_claim(frame)

@@ -12,7 +12,7 @@ from d4d.domain.dhcp.messages import Message
 
 _log = structlog.get_logger(__name__)
 
-_AT_ONCE = 64
+AT_ONCE = 64
 """Packets read in one go: other work of the event loop waits a few milliseconds, not seconds."""
 _LONGEST = 0xFFFF
 _RECEIVE_BUFFER = 4 << 20
@@ -31,7 +31,7 @@ def drain(sock: socket.socket) -> tuple[list[tuple[bytes, Any]], OSError | None]
     """Up to 64 packets with their senders, and the error that ended the reading, if one did."""
     packets: list[tuple[bytes, Any]] = []
     try:
-        while len(packets) < _AT_ONCE:
+        while len(packets) < AT_ONCE:
             packets.append(sock.recvfrom(_LONGEST))
     except BlockingIOError:
         return packets, None

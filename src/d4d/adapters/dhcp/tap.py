@@ -1,6 +1,7 @@
 """A packet socket on a parent interface: it hears what a filter lets through."""
 
 import errno
+import os
 import socket
 
 from d4d.adapters.dhcp.bpf import attach
@@ -17,6 +18,7 @@ def open_tap(parent: str, program: bytes) -> socket.socket:
 
     ETH_P_ALL taps stand before macvlan takes a frame away, and hear what its children send.
     """
+    _check_there(parent)
     # With a protocol from the start it would hear everything before the filter is there.
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     try:
@@ -29,6 +31,14 @@ def open_tap(parent: str, program: bytes) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _check_there(parent: str) -> None:
+    """To close a packet socket takes the kernel some 20 ms, though it never was bound."""
+    try:
+        socket.if_nametoindex(parent)
+    except OSError as error:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from error
 
 
 def mac_of(sock: socket.socket) -> bytes:
