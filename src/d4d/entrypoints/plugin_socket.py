@@ -2,6 +2,7 @@
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from d4d.domain.errors import D4DError
@@ -18,8 +19,10 @@ class SocketTaken(D4DError):
 class PluginSocket:
     """A listening unix socket, hidden from dockerd until ``publish``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, inherited: int = _FIRST_INHERITED) -> None:
+        """``inherited`` is the descriptor that systemd hands over, if it does."""
         self._path = path
+        self._inherited = inherited
         self._hidden = path.with_name(f".{path.name}.{os.getpid()}")
         self._socket: socket.socket | None = None
         self._inode: int | None = None
@@ -37,7 +40,7 @@ class PluginSocket:
         A socket that nobody listens at is replaced. Raises SocketTaken where somebody does.
         """
         if _is_inherited():
-            self._socket = socket.socket(fileno=_FIRST_INHERITED)
+            self._socket = socket.socket(fileno=self._inherited)
             return
         if len(os.fsencode(self._hidden)) > _LONGEST_PATH:
             raise D4DError(f"socket path {self._path} is too long: shorten D4D_PLUGIN_SOCKET")
@@ -74,7 +77,8 @@ class PluginSocket:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        self._hidden.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # then there is none, which missing_ok does not cover
+            self._hidden.unlink(missing_ok=True)
         if self._inode is not None and self._path.exists():
             if self._path.stat().st_ino == self._inode:
                 self._path.unlink()
