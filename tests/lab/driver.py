@@ -1,6 +1,7 @@
 """D4D itself on a machine of the lab: the program that a user starts, with its environment."""
 
 import os
+import re
 import socket
 import sys
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from tests.lab.processes import Daemon, LabError
 NAME = "talkingdata"
 """The driver's name, as Docker's users write it."""
 
+_ALARM = re.compile(r'Traceback|Exception|never retrieved|"level": "(?:error|critical)"')
 _SETTINGS = ("D4D_", "DHCP_SERVER", "LISTEN_ADDR", "IPAM_DEBUG", "DOCKER_HOST")
 
 
@@ -32,7 +34,6 @@ class Driver:
         self.socket = socket
         self.state_dir = namespace.directory / "d4d"
         self.state_dir.mkdir()
-        self.admin_socket = namespace.directory / "admin.sock"
         self.environment = {
             **{name: value for name, value in os.environ.items() if not _is_setting(name)},
             "D4D_STATE_DIR": str(self.state_dir),
@@ -51,6 +52,11 @@ class Driver:
             docker_socket=engine.socket,
             settings=settings,
         )
+
+    @property
+    def program(self) -> Path:
+        """The ``d4d`` command."""
+        return _program()
 
     def start(self) -> None:
         """Start it and wait until its socket takes connections. Raises LabError with its log."""
@@ -77,6 +83,10 @@ class Driver:
     def log(self) -> str:
         """What it has printed, over all its starts."""
         return self.daemon.logged()
+
+    def exceptions(self) -> list[str]:
+        """The lines of its log that show an exception, or more than a warning."""
+        return [line for line in self.log().splitlines() if _ALARM.search(line)]
 
 
 def _is_setting(name: str) -> bool:

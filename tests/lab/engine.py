@@ -163,6 +163,13 @@ class Engine:
         """``docker rm --force names``."""
         self.docker("rm", "--force", *names)
 
+    def tidy(self) -> None:
+        """Remove every container, and every network that was created."""
+        if containers := self.docker("ps", "--all", "--quiet").split():
+            self.rm(*containers)
+        if networks := self.docker("network", "ls", "--quiet", "--filter", "type=custom").split():
+            self.docker("network", "rm", *networks)
+
 
 def _busybox_image() -> bytes:
     """A root file system with a static busybox under the names that tests call."""

@@ -64,6 +64,14 @@ class Server(ABC):
     def bindings(self) -> list[Binding]:
         """What its own database says now, one for each address, also what is no longer active."""
 
+    def leased(self) -> dict[IPv4Address, Binding]:
+        """Its active bindings, by address."""
+        return {binding.address: binding for binding in self.bindings() if binding.active}
+
+    def releases(self) -> list[str]:
+        """The lines of its log, in lower case, that tell of a RELEASE that it heard."""
+        return [line for line in self.log().lower().splitlines() if "release" in line]
+
     def start(self) -> None:
         """Serve. Raises LabError with its log if it does not come up."""
         self.daemon.start(ready=lambda log: self._ready in log)
