@@ -51,31 +51,34 @@ _DHCPD_ESCAPE = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
 
 def dhcpd(text: str, now: datetime) -> list[Binding]:
     """dhcpd.leases(5): the last entry of an address wins, and stays "active" when it ran out."""
-    return _last_of_each(_dhcpd_entries(text, now))
-
-
-def _dhcpd_entries(text: str, now: datetime) -> Iterator[Binding]:
+    found: dict[str, Binding | None] = {}
     for address, body in _DHCPD_LEASE.findall(text):
-        lines = [line.strip().removesuffix(";") for line in body.splitlines()]
-        values = {name: _value(lines, name) for name in ("ends", "binding state", "uid")}
-        mac = _value(lines, "hardware ethernet")
-        if mac is None:  # an abandoned address: nobody's
-            continue
-        ends = values["ends"] or "never"
-        expires_at = (
-            _FOR_EVER
-            if ends == "never"
-            else datetime.strptime(ends.partition(" ")[2], "%Y/%m/%d %H:%M:%S").replace(tzinfo=UTC)
-        )
-        hostname = _value(lines, "client-hostname")
-        yield Binding(
-            address=IPv4Address(address),
-            mac=mac.lower(),
-            client_id=_dhcpd_octets(values["uid"]) if values["uid"] else None,
-            hostname=_dhcpd_octets(hostname).decode() if hostname else None,
-            expires_at=expires_at,
-            active=values["binding state"] == "active" and expires_at > now,
-        )
+        found[address] = _dhcpd_entry(address, body, now)
+    return [binding for binding in found.values() if binding is not None]
+
+
+def _dhcpd_entry(address: str, body: str, now: datetime) -> Binding | None:
+    """None for an address that was abandoned: it is nobody's, whoever had it before."""
+    lines = [line.strip().removesuffix(";") for line in body.splitlines()]
+    values = {name: _value(lines, name) for name in ("ends", "binding state", "uid")}
+    mac = _value(lines, "hardware ethernet")
+    if mac is None:
+        return None
+    ends = values["ends"] or "never"
+    expires_at = (
+        _FOR_EVER
+        if ends == "never"
+        else datetime.strptime(ends.partition(" ")[2], "%Y/%m/%d %H:%M:%S").replace(tzinfo=UTC)
+    )
+    hostname = _value(lines, "client-hostname")
+    return Binding(
+        address=IPv4Address(address),
+        mac=mac.lower(),
+        client_id=_dhcpd_octets(values["uid"]) if values["uid"] else None,
+        hostname=_dhcpd_octets(hostname).decode() if hostname else None,
+        expires_at=expires_at,
+        active=values["binding state"] == "active" and expires_at > now,
+    )
 
 
 def _value(lines: list[str], name: str) -> str | None:

@@ -181,6 +181,7 @@ class DhcpAllocator:
         if held is not None:
             held.lease = lease
             held.client.identity = identity_of(lease)
+            self._conflicts.watch_over(held.parent, lease)
             held.session.begin_in_turn(held.client, held.client.renew)
         return lease
 
