@@ -53,6 +53,7 @@ class Client:
         "_offer",
         "_random",
         "_reclaims",
+        "_refusal",
         "_requested",
         "_retransmit_at",
         "_secs",
@@ -92,6 +93,7 @@ class Client:
         self._grace_ends: datetime | None = None
         self._retransmit_at: datetime | None = None
         self._naks = 0
+        self._refusal = ""
         self._reclaims = 0
         self._lost = False
 
@@ -142,7 +144,7 @@ class Client:
         Raises ValueError where the table has no START.
         """
         self._go(Event.START)
-        self.grant, self._lost = None, False
+        self.grant, self._lost, self._refusal = None, False, ""
         self._requested, self._accepts = requested, accepts
         return self._discover(now)
 
@@ -238,7 +240,7 @@ class Client:
         self._go(Event.ACK)
         self.grant = self._granted(message, server, now)
         self._offer, self._lost, self._retransmit_at = None, False, None
-        self._naks, self._accepts = 0, _any
+        self._naks, self._refusal, self._accepts = 0, "", _any
         return [Bound(grant=self.grant, rebound=rebound and not recovered, recovered=recovered)]
 
     def _receive_nak(self, message: Message, now: datetime) -> Effects:
@@ -255,12 +257,15 @@ class Client:
             and self._form is RenewalForm.SELECTING
             and other
         ):
+            self._refusal = self._refused(message)
             self._go(Event.NAK_OF_FORM)
             self._form = other[0]
             return self._ask_on(now)
+        return self._lose(Event.NAK, self._refused(message), now)
+
+    def _refused(self, message: Message) -> str:
         said = f", saying {message.text!r}" if message.text else ""
-        by = message.server_id or "a server"
-        return self._lose(Event.NAK, f"{by} refused it in {self.state.value} (DHCPNAK){said}", now)
+        return f"{message.server_id or 'a server'} refused it in {self.state.value} (DHCPNAK){said}"
 
     def _speaks_to_us(self, server: IPv4Address) -> bool:
         """Until T2 a lease is its own server's business (section 4.4.5)."""
@@ -315,7 +320,9 @@ class Client:
         if self.state is State.REBOOTING and self._grace_ends:
             expired = self._grace_ends <= now
         if self.state in (State.REBINDING, State.REBOOTING) and expired:
-            return self._lose(Event.EXPIRY, "no server answered until it expired", now)
+            # Kea refuses the one form and does not answer the other.
+            reason = f"{self._refusal}, and was silent" if self._refusal else "no server answered"
+            return self._lose(Event.EXPIRY, f"{reason} until it expired", now)
         if self.state is State.LOST:
             self._go(Event.RETRY)
             return self._discover(now)
@@ -464,7 +471,7 @@ class Client:
 
     def _lose(self, event: Event, reason: str, now: datetime) -> Effects:
         self._go(event)
-        self._lost, self._reclaims = True, 0
+        self._lost, self._refusal, self._reclaims = True, "", 0
         self._retransmit_at = now  # ask at once: a server with an empty database gives it again
         return [Lost(reason=reason)]
 
