@@ -11,13 +11,23 @@ from typing import Annotated, Any
 
 import durationpy
 from dotenv import dotenv_values
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from d4d.domain.errors import BadRequest
 from d4d.domain.identity import IdentityPolicy, check_template
 from d4d.domain.on_lost import LossAction
 from d4d.domain.pools import Mode, parse_address, parse_servers
+from d4d.settings_values import AdminBind, parse_bind, parse_url
 
 FILES = (
     Path("/etc/oam-docker-ipam/oam-docker-ipam.conf"),  # the seed's: its users keep it
@@ -69,6 +79,8 @@ Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_not_
 Servers = Annotated[tuple[IPv4Address, ...], NoDecode, BeforeValidator(_servers)]
 ListenAddr = Annotated[IPv4Address | None, BeforeValidator(_listen_addr)]
 Template = Annotated[str, BeforeValidator(check_template)]
+Bind = Annotated[AdminBind, NoDecode, BeforeValidator(parse_bind)]
+Url = Annotated[str, AfterValidator(parse_url)]
 
 
 def _seed(name: str) -> AliasChoices:
@@ -110,6 +122,22 @@ class Settings(BaseSettings):
     on_lost: LossAction = LossAction.KEEP
     on_lost_after: Duration = timedelta(seconds=10)
     hold: Duration = timedelta(0)
+    admin_token: SecretStr | None = Field(None, min_length=16)
+    admin_bind: Bind = AdminBind(path=Path("/run/d4d/admin.sock"))
+    history_days: int = Field(30, ge=0)
+    """How long events are kept; 0 keeps none."""
+    pool_nearly_full: int = Field(90, ge=1, le=100)
+    """Percent of a pool at which the webhook hears of it."""
+    webhook_url: Url | None = None
+    webhook_secret: SecretStr | None = Field(None, min_length=16)
+
+    @field_validator("admin_bind")
+    @classmethod
+    def _needs_token(cls, bind: AdminBind, info: ValidationInfo) -> AdminBind:
+        """Whoever reaches a TCP address could release leases."""
+        if bind.is_public and not info.data.get("admin_token"):
+            raise ValueError(f"{bind} is reached from other hosts: set D4D_ADMIN_TOKEN as well")
+        return bind
 
 
 def load_settings(*, files: Sequence[Path] = FILES, **given: Any) -> Settings:

@@ -187,3 +187,42 @@ def test_a_file_that_is_no_text_is_an_error_that_names_it(tmp_path: Path) -> Non
 @pytest.mark.parametrize("policy", IdentityPolicy)
 def test_each_identity_can_be_chosen(tmp_path: Path, policy: IdentityPolicy) -> None:
     assert from_file(tmp_path, f"D4D_IDENTITY={policy.value}\n").identity is policy
+
+
+# Where the operator is served
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("unix:/run/d4d/a.sock", "unix:/run/d4d/a.sock"),
+        ("127.0.0.1:8053", "127.0.0.1:8053"),
+        ("[::1]:8053", "[::1]:8053"),
+        ("off", "off"),
+    ],
+)
+def test_the_operator_is_served_at_a_socket_an_address_or_nowhere(
+    tmp_path: Path, text: str, printed: str
+) -> None:
+    assert str(from_file(tmp_path, f"D4D_ADMIN_BIND={text}\n").admin_bind) == printed
+
+
+@pytest.mark.parametrize("text", ["unix:a.sock", "8053", "localhost:8053", "127.0.0.1:0", "/a"])
+def test_what_is_no_place_to_serve_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(BadRequest, match="D4D_ADMIN_BIND: "):
+        from_file(tmp_path, f"D4D_ADMIN_BIND={text}\n")
+
+
+def test_an_address_that_other_hosts_reach_needs_a_token(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match=r"D4D_ADMIN_BIND: .*set D4D_ADMIN_TOKEN as well"):
+        from_file(tmp_path, "D4D_ADMIN_BIND=0.0.0.0:8053\n")
+    settings = from_file(
+        tmp_path, "D4D_ADMIN_BIND=0.0.0.0:8053\nD4D_ADMIN_TOKEN=0123456789abcdef\n"
+    )
+    assert settings.admin_bind.is_public
+    assert "0123456789abcdef" not in repr(settings)
+
+
+def test_a_webhook_needs_a_url_of_http(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match=r"D4D_WEBHOOK_URL: .*is no URL"):
+        from_file(tmp_path, "D4D_WEBHOOK_URL=ftp://example.net\n")
