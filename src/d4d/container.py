@@ -131,7 +131,7 @@ class Container(containers.DeclarativeContainer):
         OnLost,
         action=settings.provided.on_lost,
         grace=settings.provided.on_lost_after,
-        ipam=ipam,
+        leasing=ipam.provided.leasing,
         containers=containers,
     )
 

@@ -94,9 +94,6 @@ def test_a_silent_server_fails_a_container_within_the_deadline(lan: Lan) -> None
     leased_to(lan.server, lan.engine.start_container("one"))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Ipam.request_pool answers the repeated question alike, without end"
-)
 def test_without_subnet_a_host_with_a_route_into_it_is_told_to_name_it(lan: Lan) -> None:
     """dockerd asks without end for another subnet until the driver refuses."""
     with pytest.raises(LabError, match=f"give --subnet={SITE.subnet}"):

@@ -128,10 +128,6 @@ def test_without_root_and_with_an_inherited_socket_it_leases_and_releases(
     leases_and_releases(lab, settings, mode=0o755)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="PluginSocket looks for its own socket's path, though the socket is inherited",
-)
 def test_the_sockets_directory_need_not_be_open_to_it(lab: Lab) -> None:
     leases_and_releases(lab, L2, mode=0o700)
 

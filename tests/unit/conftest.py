@@ -1,9 +1,10 @@
 """A module of tests that says VIRTUAL_TIME = True runs them where waiting takes no time."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
+import structlog
 
 from tests.unit.virtual_time import VirtualTimeLoop
 
@@ -15,3 +16,10 @@ def pytest_asyncio_loop_factories(
     if module is not None and getattr(module.obj, "VIRTUAL_TIME", False):
         return {"virtual": VirtualTimeLoop}
     return {"real": asyncio.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_are_by_default() -> Iterator[None]:
+    """An app that a test started has configured the logs of the whole process."""
+    yield
+    structlog.reset_defaults()

@@ -6,9 +6,12 @@ from enum import Enum
 
 from d4d.domain.containers import Attachment, Containers
 from d4d.domain.errors import D4DError
-from d4d.domain.ipam import Ipam
 from d4d.domain.leases import Lease, LeaseState
+from d4d.domain.leasing import Leasing
 from d4d.domain.ports import Event, EventKind
+
+_TRIES = 30
+_SHORTEST_PAUSE = 1.0  # seconds between two tries
 
 
 class LossAction(Enum):
@@ -30,13 +33,13 @@ class OnLost:
         *,
         action: LossAction,
         grace: timedelta,
-        ipam: Ipam,
+        leasing: Leasing,
         containers: Containers,
     ) -> None:
         """``grace`` is how long the server has to give the address back first."""
         self._action = action
         self._grace = grace
-        self._ipam = ipam
+        self._leasing = leasing
         self._containers = containers
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -44,7 +47,7 @@ class OnLost:
         """Act on a lease that was lost, if it still is when the grace is over (ports.Events)."""
         if event.kind is not EventKind.LOST or self._action is LossAction.KEEP:
             return
-        for lease in self._ipam.leases:
+        for lease in self._leasing.leases:
             if (lease.pool, lease.address) == (event.pool, event.address):
                 self._begin(lease)
 
@@ -61,17 +64,27 @@ class OnLost:
 
     async def _act_later(self, lease: Lease) -> None:
         await asyncio.sleep(self._grace.total_seconds())
-        current = self._ipam.current(lease)
+        current = self._leasing.current(lease)
         if current is None or current.state is not LeaseState.LOST:
             return
-        try:
-            attachment = await self._attachment(current)
-            if attachment is not None:
+        self._leasing.note(EventKind.ACTED, current, f"D4D_ON_LOST: {await self._done(current)}")
+
+    async def _done(self, lease: Lease) -> str:
+        """What was done. A reconnection that failed half-way leaves a container off the network."""
+        failed = ""
+        attachment: Attachment | None = None
+        for _ in range(_TRIES):
+            try:
+                attachment = attachment or await self._attachment(lease)
+                if attachment is None:
+                    return "no container has it any more"
                 await self._act(attachment)
-            done = f"{self._action.value} done" if attachment else "no container has it any more"
-        except D4DError as error:
-            done = f"{self._action.value} failed: {error}"
-        self._ipam.note(EventKind.ACTED, current, f"D4D_ON_LOST: {done}")
+            except D4DError as error:
+                failed = str(error)
+                await asyncio.sleep(max(self._grace.total_seconds(), _SHORTEST_PAUSE))
+            else:
+                return f"{self._action.value} done"
+        return f"{self._action.value} failed: {failed}"
 
     async def _attachment(self, lease: Lease) -> Attachment | None:
         for each in await self._containers.attachments():

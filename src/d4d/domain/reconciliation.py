@@ -55,13 +55,15 @@ class Reconciliation:
 
         Raises DockerUnavailable: then nothing was changed.
         """
-        before = [lease for lease in self._ipam.leases if is_live(lease)]  # leases come first
+        before = [
+            lease for lease in self._ipam.leasing.leases if is_live(lease)
+        ]  # leases come first
         networks = await self._containers.networks()
         attachments = await self._containers.attachments()
         findings = Findings()
         await self._release_gone(before, attachments, findings)
         await self._learn(networks, attachments, findings)
-        await self._ipam.forget_freed(_REMEMBER)
+        await self._ipam.leasing.forget_freed(_REMEMBER)
         return findings
 
     async def learn(self) -> Findings:
@@ -88,7 +90,9 @@ class Reconciliation:
             if missed[key] < _MISSES:
                 findings.missing.append(lease)
                 continue
-            await self._ipam.give_up(lease, "its container is gone, and Docker did not say so")
+            await self._ipam.leasing.give_up(
+                lease, "its container is gone, and Docker did not say so"
+            )
             findings.gone.append(lease)
         self._missed = missed
 
@@ -98,7 +102,7 @@ class Reconciliation:
         attachments: Collection[Attachment],
         findings: Findings,
     ) -> None:
-        held = {(lease.address, lease.endpoint.mac): lease for lease in self._ipam.leases}
+        held = {(lease.address, lease.endpoint.mac): lease for lease in self._ipam.leasing.leases}
         for network in networks:
             unknown = []
             for each in attachments:
@@ -107,8 +111,8 @@ class Reconciliation:
                 lease = held.get((each.address, each.mac))
                 if lease is None or not is_live(lease):
                     unknown.append(each)
-                elif lease.endpoint.name is None and each.name:
-                    await self._ipam.name(lease, each.name)
+                elif each.name and lease.endpoint.name != each.name:
+                    await self._ipam.leasing.name(lease, each.name)
                     findings.named.append(each)
             if unknown:
                 await self._adopt(network, unknown, findings)
@@ -119,13 +123,13 @@ class Reconciliation:
             requests = list(_requests(network))
             pools = [await self._ipam.adopt_pool(each, _reserved(network)) for each in requests]
             for each in unknown:
-                for pool_id, request in zip(pools, requests, strict=True):
+                for pool, request in zip(pools, requests, strict=True):
                     if request.subnet is not None and each.address in request.subnet:
                         endpoint = Endpoint(mac=each.mac, name=each.name)
-                        await self._ipam.adopt(
-                            pool_id, endpoint, each.address, named=self._containers.gives_names
-                        )
-                        findings.adopted.append(each)
+                        if await self._ipam.leasing.adopt(
+                            pool, endpoint, each.address, named=self._containers.gives_names
+                        ):
+                            findings.adopted.append(each)
         except D4DError as error:
             findings.refused.append(f"network {network.name}: {error}")
 

@@ -2,7 +2,6 @@
 
 import os
 import socket
-from contextlib import suppress
 from pathlib import Path
 
 from d4d.domain.errors import D4DError
@@ -26,6 +25,7 @@ class PluginSocket:
         self._hidden = path.with_name(f".{path.name}.{os.getpid()}")
         self._socket: socket.socket | None = None
         self._inode: int | None = None
+        self._is_ours = False
 
     def detach(self) -> int:
         """The descriptor to serve, which is the caller's to close from now on."""
@@ -56,6 +56,7 @@ class PluginSocket:
             before = os.umask(0o177)
             try:
                 self._socket.bind(str(self._hidden))
+                self._is_ours = True
             finally:
                 os.umask(before)
             self._socket.listen(_BACKLOG)
@@ -68,7 +69,7 @@ class PluginSocket:
 
     def publish(self) -> None:
         """Let dockerd find the socket: it is ready to be served."""
-        if self._hidden.exists():
+        if self._is_ours:  # an inherited one's directory may be closed to us
             self._inode = self._hidden.stat().st_ino
             self._hidden.rename(self._path)
 
@@ -77,7 +78,7 @@ class PluginSocket:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        with suppress(NotADirectoryError):  # then there is none, which missing_ok does not cover
+        if self._is_ours:
             self._hidden.unlink(missing_ok=True)
         if self._inode is not None and self._path.exists():
             if self._path.stat().st_ino == self._inode:

@@ -7,7 +7,7 @@ An acquisition goes through these hands: ``routes.py`` says which way the server
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -27,7 +27,9 @@ from d4d.adapters.dhcp.session import Session
 from d4d.domain.dhcp.client import Client
 from d4d.domain.dhcp.effects import Bound, Effect, Late, Lost, Refused
 from d4d.domain.dhcp.messages import Identity
+from d4d.domain.dhcp.states import State
 from d4d.domain.errors import BadRequest, D4DError, NoAddress
+from d4d.domain.holdings import is_same
 from d4d.domain.identity import IdentityPolicy, client_id, hostname
 from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress, RenewalForm
 from d4d.domain.pools import Address, Pool, PoolId, PoolOptions, PoolRequest
@@ -94,6 +96,8 @@ class DhcpAllocator:
         self._route_of: dict[PoolId, Route] = {}
         self._sessions: dict[Route, Session] = {}
         self._held: dict[Key, _Held] = {}
+        self._by_client_id: dict[bytes, Key] = {}
+        self._routeless: dict[Key, asyncio.TimerHandle] = {}
         self._window = asyncio.Semaphore(policy.window)
         self._turns = Turns()
 
@@ -198,7 +202,7 @@ class DhcpAllocator:
             route = self._route(pool)
         except D4DError as error:
             log.warning("lease waits for its route", address=str(lease.address), error=str(error))
-            asyncio.get_running_loop().call_later(
+            self._routeless[key] = asyncio.get_running_loop().call_later(
                 _ROUTE_RETRY, partial(self.keep, lease, holder, confirm=confirm)
             )
             return
@@ -220,9 +224,9 @@ class DhcpAllocator:
             held = self._held.get(key)
             if held is not None and held.lease.generation != lease.generation:
                 return  # the address was got anew meanwhile: this RELEASE would free that
-            if held is not None:
+            if held is not None and held.client.state is not State.INIT:
                 client = held.client
-            else:
+            else:  # the lease is from the store, or its RELEASE could not be sent before
                 client = self._client(identity, route)
                 client.resume(grant_of(lease), lease.bound_at or lease.acquired_at)
             self._session(route).perform(client, client.release(self._clock()))
@@ -230,6 +234,9 @@ class DhcpAllocator:
 
     async def aclose(self) -> None:
         """Close the links. No server hears of it: the containers go on using their addresses."""
+        for timer in self._routeless.values():
+            timer.cancel()
+        self._routeless.clear()
         for session in self._sessions.values():
             session.close()
         self._sessions.clear()
@@ -266,15 +273,24 @@ class DhcpAllocator:
 
     def _identity(self, pool: Pool, endpoint: Endpoint, route: Route) -> Identity:
         policy = self._policy
-        return Identity(
-            chaddr=endpoint.mac,
-            client_id=client_id(
-                endpoint,
+
+        def identify(by: Endpoint) -> bytes:
+            return client_id(
+                by,
                 policy=policy.identity,
                 host=policy.host,
                 anchor=self._routes.anchor(route),
                 subnet=pool.subnet,
-            ),
+            )
+
+        identified = identify(endpoint)
+        key = self._by_client_id.get(identified)
+        held = self._held.get(key) if key else None
+        if held is not None and not is_same(held.lease.endpoint, endpoint):
+            identified = identify(replace(endpoint, name=None))  # its name was a renamed one's
+        return Identity(
+            chaddr=endpoint.mac,
+            client_id=identified,
             hostname=hostname(endpoint, template=policy.hostname_template, host=policy.host),
         )
 
@@ -297,10 +313,13 @@ class DhcpAllocator:
         exchange = Exchange(session, client, now=self._clock)
         seconds = self._policy.deadline.total_seconds() if subnet is None else _SURVEY
         async with self._turn(client.identity):
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(seconds):
                     await exchange.run(partial(client.start, accepts=_nothing), linger=0.0)
-            exchange.abandon()
+            except TimeoutError:
+                pass  # then nothing is known, which the caller may do without
+            finally:
+                exchange.abandon()
         fitting = [each for each in exchange.refused if subnet is None or each.address in subnet]
         for each in exchange.refused:
             if each not in fitting:
@@ -335,13 +354,18 @@ class DhcpAllocator:
         key = (held.lease.pool, held.lease.address)
         self._forget(key)
         self._held[key] = held
+        self._by_client_id[held.lease.client_id or b""] = key
         held.session.follow(held.client, partial(self._hear, key, held.client))
         self._conflicts.watch_over(held.parent, held.lease)
 
     def _forget(self, key: Key) -> None:
+        if (timer := self._routeless.pop(key, None)) is not None:
+            timer.cancel()
         held = self._held.pop(key, None)
         if held is not None:
             held.session.drop(held.client)
+            if self._by_client_id.get(held.lease.client_id or b"") == key:
+                del self._by_client_id[held.lease.client_id or b""]
             self._conflicts.let_go(held.parent, held.lease)
 
     def _hear(self, key: Key, client: Client, effect: Effect) -> None:

@@ -23,7 +23,6 @@ from tests.unit.virtual_time import NOON, FakeClock, settle
 
 VIRTUAL_TIME = True
 
-to_be_mended = pytest.mark.xfail(strict=True, reason="reported: what DhcpAllocator must do yet")
 DISCOVER, REQUEST, DECLINE = MessageType.DISCOVER, MessageType.REQUEST, MessageType.DECLINE
 RELEASE, OFFER = MessageType.RELEASE, MessageType.OFFER
 WEB = Endpoint(mac=MacAddress.parse("02:42:0a:4d:10:01"), name="web")
@@ -397,7 +396,6 @@ async def test_ipv6_is_refused_with_what_to_leave_out(bench: Bench) -> None:
             await bench.allocator.open(request)
 
 
-@to_be_mended
 async def test_a_survey_on_a_dead_link_is_not_gone_on_with(bench: Bench) -> None:
     bench.server.goes_down()
     with pytest.raises(LinkDown):
@@ -489,7 +487,6 @@ async def test_a_stored_lease_waits_for_an_interface_that_is_not_there_yet(bench
     assert bench.holder.told == [("renewed", "10.77.16.1")]
 
 
-@to_be_mended
 async def test_a_lease_that_waits_for_its_interface_is_waited_for_until_the_end(
     bench: Bench,
 ) -> None:
@@ -504,7 +501,6 @@ async def test_a_lease_that_waits_for_its_interface_is_waited_for_until_the_end(
     assert (len(bench.server.heard), len(bench.server.links)) == (heard, links)
 
 
-@to_be_mended
 async def test_a_lease_that_waits_for_its_interface_can_be_forgotten(bench: Bench) -> None:
     lease = await bench.kept()
     await bench.restart()
@@ -539,7 +535,6 @@ async def test_a_lease_of_an_earlier_process_is_freed_too(bench: Bench) -> None:
     assert (release.chaddr, release.client_id) == (WEB.mac, lease.client_id)
 
 
-@to_be_mended
 async def test_a_release_that_could_not_be_sent_can_be_sent_again(bench: Bench) -> None:
     lease = await bench.kept()
     bench.server.goes_down()
