@@ -1,6 +1,7 @@
 """The composition root: which adapter serves which port, by the settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from random import SystemRandom
 
@@ -16,13 +17,18 @@ from d4d.adapters.dhcp.packet import PacketLink
 from d4d.adapters.dhcp.relay import RelayLink
 from d4d.adapters.docker import DockerContainers
 from d4d.adapters.event_log import EventLog
+from d4d.adapters.event_stream import EventStream
+from d4d.adapters.history import SqliteHistory
 from d4d.adapters.interfaces import Interfaces
+from d4d.adapters.measured import MeasuredAllocator, MeasuredContainers, MeasuredStore
+from d4d.adapters.metrics import Metrics
 from d4d.adapters.state_dir import StateDir
 from d4d.adapters.stores.memory import MemoryLeaseStore
 from d4d.adapters.stores.sqlite import SqliteLeaseStore
 from d4d.domain.errors import BadRequest
 from d4d.domain.ipam import Ipam
 from d4d.domain.on_lost import OnLost
+from d4d.domain.ports import Allocator
 from d4d.domain.reconciliation import Reconciliation
 from d4d.settings import Settings
 
@@ -54,6 +60,20 @@ def _database(state_dir: Path) -> Path:
     return state_dir / "leases.db"
 
 
+def _history(state_dir: Path) -> Path:
+    return state_dir / "history.db"
+
+
+def _days(count: int) -> timedelta:
+    return timedelta(days=count)
+
+
+def _measured(
+    allocators: Mapping[str, Allocator], metrics: Metrics
+) -> dict[str, MeasuredAllocator]:
+    return {name: MeasuredAllocator(each, name, metrics) for name, each in allocators.items()}
+
+
 class Container(containers.DeclarativeContainer):
     """Everything that one driver is made of."""
 
@@ -63,6 +83,8 @@ class Container(containers.DeclarativeContainer):
     random = providers.Singleton(SystemRandom)
     interfaces = providers.Singleton(Interfaces)
     events = providers.Singleton(EventLog)
+    event_stream = providers.Singleton(EventStream)
+    metrics = providers.Singleton(Metrics)
     state_dir = providers.Singleton(StateDir, settings.provided.state_dir)
     owner = providers.Singleton(state_dir.provided.host.call(settings.provided.host))
 
@@ -103,10 +125,20 @@ class Container(containers.DeclarativeContainer):
     )
     allocators = providers.Dict(dhcp=dhcp_allocator)
 
+    measured_store = providers.Singleton(MeasuredStore, store, metrics)
+    measured_allocators = providers.Singleton(_measured, allocators, metrics)
+    history = providers.Singleton(
+        SqliteHistory,
+        providers.Callable(_history, settings.provided.state_dir),
+        host=owner,
+        keep=providers.Callable(_days, settings.provided.history_days),
+        clock=clock,
+    )
+
     ipam = providers.Singleton(
         Ipam,
-        store=store,
-        allocators=allocators,
+        store=measured_store,
+        allocators=measured_allocators,
         default_allocator=settings.provided.allocator,
         events=events,
         clock=clock,
@@ -120,10 +152,11 @@ class Container(containers.DeclarativeContainer):
         settings.provided.docker_socket,
         driver=settings.provided.plugin_socket.stem,
     )
+    measured_containers = providers.Singleton(MeasuredContainers, containers, metrics)
     reconciliation = providers.Singleton(
         Reconciliation,
         ipam=ipam,
-        containers=containers,
+        containers=measured_containers,
         clock=clock,
         grace=settings.provided.reconcile,
     )
@@ -132,7 +165,7 @@ class Container(containers.DeclarativeContainer):
         action=settings.provided.on_lost,
         grace=settings.provided.on_lost_after,
         leasing=ipam.provided.leasing,
-        containers=containers,
+        containers=measured_containers,
     )
 
 

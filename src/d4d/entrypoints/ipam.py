@@ -18,6 +18,7 @@ from d4d.domain.ipam import Ipam
 from d4d.entrypoints import wire
 from d4d.entrypoints.background import Background
 from d4d.entrypoints.logs import configure_logs
+from d4d.entrypoints.operations import Operations
 from d4d.settings import Settings, load_settings
 
 _STATUS: dict[type[errors.D4DError], int] = {
@@ -141,6 +142,7 @@ class Driver:
 
     ipam: Ipam
     background: Background
+    operations: Operations
 
 
 @asynccontextmanager
@@ -154,6 +156,13 @@ async def driver(container: Container) -> AsyncIterator[Driver]:
         for allocator in container.allocators().values():
             stack.push_async_callback(allocator.aclose)
         stack.push_async_callback(container.containers().aclose)
+        operations = Operations.of(container)
+        for listener in (operations.metrics, operations.stream, operations.history):
+            if listener is not None:
+                container.events().add(listener)
+        if operations.history is not None:
+            operations.history.start()
+            stack.push_async_callback(operations.history.aclose)
         ipam, on_lost = container.ipam(), container.on_lost()
         container.events().add(on_lost)
         stack.push_async_callback(on_lost.aclose)
@@ -161,12 +170,13 @@ async def driver(container: Container) -> AsyncIterator[Driver]:
         await ipam.open()
         background = Background(
             reconciliation=container.reconciliation(),
-            containers=container.containers(),
+            containers=container.measured_containers(),
             interval=container.settings().reconcile,
         )
         stack.push_async_callback(background.aclose)
         background.start()
-        yield Driver(ipam=ipam, background=background)
+        operations.metrics.watch(operations.state)
+        yield Driver(ipam=ipam, background=background, operations=operations)
 
 
 def create_app(
@@ -188,7 +198,10 @@ def create_app(
                 app.state.driver = opened
                 if on_ready is not None:
                     on_ready()
-                yield
+                try:
+                    yield
+                finally:
+                    app.state.driver = None
         except errors.D4DError as error:
             log.error("can't serve", error=str(error))
             raise

@@ -30,6 +30,7 @@ class Docker:
             host="host-a",
             store="memory",
             reconcile="0s",  # there is no Docker to be asked
+            history_days=0,  # its file is written in real time
         )
         self.clock = FakeClock()
         self.allocator = FakeAllocator(self.clock)

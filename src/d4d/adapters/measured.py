@@ -1,0 +1,160 @@
+"""Ports that measure each call, and pass it on."""
+
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import contextmanager
+
+from d4d.adapters.metrics import Metrics
+from d4d.domain.containers import Attachment, ContainerEvent, Containers, Network
+from d4d.domain.errors import StoreUnavailable
+from d4d.domain.leases import Endpoint, Lease
+from d4d.domain.pools import Address, Pool, PoolRecord, PoolRequest
+from d4d.domain.ports import Allocator, Contents, Holder, LeaseStore
+
+
+class MeasuredStore:
+    """A LeaseStore. It remembers how the last call ended, for those who ask after its health."""
+
+    def __init__(self, store: LeaseStore, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+        self.trouble = ""
+        """Why the last call failed, where it did."""
+
+    async def load(self, owner: str) -> Contents:
+        """See ``LeaseStore``."""
+        with self._call("load"):
+            return await self._store.load(owner)
+
+    async def save_pool(self, record: PoolRecord, owner: str) -> None:
+        """See ``LeaseStore``."""
+        with self._call("save_pool"):
+            await self._store.save_pool(record, owner)
+
+    async def add(self, lease: Lease) -> Lease:
+        """See ``LeaseStore``."""
+        with self._call("add"):
+            return await self._store.add(lease)
+
+    async def update(self, lease: Lease) -> None:
+        """See ``LeaseStore``."""
+        with self._call("update"):
+            await self._store.update(lease)
+
+    async def remove(self, lease: Lease) -> bool:
+        """See ``LeaseStore``."""
+        with self._call("remove"):
+            return await self._store.remove(lease)
+
+    async def aclose(self) -> None:
+        """See ``LeaseStore``."""
+        await self._store.aclose()
+
+    @contextmanager
+    def _call(self, call: str) -> Iterator[None]:
+        try:
+            with self._metrics.store(call):
+                yield
+        except StoreUnavailable as error:
+            self.trouble = str(error)
+            raise
+        self.trouble = ""
+
+
+class MeasuredAllocator:
+    """An Allocator."""
+
+    def __init__(self, allocator: Allocator, name: str, metrics: Metrics) -> None:
+        self._allocator = allocator
+        self._name = name
+        self._metrics = metrics
+
+    async def open(self, request: PoolRequest) -> Pool:
+        """See ``Allocator``."""
+        with self._metrics.exchange(self._name, "open"):
+            return await self._allocator.open(request)
+
+    async def allocate(
+        self,
+        pool: Pool,
+        endpoint: Endpoint,
+        *,
+        address: Address | None,
+        hint: Address | None,
+        taken: Collection[Address],
+    ) -> Lease:
+        """See ``Allocator``."""
+        with self._metrics.exchange(self._name, "allocate"):
+            return await self._allocator.allocate(
+                pool, endpoint, address=address, hint=hint, taken=taken
+            )
+
+    def adopt(self, pool: Pool, endpoint: Endpoint, address: Address) -> Lease:
+        """See ``Allocator``."""
+        return self._allocator.adopt(pool, endpoint, address)
+
+    def rename(self, lease: Lease, name: str) -> Lease:
+        """See ``Allocator``."""
+        return self._allocator.rename(lease, name)
+
+    def keep(self, lease: Lease, holder: Holder, *, confirm: bool = False) -> None:
+        """See ``Allocator``."""
+        self._allocator.keep(lease, holder, confirm=confirm)
+
+    def forget(self, lease: Lease) -> None:
+        """See ``Allocator``."""
+        self._allocator.forget(lease)
+
+    async def free(self, lease: Lease) -> None:
+        """See ``Allocator``."""
+        with self._metrics.exchange(self._name, "free"):
+            await self._allocator.free(lease)
+
+    async def aclose(self) -> None:
+        """See ``Allocator``."""
+        await self._allocator.aclose()
+
+
+class MeasuredContainers:
+    """Containers, as Docker's API has them."""
+
+    def __init__(self, containers: Containers, metrics: Metrics) -> None:
+        self._containers = containers
+        self._metrics = metrics
+
+    @property
+    def gives_names(self) -> bool:
+        """See ``Containers``."""
+        return self._containers.gives_names
+
+    async def networks(self) -> tuple[Network, ...]:
+        """See ``Containers``."""
+        with self._metrics.docker("networks"):
+            return await self._containers.networks()
+
+    async def attachments(self) -> tuple[Attachment, ...]:
+        """See ``Containers``."""
+        with self._metrics.docker("attachments"):
+            return await self._containers.attachments()
+
+    def started(self) -> AsyncIterator[ContainerEvent]:
+        """See ``Containers``."""
+        return self._containers.started()
+
+    async def reconnect(self, attachment: Attachment) -> None:
+        """See ``Containers``."""
+        with self._metrics.docker("reconnect"):
+            await self._containers.reconnect(attachment)
+
+    async def restart(self, container_id: str) -> None:
+        """See ``Containers``."""
+        with self._metrics.docker("restart"):
+            await self._containers.restart(container_id)
+
+    async def stop(self, container_id: str) -> None:
+        """See ``Containers``."""
+        with self._metrics.docker("stop"):
+            await self._containers.stop(container_id)
+
+    async def aclose(self) -> None:
+        """See ``Containers``."""
+        await self._containers.aclose()

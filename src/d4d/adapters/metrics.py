@@ -1,0 +1,190 @@
+"""What D4D counts and measures, by Prometheus' conventions.
+
+Labels are bounded: pools, states, kinds and calls, never an address or a container.
+"""
+
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from prometheus_client import (
+    GC_COLLECTOR,
+    PROCESS_COLLECTOR,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from d4d.domain import errors
+from d4d.domain.fill import Fill
+from d4d.domain.leases import LeaseState
+from d4d.domain.pools import PoolId
+from d4d.domain.ports import Event, EventKind
+
+_FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60)
+
+_RESULTS: dict[type[BaseException], str] = {
+    errors.NoAddress: "no_address",
+    errors.AddressInUse: "in_use",
+    errors.LinkDown: "link_down",
+    errors.BadRequest: "refused",
+    errors.StoreUnavailable: "unavailable",
+    errors.DockerUnavailable: "unavailable",
+    errors.Superseded: "superseded",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What the driver holds at the moment of a scrape."""
+
+    pools: dict[PoolId, Fill]
+    leases: dict[tuple[PoolId, LeaseState], int]
+    overdue: int
+    """Live leases whose renewal time has passed by more than a while."""
+    unwritten: int
+    """Leases and pools whose newest state waits for the store."""
+    history_waiting: int
+
+
+class Metrics:
+    """One driver's metrics, in a registry of their own. It is a listener to events."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        for collector in (PROCESS_COLLECTOR, GC_COLLECTOR):
+            registry.register(collector)
+        self._events = Counter(
+            "d4d_lease_events", "Events of leases, by kind.", ["kind"], registry=registry
+        )
+        self._exchanges = Histogram(
+            "d4d_exchange_duration_seconds",
+            "How long it took to allocate, to learn a network (open), or to free.",
+            ["allocator", "call", "result"],
+            buckets=_SLOW,
+            registry=registry,
+        )
+        self._store = Histogram(
+            "d4d_store_duration_seconds",
+            "How long a call of the lease store took.",
+            ["call", "result"],
+            buckets=_FAST,
+            registry=registry,
+        )
+        self._docker = Histogram(
+            "d4d_docker_duration_seconds",
+            "How long a call of Docker's API took.",
+            ["call", "result"],
+            buckets=_SLOW,
+            registry=registry,
+        )
+        self._webhook = Counter(
+            "d4d_webhook_deliveries",
+            "Requests to the webhook, by result.",
+            ["result"],
+            registry=registry,
+        )
+        for kind in EventKind:  # a rate of what never happened is 0, not absent
+            self._events.labels(kind.value)
+        build = Gauge("d4d_build_info", "Always 1.", ["version", "python"], registry=registry)
+        build.labels(version("d4d"), platform.python_version()).set(1)
+
+    def record(self, event: Event) -> None:
+        """Count ``event`` (ports.Events)."""
+        self._events.labels(event.kind.value).inc()
+
+    @contextmanager
+    def exchange(self, allocator: str, call: str) -> Iterator[None]:
+        """Measure a call of an allocator."""
+        with _measured(lambda result: self._exchanges.labels(allocator, call, result)):
+            yield
+
+    @contextmanager
+    def store(self, call: str) -> Iterator[None]:
+        """Measure a call of the lease store."""
+        with _measured(lambda result: self._store.labels(call, result)):
+            yield
+
+    @contextmanager
+    def docker(self, call: str) -> Iterator[None]:
+        """Measure a call of Docker's API."""
+        with _measured(lambda result: self._docker.labels(call, result)):
+            yield
+
+    def delivered(self, result: str) -> None:
+        """Count a request to the webhook: it came to ``result``."""
+        self._webhook.labels(result).inc()
+
+    def watch(self, state: Callable[[], State]) -> None:
+        """Tell of ``state`` as it is at each scrape."""
+        self.registry.register(_StateCollector(state))
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+@contextmanager
+def _measured(histogram: Callable[[str], Histogram]) -> Iterator[None]:
+    began, result = time.monotonic(), "ok"
+    try:
+        yield
+    except BaseException as error:
+        failed = "failed" if isinstance(error, Exception) else "cancelled"
+        result = _RESULTS.get(type(error), failed)
+        raise
+    finally:
+        histogram(result).observe(time.monotonic() - began)
+
+
+class _StateCollector(Collector):
+    """Asks for the state when it is asked."""
+
+    def __init__(self, state: Callable[[], State]) -> None:
+        self._state = state
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the registry must not ask for the state before there is one."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        state = self._state()
+        size = GaugeMetricFamily(
+            "d4d_pool_size_addresses", "Addresses that a pool has.", labels=["pool"]
+        )
+        addresses = GaugeMetricFamily(
+            "d4d_pool_addresses",
+            "Addresses of a pool, by state; they add up to its size.",
+            labels=["pool", "state"],
+        )
+        for pool, fill in state.pools.items():
+            size.add_metric([pool], fill.size)
+            for name, count in (
+                ("used", fill.used),
+                ("reserved", fill.reserved),
+                ("free", fill.free),
+            ):
+                addresses.add_metric([pool, name], count)
+        leases = GaugeMetricFamily("d4d_leases", "Leases, by state.", labels=["pool", "state"])
+        for pool in {*state.pools, *(pool for pool, _ in state.leases)}:
+            for each in LeaseState:
+                leases.add_metric([pool, each.value], state.leases.get((pool, each), 0))
+        yield from (size, addresses, leases)
+        for name, text, value in (
+            ("d4d_leases_overdue", "Leases whose renewal is late.", state.overdue),
+            ("d4d_store_unwritten", "What waits for the store to be back.", state.unwritten),
+            (
+                "d4d_history_waiting_events",
+                "Events that wait to be kept.",
+                state.history_waiting,
+            ),
+        ):
+            yield GaugeMetricFamily(name, text, value=value)

@@ -1,0 +1,79 @@
+"""What an operator sees of a driver that serves, in values of the domain."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+
+from d4d.adapters.event_stream import EventStream
+from d4d.adapters.history import SqliteHistory
+from d4d.adapters.interfaces import Interfaces
+from d4d.adapters.measured import MeasuredStore
+from d4d.adapters.metrics import Metrics, State
+from d4d.container import Container
+from d4d.domain.fill import Fill, fill
+from d4d.domain.holdings import is_live
+from d4d.domain.ipam import Ipam
+from d4d.domain.leases import Lease
+from d4d.domain.pools import PoolId
+from d4d.domain.ports import Clock
+
+OVERDUE = timedelta(minutes=1)
+"""How long after its renewal time a lease counts as late: servers take seconds at times."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operations:
+    """One driver's parts that an operator asks."""
+
+    ipam: Ipam
+    host: str
+    clock: Clock
+    stream: EventStream
+    history: SqliteHistory | None
+    """None where none is kept."""
+    metrics: Metrics
+    store: MeasuredStore
+    interfaces: Interfaces
+
+    @classmethod
+    def of(cls, container: Container) -> "Operations":
+        """The parts of ``container``."""
+        return cls(
+            ipam=container.ipam(),
+            host=container.owner(),
+            clock=container.clock(),
+            stream=container.event_stream(),
+            history=container.history() if container.settings().history_days else None,
+            metrics=container.metrics(),
+            store=container.measured_store(),
+            interfaces=container.interfaces(),
+        )
+
+    def fills(self) -> dict[PoolId, Fill]:
+        """How full each pool in use is."""
+        by_pool: dict[PoolId, list[Lease]] = {}
+        for lease in self.ipam.leasing.leases:
+            by_pool.setdefault(lease.pool, []).append(lease)
+        return {
+            record.pool.id: fill(record, by_pool.get(record.pool.id, ()))
+            for record in self.ipam.pools
+        }
+
+    def overdue(self) -> list[Lease]:
+        """Leases in use whose renewal is late."""
+        late = self.clock() - OVERDUE
+        return [
+            lease
+            for lease in self.ipam.leasing.leases
+            if is_live(lease) and lease.renew_at is not None and lease.renew_at < late
+        ]
+
+    def state(self) -> State:
+        """What metrics tell at a scrape."""
+        return State(
+            pools=self.fills(),
+            leases=dict(Counter((each.pool, each.state) for each in self.ipam.leasing.leases)),
+            overdue=len(self.overdue()),
+            unwritten=len(self.ipam.leasing.writes),
+            history_waiting=self.history.waiting if self.history else 0,
+        )

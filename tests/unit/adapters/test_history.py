@@ -1,0 +1,208 @@
+"""What happened is kept, found again in milliseconds, and never in the way."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address, ip_address
+from pathlib import Path
+
+import pytest
+
+from d4d.adapters.history import SqliteHistory
+from d4d.domain.errors import StoreUnavailable
+from d4d.domain.history import Question
+from d4d.domain.leases import Endpoint, MacAddress
+from d4d.domain.pools import PoolId
+from d4d.domain.ports import Event, EventKind
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+POOL = PoolId("192.168.59.0/24")
+WEB = Endpoint(mac=MacAddress.parse("02:42:c0:a8:3b:0a"), name="web")
+DB = Endpoint(mac=MacAddress.parse("02:42:c0:a8:3b:0b"), name="db")
+TEN = IPv4Address("192.168.59.10")
+K = EventKind
+
+
+def event(
+    kind: EventKind,
+    minute: float = 0,
+    *,
+    endpoint: Endpoint | None = WEB,
+    address: str = "192.168.59.10",
+    pool: PoolId = POOL,
+    detail: str = "",
+) -> Event:
+    return Event(
+        kind=kind,
+        at=NOON + timedelta(minutes=minute),
+        pool=pool,
+        address=ip_address(address),
+        endpoint=endpoint,
+        detail=detail,
+    )
+
+
+def history_in(directory: Path, *, keep: timedelta = timedelta(days=30)) -> SqliteHistory:
+    return SqliteHistory(directory / "history.db", host="host-a", keep=keep, clock=lambda: NOON)
+
+
+@pytest.fixture
+async def history(tmp_path: Path) -> AsyncIterator[SqliteHistory]:
+    history = history_in(tmp_path)
+    history.start()
+    yield history
+    await history.aclose()
+
+
+async def told(history: SqliteHistory, question: Question) -> list[tuple[str, str]]:
+    return [
+        (each.event.kind.value, str(each.event.address)) for each in await history.find(question)
+    ]
+
+
+async def test_an_event_comes_back_as_it_was(history: SqliteHistory) -> None:
+    lost = event(K.LOST, 0.0123, detail="the server gave it to another")
+    history.record(lost)
+    (entry,) = await history.find(Question())
+    assert entry.event == lost
+    assert entry.host == "host-a"
+
+
+async def test_an_event_without_an_endpoint_comes_back_without_one(history: SqliteHistory) -> None:
+    history.record(event(K.CONFLICT, endpoint=None))
+    (entry,) = await history.find(Question())
+    assert entry.event.endpoint is None
+
+
+async def test_the_newest_comes_first_and_the_limit_keeps_it(history: SqliteHistory) -> None:
+    for minute, kind in enumerate((K.ACQUIRED, K.LATE, K.LOST)):
+        history.record(event(kind, minute))
+    assert [kind for kind, _ in await told(history, Question(limit=2))] == ["lost", "late"]
+
+
+async def test_it_is_asked_by_address_mac_name_and_time(history: SqliteHistory) -> None:
+    history.record(event(K.ACQUIRED, 0))
+    history.record(event(K.ACQUIRED, 5, endpoint=DB, address="192.168.59.11"))
+    history.record(event(K.RELEASED, 9))
+    web, db = ("acquired", "192.168.59.10"), ("acquired", "192.168.59.11")
+    gone = ("released", "192.168.59.10")
+    assert await told(history, Question(address=TEN)) == [gone, web]
+    assert await told(history, Question(mac=DB.mac)) == [db]
+    assert await told(history, Question(name="web")) == [gone, web]
+    assert await told(history, Question(since=NOON + timedelta(minutes=5))) == [gone, db]
+    assert await told(history, Question(until=NOON + timedelta(minutes=5))) == [db, web]
+    assert await told(history, Question(name="db", address=TEN)) == []
+
+
+async def test_who_had_an_address_is_told_for_any_time(history: SqliteHistory) -> None:
+    history.record(event(K.ACQUIRED, 0))
+    history.record(event(K.RELEASED, 10))
+    history.record(event(K.ACQUIRED, 20, endpoint=DB))
+    history.record(event(K.CONFLICT, 25, endpoint=None))
+    history.record(event(K.LOST, 30, endpoint=DB))
+
+    async def holder(minute: float) -> list[str | None]:
+        entries = await history.holders(TEN, NOON + timedelta(minutes=minute))
+        return [each.event.endpoint.name if each.event.endpoint else None for each in entries]
+
+    assert await holder(-1) == []
+    assert await holder(0) == ["web"]
+    assert await holder(9.9) == ["web"]
+    assert await holder(15) == []
+    assert await holder(26) == ["db"]
+    assert await holder(31) == []
+
+
+async def test_an_address_may_be_held_in_two_pools(history: SqliteHistory) -> None:
+    history.record(event(K.ACQUIRED))
+    history.record(event(K.ACQUIRED, endpoint=DB, pool=PoolId(f"{POOL}?parent=eth1")))
+    entries = await history.holders(TEN, NOON)
+    assert {each.event.endpoint for each in entries} == {WEB, DB}
+
+
+async def test_one_renewal_an_hour_is_kept(history: SqliteHistory) -> None:
+    history.record(event(K.ACQUIRED, 0))
+    for minute in range(10, 200, 10):
+        history.record(event(K.RENEWED, minute))
+    kept = [each.event.at for each in reversed(await history.find(Question()))]
+    assert [(at - NOON) / timedelta(minutes=1) for at in kept] == [0, 60, 120, 180]
+
+
+async def test_what_is_old_goes_but_the_last_word_on_an_address(tmp_path: Path) -> None:
+    history = history_in(tmp_path, keep=timedelta(days=1))
+    history.start()
+    day = 24 * 60
+    history.record(event(K.ACQUIRED, -3 * day, address="192.168.59.10"))
+    history.record(event(K.RELEASED, -2 * day, address="192.168.59.10"))
+    history.record(event(K.ACQUIRED, -2 * day, address="192.168.59.11"))
+    history.record(event(K.ACQUIRED, -1, address="192.168.59.10"))
+    while await told(history, Question()) != [
+        ("acquired", "192.168.59.10"),
+        ("acquired", "192.168.59.11"),
+    ]:
+        await asyncio.sleep(0.01)  # the writer prunes after its first batch
+    await history.aclose()
+
+
+async def test_it_is_there_after_a_restart(tmp_path: Path) -> None:
+    first = history_in(tmp_path)
+    first.start()
+    first.record(event(K.ACQUIRED))
+    await first.aclose()
+    second = history_in(tmp_path)
+    second.start()
+    assert await told(second, Question()) == [("acquired", "192.168.59.10")]
+    await second.aclose()
+
+
+async def test_nothing_is_opened_without_an_event(tmp_path: Path) -> None:
+    history = history_in(tmp_path / "state")
+    history.start()
+    await history.aclose()
+    assert not (tmp_path / "state").exists()
+
+
+async def test_what_could_not_be_written_is_written_later(tmp_path: Path) -> None:
+    (tmp_path / "history.db").mkdir()
+    history = history_in(tmp_path)
+    history.start()
+    history.record(event(K.ACQUIRED))
+    with pytest.raises(StoreUnavailable, match=r"history\.db can't be used"):
+        await history.holders(TEN, NOON)
+    assert history.waiting == 1
+    (tmp_path / "history.db").rmdir()
+    assert await told(history, Question()) == [("acquired", "192.168.59.10")]
+    assert history.waiting == 0
+    await history.aclose()
+
+
+async def test_a_year_of_a_busy_site_is_asked_in_milliseconds(tmp_path: Path) -> None:
+    """Here 50,000 events of 500 addresses; the time grows with the events of one address only."""
+    history = history_in(tmp_path)
+    history.start()
+    history.record(event(K.ACQUIRED))
+    await history.find(Question())  # makes the tables
+    rows = [
+        (
+            int((NOON - timedelta(minutes=n)).timestamp() * 1e6),
+            "acquired" if n // 500 % 2 else "released",
+            "host-a",
+            POOL,
+            f"10.0.{n % 500 // 250}.{n % 250}",
+            "02:42:c0:a8:3b:0a",
+            "web",
+            "",
+        )
+        for n in range(50_000)
+    ]
+    with sqlite3.connect(tmp_path / "history.db") as direct:
+        direct.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    direct.close()
+    began = time.perf_counter()
+    for n in range(50):
+        await history.holders(IPv4Address("10.0.1.7"), NOON - timedelta(hours=n))
+    each = (time.perf_counter() - began) / 50
+    assert each < 0.05, each
+    await history.aclose()
