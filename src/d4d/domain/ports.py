@@ -8,6 +8,7 @@ from typing import Protocol
 
 from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Address, Pool, PoolId, PoolRecord, PoolRequest
+from d4d.domain.ranges import Claim
 
 Clock = Callable[[], datetime]
 """The present instant, aware, in UTC; it never runs backwards while the process lives."""
@@ -54,6 +55,37 @@ class LeaseStore(Protocol):
 
     async def aclose(self) -> None:
         """Let go of files and connections."""
+
+
+class RangeStore(LeaseStore, Protocol):
+    """A store that also says which address is free, to many hosts at once.
+
+    An address is free while no lease of its segment holds it, in any state but FREED. One whose
+    lease became FREED, or was removed, rests from ``released_at`` on.
+    """
+
+    async def take(self, claim: Claim) -> Lease:
+        """Choose a free address for ``claim`` and store its lease, in one step for all hosts.
+
+        Returns the lease with its generation. Raises AddressInUse, NoAddress. After
+        StoreUnavailable it is not known whether the lease is stored: see ``load``.
+        """
+
+
+class Hosts(Protocol):
+    """Which hosts use the store, and when each was last heard of."""
+
+    async def beat(self, host: str, at: datetime) -> None:
+        """``host`` is alive ``at`` that instant."""
+
+    async def beats(self) -> dict[str, datetime]:
+        """When each host was last heard of. A host that holds leases and never beat is absent."""
+
+    async def owners(self) -> list[str]:
+        """Every host that ever stored a pool or a lease: ``load`` tells what it holds."""
+
+    async def forget_host(self, host: str) -> None:
+        """Forget the heartbeats of ``host``; its leases stay."""
 
 
 class EventKind(Enum):

@@ -1,19 +1,26 @@
 """Pools and leases in this process only: for tests, and for hosts that need no memory of them."""
 
+from collections import defaultdict
 from dataclasses import replace
+from datetime import datetime
 
+from d4d.adapters.stores.memory_segments import MemorySegment
 from d4d.domain.errors import Superseded
-from d4d.domain.leases import Lease
+from d4d.domain.leases import Lease, LeaseState
 from d4d.domain.pools import Address, PoolId, PoolRecord
 from d4d.domain.ports import Contents
+from d4d.domain.ranges import Claim, choose, freed_at, segment_of
 
 
 class MemoryLeaseStore:
-    """A LeaseStore that dies with the process. No change awaits anything, so each is whole."""
+    """A RangeStore that dies with the process. No change awaits anything, so each is whole."""
 
     def __init__(self) -> None:
         self._pools: dict[tuple[str, PoolId], PoolRecord] = {}
         self._leases: dict[tuple[PoolId, Address], Lease] = {}
+        self._segments: defaultdict[str, MemorySegment] = defaultdict(MemorySegment)
+        self._owners: dict[str, None] = {}
+        self._beats: dict[str, datetime] = {}
         self._generation = 0
 
     def __repr__(self) -> str:
@@ -31,6 +38,7 @@ class MemoryLeaseStore:
         key = owner, record.pool.id
         if record.users > 0:
             self._pools[key] = record
+            self._owners[owner] = None
         else:
             self._pools.pop(key, None)
 
@@ -39,29 +47,76 @@ class MemoryLeaseStore:
         self._generation += 1
         added = replace(lease, generation=self._generation)
         self._leases[lease.pool, lease.address] = added
+        self._owners[lease.owner] = None
+        if lease.state is not LeaseState.FREED:
+            self._segment(lease).occupy(added)
         return added
+
+    async def take(self, claim: Claim) -> Lease:
+        """Choose an address and store its lease. Raises AddressInUse, NoAddress."""
+        segment = self._segments[claim.segment]
+        segment.reservations = {
+            address
+            for record in self._pools.values()
+            if segment_of(record.pool.id) == claim.segment
+            for address in (record.pool.gateway, *(held.address for held in record.reservations))
+            if address is not None
+        }
+        address = choose(claim, segment)
+        return await self.add(claim.lease(address, generation=0))
 
     async def update(self, lease: Lease) -> None:
         """Replace the lease of the same pool, address, owner, generation. Raises Superseded."""
-        if not self._holds(lease):
+        held, segment = self._held(lease), self._segment(lease)
+        holder = segment.holder(lease.address)
+        is_another = holder is not None and holder.generation != lease.generation
+        is_freed = lease.state is LeaseState.FREED
+        if held is None or (held.state is LeaseState.FREED and not is_freed and is_another):
             raise Superseded(
                 f"lease {lease.address} of {lease.owner!r}, generation {lease.generation}, "
                 "is not the stored one"
             )
         self._leases[lease.pool, lease.address] = lease
+        if is_freed:
+            segment.vacate(lease, freed_at(lease))
+        elif not is_another:
+            segment.occupy(lease)
 
     async def remove(self, lease: Lease) -> bool:
         """Remove the lease of the same pool, address, owner and generation, if there is one."""
-        if not self._holds(lease):
+        if self._held(lease) is None:
             return False
         del self._leases[lease.pool, lease.address]
+        self._segment(lease).vacate(lease, freed_at(lease))
         return True
+
+    async def beat(self, host: str, at: datetime) -> None:
+        """``host`` is alive."""
+        self._beats[host] = at
+
+    async def beats(self) -> dict[str, datetime]:
+        """When each host was last heard of."""
+        return dict(self._beats)
+
+    async def owners(self) -> list[str]:
+        """Every host that ever stored anything."""
+        return sorted(self._owners)
+
+    async def forget_host(self, host: str) -> None:
+        """Forget its heartbeats."""
+        self._beats.pop(host, None)
 
     async def aclose(self) -> None:
         """There is nothing to let go of."""
 
-    def _holds(self, lease: Lease) -> bool:
+    def _segment(self, lease: Lease) -> MemorySegment:
+        return self._segments[segment_of(lease.pool)]
+
+    def _held(self, lease: Lease) -> Lease | None:
+        """The stored lease that ``lease`` speaks of."""
         held = self._leases.get((lease.pool, lease.address))
-        return (
-            held is not None and held.owner == lease.owner and held.generation == lease.generation
+        same = held is not None and (held.owner, held.generation) == (
+            lease.owner,
+            lease.generation,
         )
+        return held if same else None

@@ -51,7 +51,7 @@ def lease_row(lease: Lease) -> LeaseRow:
         name=lease.endpoint.name,
         client_id=lease.client_id,
         hostname=lease.hostname,
-        acquired_at=_microseconds(lease.acquired_at),
+        acquired_at=to_microseconds(lease.acquired_at),
         bound_at=_optional_microseconds(lease.bound_at),
         renew_at=_optional_microseconds(lease.renew_at),
         rebind_at=_optional_microseconds(lease.rebind_at),
@@ -83,7 +83,7 @@ class LeaseReader:
             endpoint=Endpoint(mac=_mac(row.mac), name=row.name),
             client_id=row.client_id,
             hostname=row.hostname,
-            acquired_at=_instant(row.acquired_at),
+            acquired_at=from_microseconds(row.acquired_at),
             bound_at=_optional_instant(row.bound_at),
             renew_at=_optional_instant(row.renew_at),
             rebind_at=_optional_instant(row.rebind_at),
@@ -168,20 +168,22 @@ def _compact(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _microseconds(instant: datetime) -> int:
+def to_microseconds(instant: datetime) -> int:
+    """``instant`` as stores keep it: since 1970, in UTC."""
     return (instant - _EPOCH) // _MICROSECOND
 
 
 def _optional_microseconds(instant: datetime | None) -> int | None:
-    return None if instant is None else _microseconds(instant)
+    return None if instant is None else to_microseconds(instant)
 
 
-def _instant(microseconds: int) -> datetime:
+def from_microseconds(microseconds: int) -> datetime:
+    """What ``to_microseconds`` made."""
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def _optional_instant(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else _instant(microseconds)
+    return None if microseconds is None else from_microseconds(microseconds)
 
 
 def _duration_to_json(duration: timedelta | None) -> int | str | None:

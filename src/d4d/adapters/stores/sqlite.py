@@ -12,22 +12,26 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 from d4d.adapters.stores.serialize import (
     LeaseReader,
     LeaseRow,
+    from_microseconds,
     lease_row,
     reservations_from_json,
     reservations_to_json,
+    to_microseconds,
 )
 from d4d.adapters.stores.sqlite_file import MIGRATIONS, Migration, open_database, unavailable
+from d4d.adapters.stores.sqlite_segments import SqliteSegment
 from d4d.domain.errors import BadRequest, D4DError, StoreUnavailable, Superseded
-from d4d.domain.leases import Lease
+from d4d.domain.leases import Lease, LeaseState
 from d4d.domain.pools import Pool, PoolRecord
 from d4d.domain.ports import Contents
+from d4d.domain.ranges import Claim, choose, freed_at, segment_of
 
 _T = TypeVar("_T")
 
@@ -37,8 +41,10 @@ _SAME = " AND ".join(f"{column} = :{column}" for column in _KEY)
 _CHANGES = ", ".join(f"{column} = :{column}" for column in LeaseRow._fields if column not in _KEY)
 
 # S608: these strings are made of column names above, never of values.
-_ADD = f"REPLACE INTO leases ({_COLUMNS}) VALUES ({', '.join('?' * len(LeaseRow._fields))})"  # noqa: S608 - see above
+_VALUES = ", ".join(f":{column}" for column in LeaseRow._fields)
+_ADD = f"REPLACE INTO leases ({_COLUMNS}, segment) VALUES ({_VALUES}, segment_of(:pool))"  # noqa: S608 - see above
 _UPDATE = f"UPDATE leases SET {_CHANGES} WHERE {_SAME}"  # noqa: S608 - see above
+_STATE = f"SELECT state FROM leases WHERE {_SAME}"  # noqa: S608 - see above
 _REMOVE = f"DELETE FROM leases WHERE {_SAME}"  # noqa: S608 - see above
 _LOAD = f"SELECT {_COLUMNS} FROM leases WHERE owner = ?"  # noqa: S608 - see above
 _SAVE_POOL = "REPLACE INTO pools (owner, pool, users, reservations) VALUES (?, ?, ?, ?)"
@@ -55,7 +61,7 @@ class _Write:
 
 
 class SqliteLeaseStore:
-    """A LeaseStore in the file ``path``, which is opened, or created, at the first call.
+    """A RangeStore in the file ``path``, which is opened, or created, at the first call.
 
     After a failure the next call opens the file anew, so the store recovers when the cause goes.
     A caller that is cancelled leaves its own write undecided and no other's.
@@ -100,33 +106,63 @@ class SqliteLeaseStore:
 
     async def add(self, lease: Lease) -> Lease:
         """Store a new acquisition; returns it with its generation."""
-        row = lease_row(lease)
 
-        def apply(connection: sqlite3.Connection) -> int:
-            last = connection.execute("UPDATE generations SET last = last + 1 RETURNING last")
-            ((generation,),) = last.fetchall()
-            connection.execute(_ADD, row._replace(generation=generation))
-            return int(generation)
+        return await self._write(lambda connection: _add(connection, lease))
 
-        return replace(lease, generation=await self._write(apply))
+    async def take(self, claim: Claim) -> Lease:
+        """Choose an address and store its lease. Raises AddressInUse, NoAddress."""
+
+        def apply(connection: sqlite3.Connection) -> Lease:
+            address = choose(claim, SqliteSegment(connection, claim.segment))
+            return _add(connection, claim.lease(address, generation=0))
+
+        return await self._write(apply)
 
     async def update(self, lease: Lease) -> None:
         """Replace the lease of the same pool, address, owner, generation. Raises Superseded."""
-        row = lease_row(lease)._asdict()
-
-        def apply(connection: sqlite3.Connection) -> None:
-            if connection.execute(_UPDATE, row).rowcount == 0:
-                raise Superseded(
-                    f"lease {lease.address} of {lease.owner!r}, generation {lease.generation}, "
-                    f"is not the one stored in {self._path}"
-                )
-
-        await self._write(apply)
+        if not await self._write(lambda connection: _update(connection, lease)):
+            raise Superseded(
+                f"lease {lease.address} of {lease.owner!r}, generation {lease.generation}, "
+                f"is not the one stored in {self._path}"
+            )
 
     async def remove(self, lease: Lease) -> bool:
         """Remove the lease of the same pool, address, owner and generation, if there is one."""
         row = lease_row(lease)._asdict()
-        return await self._write(lambda connection: connection.execute(_REMOVE, row).rowcount > 0)
+
+        def apply(connection: sqlite3.Connection) -> bool:
+            removed = connection.execute(_REMOVE, row).rowcount > 0
+            if removed:
+                SqliteSegment(connection, segment_of(lease.pool)).vacate(lease, freed_at(lease))
+            return removed
+
+        return await self._write(apply)
+
+    async def beat(self, host: str, at: datetime) -> None:
+        """``host`` is alive."""
+        columns = host, to_microseconds(at)
+        await self._write(
+            lambda connection: connection.execute("REPLACE INTO heartbeats VALUES (?, ?)", columns)
+        )
+
+    async def beats(self) -> dict[str, datetime]:
+        """When each host was last heard of."""
+        rows = await self._write(
+            lambda connection: connection.execute("SELECT host, at FROM heartbeats").fetchall()
+        )
+        return {host: from_microseconds(at) for host, at in rows}
+
+    async def owners(self) -> list[str]:
+        """Every host that has stored something."""
+        query = "SELECT owner FROM leases UNION SELECT owner FROM pools ORDER BY owner"
+        rows = await self._write(lambda connection: connection.execute(query).fetchall())
+        return [owner for (owner,) in rows]
+
+    async def forget_host(self, host: str) -> None:
+        """Forget its heartbeats."""
+        await self._write(
+            lambda connection: connection.execute("DELETE FROM heartbeats WHERE host = ?", (host,))
+        )
 
     async def aclose(self) -> None:
         """Finish the writes that wait, and close the file: SQLite then empties its WAL into it."""
@@ -239,3 +275,30 @@ def _pool_record(pool: str, users: int, reservations: str) -> PoolRecord:
     return PoolRecord(
         pool=Pool.parse(pool), users=users, reservations=reservations_from_json(reservations)
     )
+
+
+def _add(connection: sqlite3.Connection, lease: Lease) -> Lease:
+    last = connection.execute("UPDATE generations SET last = last + 1 RETURNING last")
+    ((generation,),) = last.fetchall()
+    added = replace(lease, generation=int(generation))
+    connection.execute(_ADD, lease_row(added)._asdict())
+    if lease.state is not LeaseState.FREED:
+        SqliteSegment(connection, segment_of(lease.pool)).occupy(lease.address)
+    return added
+
+
+def _update(connection: sqlite3.Connection, lease: Lease) -> bool:
+    """Replace the stored lease; False where there is none such, or another has its address."""
+    row, segment = lease_row(lease)._asdict(), SqliteSegment(connection, segment_of(lease.pool))
+    stored = connection.execute(_STATE, row).fetchone()
+    if stored is None:
+        return False
+    was_freed, is_freed = stored[0] == LeaseState.FREED.value, lease.state is LeaseState.FREED
+    if was_freed and not is_freed and segment.is_held(lease.address):
+        return False
+    connection.execute(_UPDATE, row)
+    if is_freed and not was_freed:
+        segment.vacate(lease, freed_at(lease))
+    elif was_freed and not is_freed:
+        segment.occupy(lease.address)
+    return True

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from d4d.domain.errors import StoreTooNew, StoreUnavailable
+from d4d.domain.ranges import segment_of
 
 _APPLICATION_ID = 0x44344431  # "D4D1": tells file(1), and us, whose database this is
 
@@ -51,6 +52,35 @@ MIGRATIONS: Sequence[Migration] = (
         """,
         "CREATE TABLE generations (last INTEGER NOT NULL) STRICT",
         "INSERT INTO generations (last) VALUES (0)",
+    ),
+    (
+        "ALTER TABLE leases ADD COLUMN segment TEXT NOT NULL DEFAULT ''",
+        "UPDATE leases SET segment = segment_of(pool)",
+        "CREATE INDEX leases_by_address ON leases (segment, address)",
+        """
+        CREATE TABLE marks (
+            segment TEXT NOT NULL,
+            first   TEXT NOT NULL,
+            last    TEXT NOT NULL,
+            next    TEXT NOT NULL,
+            PRIMARY KEY (segment, first, last)
+        ) STRICT, WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE resting (
+            segment TEXT NOT NULL,
+            address TEXT NOT NULL,
+            since   INTEGER NOT NULL,
+            PRIMARY KEY (segment, address)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX resting_by_time ON resting (segment, since, address)",
+        """
+        CREATE TABLE heartbeats (
+            host TEXT PRIMARY KEY,
+            at   INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """,
     ),
 )
 """Numbered from 1, which is what ``PRAGMA user_version`` says when it has run. Only ever append."""
@@ -104,6 +134,7 @@ def open_database(
         _check(connection, path, len(migrations))
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.create_function("segment_of", 1, segment_of, deterministic=True)
         _migrate(connection, path, migrations)
     except BaseException:
         connection.close()

@@ -1,0 +1,121 @@
+"""Which addresses of a segment are held and which rest, within one transaction of SQLite.
+
+A lease in the table ``leases`` holds its address unless it is freed. ``marks`` tells for each range
+how far its addresses were looked at, and ``resting`` since when the freed ones are free.
+"""
+
+import sqlite3
+from collections.abc import Collection, Iterable
+from datetime import datetime
+
+from d4d.adapters.stores.serialize import (
+    LeaseReader,
+    LeaseRow,
+    from_microseconds,
+    reservations_from_json,
+    to_microseconds,
+)
+from d4d.domain.leases import Lease, LeaseState
+from d4d.domain.pools import Address, Pool
+from d4d.domain.ranges import MOST_RESTING, Window, from_number, segment_of, to_number
+
+_FREED = LeaseState.FREED.value
+_ALWAYS = 0  # before any instant at which an address was freed
+
+# S608: these strings are made of column names, never of values.
+_HOLDER = (
+    f"SELECT {', '.join(LeaseRow._fields)} FROM leases "  # noqa: S608 - see above
+    "WHERE segment = ? AND address = ? AND state != ?"
+)
+_RESTING = (
+    "SELECT address, since FROM resting WHERE segment = ? AND address BETWEEN ? AND ? "
+    "ORDER BY since, address"
+)
+_PUT_TO_REST = "INSERT OR IGNORE INTO resting (segment, address, since) VALUES (?, ?, ?)"
+_SET_MARK = "REPLACE INTO marks (segment, first, last, next) VALUES (?, ?, ?, ?)"
+
+
+class SqliteSegment:
+    """A ``ranges.Book`` of one segment, for as long as the transaction lasts."""
+
+    def __init__(self, connection: sqlite3.Connection, segment: str) -> None:
+        self._connection = connection
+        self._segment = segment
+
+    def occupy(self, address: Address) -> None:
+        """The address does not rest any more."""
+        self._connection.execute(
+            "DELETE FROM resting WHERE segment = ? AND address = ?",
+            (self._segment, to_number(address)),
+        )
+
+    def vacate(self, lease: Lease, since: datetime) -> None:
+        """The address of ``lease`` rests from ``since`` on, unless another lease holds it."""
+        marked = self._connection.execute(
+            "SELECT 1 FROM marks WHERE segment = ? LIMIT 1", (self._segment,)
+        )
+        if marked.fetchone() is not None and not self.is_held(lease.address):
+            self.put_to_rest(lease.address, since)
+
+    def is_held(self, address: Address) -> bool:
+        """Whether a lease holds ``address``."""
+        held = self._connection.execute(
+            "SELECT 1 FROM leases WHERE segment = ? AND address = ? AND state != ? LIMIT 1",
+            (self._segment, str(address), _FREED),
+        )
+        return held.fetchone() is not None
+
+    def holder(self, address: Address) -> Lease | None:
+        """The lease that holds ``address``."""
+        key = (self._segment, str(address), _FREED)
+        row = self._connection.execute(_HOLDER, key).fetchone()
+        return LeaseReader().read(LeaseRow._make(row)) if row is not None else None
+
+    def reserved(self) -> Collection[Address]:
+        """What is reserved in the pools of the segment."""
+        addresses: set[Address | None] = set()
+        for pool, text in self._connection.execute("SELECT pool, reservations FROM pools"):
+            if segment_of(pool) == self._segment:
+                addresses.add(Pool.parse(pool).gateway)
+                addresses.update(held.address for held in reservations_from_json(text))
+        return {address for address in addresses if address is not None}
+
+    def mark(self, window: Window) -> int:
+        """The lowest address of ``window`` that was never looked at."""
+        row = self._connection.execute(
+            "SELECT next FROM marks WHERE segment = ? AND first = ? AND last = ?",
+            (self._segment, *map(to_number, window)),
+        ).fetchone()
+        return int(row[0]) if row is not None else int(window.first)
+
+    def set_mark(self, window: Window, mark: int) -> None:
+        """Remember it."""
+        columns = (self._segment, *map(to_number, window), str(mark))
+        self._connection.execute(_SET_MARK, columns)
+
+    def is_resting(self, address: Address) -> bool:
+        """Whether it is among the freed ones."""
+        found = self._connection.execute(
+            "SELECT 1 FROM resting WHERE segment = ? AND address = ?",
+            (self._segment, to_number(address)),
+        )
+        return found.fetchone() is not None
+
+    def put_to_rest(self, address: Address, since: datetime | None) -> None:
+        """Add it to the freed ones; None is before all others."""
+        when = to_microseconds(since) if since is not None else _ALWAYS
+        self._connection.execute(_PUT_TO_REST, (self._segment, to_number(address), when))
+
+    def resting(self, window: Window) -> Iterable[tuple[Address, datetime | None]]:
+        """The freed ones of ``window``, the one that rested longest first."""
+        found = self._connection.execute(_RESTING, (self._segment, *map(to_number, window)))
+        for number, since in found:
+            yield from_number(number), from_microseconds(since)
+
+    def count_resting(self) -> int:
+        """How many freed ones there are, as far as it matters."""
+        (highest,) = self._connection.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM resting WHERE segment = ? LIMIT ?)",
+            (self._segment, MOST_RESTING),
+        ).fetchone()
+        return int(highest)
