@@ -186,7 +186,8 @@ class DhcpAllocator:
             held.lease = lease
             held.client.identity = identity_of(lease)
             self._conflicts.watch_over(held.parent, lease)
-            held.session.begin_in_turn(held.client, held.client.renew)
+            if held.client.state is not State.INIT:  # else its turn to resume comes, and says so
+                held.session.begin_in_turn(held.client, held.client.renew)
         return lease
 
     def keep(self, lease: Lease, holder: Holder, *, confirm: bool = False) -> None:
@@ -274,20 +275,20 @@ class DhcpAllocator:
     def _identity(self, pool: Pool, endpoint: Endpoint, route: Route) -> Identity:
         policy = self._policy
 
-        def identify(by: Endpoint) -> bytes:
+        def identify(by: IdentityPolicy) -> bytes:
             return client_id(
-                by,
-                policy=policy.identity,
+                endpoint,
+                policy=by,
                 host=policy.host,
                 anchor=self._routes.anchor(route),
                 subnet=pool.subnet,
             )
 
-        identified = identify(endpoint)
+        identified = identify(policy.identity)
         key = self._by_client_id.get(identified)
         held = self._held.get(key) if key else None
         if held is not None and not is_same(held.lease.endpoint, endpoint):
-            identified = identify(replace(endpoint, name=None))  # its name was a renamed one's
+            identified = identify(IdentityPolicy.MAC)  # its name was another's, now renamed
         return Identity(
             chaddr=endpoint.mac,
             client_id=identified,
