@@ -9,6 +9,7 @@ from dependency_injector import containers, providers
 
 from d4d.adapters.allocators.conflicts import OnConflict, Ours, Watch
 from d4d.adapters.allocators.dhcp import DhcpAllocator, DhcpPolicy
+from d4d.adapters.allocators.range import RangeAllocator
 from d4d.adapters.allocators.routes import Route, Routes
 from d4d.adapters.arp import ArpWatch
 from d4d.adapters.clock import AnchoredClock
@@ -123,7 +124,10 @@ class Container(containers.DeclarativeContainer):
         clock=clock,
         random=random,
     )
-    allocators = providers.Dict(dhcp=dhcp_allocator)
+    range_allocator = providers.Singleton(
+        RangeAllocator, store=store, owner=owner, clock=clock, rest=settings.provided.rest
+    )
+    allocators = providers.Dict(dhcp=dhcp_allocator, range=range_allocator)
 
     measured_store = providers.Singleton(MeasuredStore, store, metrics)
     measured_allocators = providers.Singleton(_measured, allocators, metrics)

@@ -122,6 +122,7 @@ class Settings(BaseSettings):
     on_lost: LossAction = LossAction.KEEP
     on_lost_after: Duration = timedelta(seconds=10)
     hold: Duration = timedelta(0)
+    rest: Duration = timedelta(seconds=60)
     admin_token: SecretStr | None = Field(None, min_length=16)
     admin_bind: Bind = AdminBind(path=Path("/run/d4d/admin.sock"))
     history_days: int = Field(30, ge=0)
