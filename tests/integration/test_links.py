@@ -139,7 +139,9 @@ def server(kind: str, namespace: str, folder: Path) -> Iterator[None]:
         pytest.skip(f"{words[0]} is not installed")
     (folder / "conf").write_text(conf.replace("%(d)s", str(folder)))
     (folder / "leases").touch()
-    environment = {**os.environ, "KEA_PIDFILE_DIR": str(folder), "KEA_LOCKFILE_DIR": str(folder)}
+    # Kea keeps its files where its package says, unless told otherwise (2.6: in these only).
+    places = ("PIDFILE_DIR", "LOCKFILE_DIR", "DHCP_DATA_DIR", "LOG_FILE_DIR")
+    environment = {**os.environ, **{f"KEA_{place}": str(folder) for place in places}}
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             ("ip", "netns", "exec", namespace, *words),

@@ -139,7 +139,7 @@ class FakeEngine:
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
-        self.socket.unlink()
+        self.socket.unlink(missing_ok=True)  # Python 3.13 takes it away by itself
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
