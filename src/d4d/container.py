@@ -29,7 +29,7 @@ from d4d.adapters.stores.sqlite import SqliteLeaseStore
 from d4d.domain.errors import BadRequest
 from d4d.domain.ipam import Ipam
 from d4d.domain.on_lost import OnLost
-from d4d.domain.ports import Allocator
+from d4d.domain.ports import Allocator, Clock
 from d4d.domain.reconciliation import Reconciliation
 from d4d.settings import Settings
 
@@ -70,9 +70,11 @@ def _days(count: int) -> timedelta:
 
 
 def _measured(
-    allocators: Mapping[str, Allocator], metrics: Metrics
+    allocators: Mapping[str, Allocator], metrics: Metrics, clock: Clock
 ) -> dict[str, MeasuredAllocator]:
-    return {name: MeasuredAllocator(each, name, metrics) for name, each in allocators.items()}
+    return {
+        name: MeasuredAllocator(each, name, metrics, clock) for name, each in allocators.items()
+    }
 
 
 class Container(containers.DeclarativeContainer):
@@ -130,7 +132,7 @@ class Container(containers.DeclarativeContainer):
     allocators = providers.Dict(dhcp=dhcp_allocator, range=range_allocator)
 
     measured_store = providers.Singleton(MeasuredStore, store, metrics)
-    measured_allocators = providers.Singleton(_measured, allocators, metrics)
+    measured_allocators = providers.Singleton(_measured, allocators, metrics, clock)
     history = providers.Singleton(
         SqliteHistory,
         providers.Callable(_history, settings.provided.state_dir),

@@ -2,9 +2,11 @@
 
 import difflib
 import os
+import re
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
+from enum import Enum
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any
@@ -146,7 +148,7 @@ def load_settings(*, files: Sequence[Path] = FILES, **given: Any) -> Settings:
 
     Raises BadRequest, naming each setting that is wrong or unknown.
     """
-    _refuse_unknown([*os.environ, *(name for path in files for name in _names(path))])
+    _refuse_unknown([*os.environ, *(name for path in files for name in _values(path))])
     try:
         return Settings(_env_file=tuple(files), **given)  # type: ignore[call-arg]  # pydantic-settings' own, which mypy takes for a field
     except ValidationError as error:
@@ -157,8 +159,42 @@ def load_settings(*, files: Sequence[Path] = FILES, **given: Any) -> Settings:
         raise BadRequest(f"settings: {wrong}") from error
 
 
-def _names(path: Path) -> Iterable[str]:
-    """The names that are set in a file; none where there is no file. Raises BadRequest."""
+def shown(settings: Settings, field: str) -> str:
+    """A setting's value in print: as it is written, and without its secrets."""
+    value = getattr(settings, field)
+    if isinstance(value, timedelta):
+        return durationpy.to_str(value) if value else "0s"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return re.sub(r"(?<=://)[^/@]*(?=@)", "***", str(value)) if value is not None else ""
+
+
+def source(field: str, *, files: Sequence[Path] = FILES, given: Collection[str] = ()) -> str:
+    """Where a setting was taken from: command line, a variable, a file, or its default.
+
+    Raises BadRequest.
+    """
+    if field in given:
+        return "command line"
+    alias = Settings.model_fields[field].validation_alias
+    names = alias.choices if isinstance(alias, AliasChoices) else [f"D4D_{field.upper()}"]
+    for name in names:
+        if os.environ.get(str(name)):
+            return f"environment {name}"
+    for path in reversed(files):
+        written = _values(path)
+        for name in names:
+            if written.get(str(name)):
+                return f"{path} {name}"
+    return "default"
+
+
+def _values(path: Path) -> Mapping[str, str | None]:
+    """What is set in a file; nothing where there is no file. Raises BadRequest."""
     try:
         return dotenv_values(path)
     except (OSError, UnicodeDecodeError) as error:

@@ -39,6 +39,7 @@ class Driver:
             "D4D_STATE_DIR": str(self.state_dir),
             "D4D_PLUGIN_SOCKET": str(socket),
             "D4D_DOCKER_SOCKET": str(docker_socket),
+            "D4D_ADMIN_BIND": f"unix:{namespace.directory / 'admin.sock'}",
             **(settings or {}),
         }
         self.daemon: Daemon = namespace.daemon("d4d", [_program(), "server"], env=self.environment)

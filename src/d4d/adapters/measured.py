@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 
 from d4d.adapters.metrics import Metrics
 from d4d.domain.containers import Attachment, ContainerEvent, Containers, Network
-from d4d.domain.errors import StoreUnavailable
+from d4d.domain.errors import LinkDown, NoAddress, StoreUnavailable
 from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Address, Pool, PoolRecord, PoolRequest
-from d4d.domain.ports import Allocator, Contents, Holder, LeaseStore
+from d4d.domain.ports import Allocator, Clock, Contents, Holder, LeaseStore
 
 
 class MeasuredStore:
@@ -60,13 +62,24 @@ class MeasuredStore:
         self.trouble = ""
 
 
-class MeasuredAllocator:
-    """An Allocator."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """An allocation for which no server had an address."""
 
-    def __init__(self, allocator: Allocator, name: str, metrics: Metrics) -> None:
+    at: datetime
+    reason: str
+
+
+class MeasuredAllocator:
+    """An Allocator. It remembers when it last had no address to give."""
+
+    def __init__(self, allocator: Allocator, name: str, metrics: Metrics, clock: Clock) -> None:
         self._allocator = allocator
         self._name = name
         self._metrics = metrics
+        self._clock = clock
+        self.silence: Silence | None = None
+        """The last allocation's, where it came to nothing."""
 
     async def open(self, request: PoolRequest) -> Pool:
         """See ``Allocator``."""
@@ -83,10 +96,16 @@ class MeasuredAllocator:
         taken: Collection[Address],
     ) -> Lease:
         """See ``Allocator``."""
-        with self._metrics.exchange(self._name, "allocate"):
-            return await self._allocator.allocate(
-                pool, endpoint, address=address, hint=hint, taken=taken
-            )
+        try:
+            with self._metrics.exchange(self._name, "allocate"):
+                lease = await self._allocator.allocate(
+                    pool, endpoint, address=address, hint=hint, taken=taken
+                )
+        except (NoAddress, LinkDown) as error:
+            self.silence = Silence(at=self._clock(), reason=str(error))
+            raise
+        self.silence = None
+        return lease
 
     def adopt(self, pool: Pool, endpoint: Endpoint, address: Address) -> Lease:
         """See ``Allocator``."""

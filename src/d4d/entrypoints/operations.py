@@ -1,13 +1,14 @@
 """What an operator sees of a driver that serves, in values of the domain."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from d4d.adapters.event_stream import EventStream
 from d4d.adapters.history import SqliteHistory
 from d4d.adapters.interfaces import Interfaces
-from d4d.adapters.measured import MeasuredStore
+from d4d.adapters.measured import MeasuredAllocator, MeasuredStore
 from d4d.adapters.metrics import Metrics, State
 from d4d.container import Container
 from d4d.domain.fill import Fill, fill
@@ -33,6 +34,7 @@ class Operations:
     """None where none is kept."""
     metrics: Metrics
     store: MeasuredStore
+    allocators: Mapping[str, MeasuredAllocator]
     interfaces: Interfaces
 
     @classmethod
@@ -46,6 +48,7 @@ class Operations:
             history=container.history() if container.settings().history_days else None,
             metrics=container.metrics(),
             store=container.measured_store(),
+            allocators=container.measured_allocators(),
             interfaces=container.interfaces(),
         )
 

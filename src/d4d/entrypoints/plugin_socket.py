@@ -1,4 +1,4 @@
-"""The socket at which dockerd finds the driver: made, or inherited from systemd."""
+"""The sockets at which dockerd finds the driver, and operators do: made, or systemd's."""
 
 import os
 import socket
@@ -18,8 +18,18 @@ class SocketTaken(D4DError):
 class PluginSocket:
     """A listening unix socket, hidden from dockerd until ``publish``."""
 
-    def __init__(self, path: Path, *, inherited: int = _FIRST_INHERITED) -> None:
-        """``inherited`` is the descriptor that systemd hands over, if it does."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        inherited: int | None = _FIRST_INHERITED,
+        setting: str = "D4D_PLUGIN_SOCKET",
+    ) -> None:
+        """``inherited`` is the descriptor that systemd hands over, if it does.
+
+        ``setting`` is what gives the path, for errors.
+        """
+        self._setting = setting
         self._path = path
         self._inherited = inherited
         self._hidden = path.with_name(f".{path.name}.{os.getpid()}")
@@ -39,15 +49,15 @@ class PluginSocket:
 
         A socket that nobody listens at is replaced. Raises SocketTaken where somebody does.
         """
-        if _is_inherited():
+        if self._inherited is not None and _is_inherited():
             self._socket = socket.socket(fileno=self._inherited)
             return
         if len(os.fsencode(self._hidden)) > _LONGEST_PATH:
-            raise D4DError(f"socket path {self._path} is too long: shorten D4D_PLUGIN_SOCKET")
+            raise D4DError(f"socket path {self._path} is too long: shorten {self._setting}")
         if _is_served(self._path):
             raise SocketTaken(
                 f"another process serves {self._path}: stop it (is a D4D running already?), "
-                f"or set D4D_PLUGIN_SOCKET"
+                f"or set {self._setting}"
             )
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:

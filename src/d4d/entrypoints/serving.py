@@ -1,0 +1,126 @@
+"""``d4d server``: Docker's socket and the operator's, served by one process until it is stopped."""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import structlog
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+from hypercorn.utils import LifespanFailureError
+from starlette.applications import Starlette
+
+from d4d.domain.errors import D4DError
+from d4d.entrypoints.admin import create_admin_app
+from d4d.entrypoints.ipam import Driver, create_app
+from d4d.entrypoints.logs import configure_logs
+from d4d.entrypoints.operations import Operations
+from d4d.entrypoints.plugin_socket import PluginSocket
+from d4d.entrypoints.sd_notify import Notifier
+from d4d.settings import Settings, load_settings
+
+_OPERATORS_END = 1.0  # seconds for an operator's request at the end; a stream has none of its own
+
+log = structlog.get_logger()
+
+
+def serve_until_stopped(given: Mapping[str, Any]) -> None:
+    """Serve with the settings, of which ``given`` come from the command line. Raises D4DError."""
+    settings = load_settings(**given)
+    configure_logs(debug=settings.debug)
+    with ExitStack() as stack:
+        plugin_socket = PluginSocket(settings.plugin_socket)
+        stack.callback(plugin_socket.close)
+        plugin_socket.open()
+        notifier = Notifier()
+
+        def on_ready() -> None:
+            plugin_socket.publish()
+            notifier.ready()
+
+        app = create_app(lambda: settings, on_ready=on_ready)
+        admin = create_admin_app(lambda: _operations(app), settings=settings, given=given)
+        docker_config = _config(plugin_socket.detach(), settings.dhcp_deadline.total_seconds() + 1)
+        admin_socket = _admin_socket(settings, stack)
+        admin_config = _config(admin_socket, _OPERATORS_END) if admin_socket is not None else None
+
+        async def run() -> None:
+            stop = asyncio.Event()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+            async def stopped() -> None:
+                await stop.wait()
+                notifier.stopping()
+
+            told = asyncio.create_task(notifier.run(lambda: _status(app)))
+            beside = [told]
+            if admin_config is not None:
+                beside.append(asyncio.create_task(_serve(admin, admin_config, stop)))
+            try:
+                await serve(app, docker_config, shutdown_trigger=stopped)  # type: ignore[arg-type]  # Starlette is an ASGI app; hypercorn's type is narrower
+            finally:
+                stop.set()
+                told.cancel()
+                for each in await asyncio.gather(*beside, return_exceptions=True):
+                    if isinstance(each, Exception):  # no cancellation is one
+                        raise each
+
+        try:
+            asyncio.run(run())
+        except LifespanFailureError:
+            sys.exit(1)  # what failed stands in the log
+
+
+async def _serve(admin: Starlette, config: Config, stop: asyncio.Event) -> None:
+    async def stopped() -> None:
+        await stop.wait()
+
+    try:
+        await serve(admin, config, shutdown_trigger=stopped)  # type: ignore[arg-type]  # as above
+    except Exception:  # Docker is served all the same
+        log.exception("operator not served any more")
+
+
+def _operations(app: Starlette) -> Operations | None:
+    driver: Driver | None = getattr(app.state, "driver", None)
+    return driver.operations if driver else None
+
+
+def _status(app: Starlette) -> str:
+    """For ``systemctl status``."""
+    operations = _operations(app)
+    if operations is None:
+        return "starting, or stopping"
+    fills = operations.fills()
+    used, late = sum(fill.used for fill in fills.values()), len(operations.overdue())
+    return f"{used} leases in {len(fills)} pools, {late} renewals late"
+
+
+def _admin_socket(settings: Settings, stack: ExitStack) -> int | None:
+    """The operator's socket to serve; None where there is to be none, or can be none."""
+    bind = settings.admin_bind
+    try:
+        if bind.path is not None:
+            opened = PluginSocket(bind.path, inherited=None, setting="D4D_ADMIN_BIND")
+            stack.callback(opened.close)
+            opened.open()
+            opened.publish()
+            return opened.detach()
+        if bind.address is not None:
+            family = socket.AF_INET6 if bind.address.version == 6 else socket.AF_INET  # noqa: PLR2004 - IPv6
+            return socket.create_server((str(bind.address), bind.port), family=family).detach()
+    except (D4DError, OSError) as error:
+        log.warning("operator not served", bind=str(bind), error=str(error))
+    return None
+
+
+def _config(descriptor: int, graceful_timeout: float) -> Config:
+    config = Config()
+    config.bind = [f"fd://{descriptor}"]
+    config.graceful_timeout = graceful_timeout
+    return config
