@@ -25,7 +25,9 @@ from d4d.adapters.measured import MeasuredAllocator, MeasuredContainers, Measure
 from d4d.adapters.metrics import Metrics
 from d4d.adapters.state_dir import StateDir
 from d4d.adapters.stores.memory import MemoryLeaseStore
+from d4d.adapters.stores.redis import RedisLeaseStore
 from d4d.adapters.stores.sqlite import SqliteLeaseStore
+from d4d.adapters.third_party import third_party
 from d4d.domain.errors import BadRequest
 from d4d.domain.ipam import Ipam
 from d4d.domain.on_lost import OnLost
@@ -96,6 +98,9 @@ class Container(containers.DeclarativeContainer):
         memory=providers.Singleton(MemoryLeaseStore),
         sqlite=providers.Singleton(
             SqliteLeaseStore, providers.Callable(_database, settings.provided.state_dir)
+        ),
+        redis=providers.Singleton(
+            RedisLeaseStore, settings.provided.redis_url, prefix=settings.provided.redis_prefix
         ),
     )
 
@@ -175,9 +180,26 @@ class Container(containers.DeclarativeContainer):
     )
 
 
+def _add_third_party(container: Container) -> None:
+    stores, allocators = container.store.providers, container.allocators.kwargs
+    for name, make in third_party("d4d.stores", known=stores.__contains__).items():
+        store = providers.Singleton(make, settings=container.settings)
+        container.store.set_providers(**{**container.store.providers, name: store})
+    for name, make in third_party("d4d.allocators", known=allocators.__contains__).items():
+        allocator = providers.Singleton(
+            make,
+            settings=container.settings,
+            store=container.store,
+            owner=container.owner,
+            clock=container.clock,
+        )
+        container.allocators.add_kwargs({name: allocator})
+
+
 def compose(settings: Settings) -> Container:
     """The container for ``settings``. Raises BadRequest where they choose what is not there."""
     container = Container(settings=settings)
+    _add_third_party(container)
     for name, chosen, known in (
         ("D4D_STORE", settings.store, container.store.providers),
         ("D4D_ALLOCATOR", settings.allocator, container.allocators.kwargs),

@@ -1,0 +1,93 @@
+-- Put before each of the other scripts. What is kept where is told in redis.py.
+-- KEYS[1] is the root of all keys of one subnet; the hash tag in it keeps them in one slot.
+
+local root = KEYS[1]
+local FREED = 'freed'
+
+local function leases_key(pool) return root .. ':leases:' .. pool end
+local function of_key(owner, pool) return root .. ':of:' .. owner .. ':' .. pool end
+local function pools_key(owner) return root .. ':pools:' .. owner end
+local function records_key(owner) return root .. ':records:' .. owner end
+local function held_key(segment) return root .. ':held:' .. segment end
+local function reserved_key(segment) return root .. ':reserved:' .. segment end
+local function marks_key(segment) return root .. ':marks:' .. segment end
+local function rest_key(segment, window) return root .. ':rest:' .. segment .. ':' .. window end
+
+-- Whether the list of this owner's subnets, which is in another slot, has this one.
+local function is_registered(owner)
+  return redis.call('SISMEMBER', root .. ':owners', owner) == 1
+end
+
+-- The first write of each script. Redis refuses SADD when memory is short, so that a script has
+-- done all or nothing: not all of the commands that follow would be refused.
+local function begin(owner)
+  redis.call('SADD', root .. ':owners', owner)
+end
+
+-- Higher than any before it in this subnet, and than what a Redis that lost everything gave out.
+local function next_generation()
+  local time = redis.call('TIME')
+  local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  local last = tonumber(redis.call('GET', root .. ':generation') or '0')
+  local generation = string.format('%.0f', math.max(now, last + 1))
+  redis.call('SET', root .. ':generation', generation)
+  return generation
+end
+
+-- Generation, state and owner of a stored lease; nil without one.
+local function head(value)
+  if not value then return nil end
+  return string.match(value, '^(%d+) (%S+) (%S+)\n')
+end
+
+local function is_within(number, window)
+  local first, last = string.match(window, '^(%x+)-(%x+)$')
+  return first <= number and number <= last
+end
+
+local function windows_of(segment, number)
+  local found = {}
+  for _, window in ipairs(redis.call('HKEYS', marks_key(segment))) do
+    if is_within(number, window) then table.insert(found, window) end
+  end
+  return found
+end
+
+local function put_to_rest(segment, number, since)
+  for _, window in ipairs(windows_of(segment, number)) do
+    redis.call('ZADD', rest_key(segment, window), 'NX', since, number)
+  end
+end
+
+local function occupy(segment, number, generation)
+  redis.call('HSET', held_key(segment), number, generation)
+  for _, window in ipairs(windows_of(segment, number)) do
+    redis.call('ZREM', rest_key(segment, window), number)
+  end
+end
+
+local function vacate(segment, number, generation, since)
+  if redis.call('HGET', held_key(segment), number) ~= generation then return end
+  redis.call('HDEL', held_key(segment), number)
+  put_to_rest(segment, number, since)
+end
+
+local function forget(owner, pool, number)
+  redis.call('SREM', of_key(owner, pool), number)
+  if redis.call('EXISTS', of_key(owner, pool)) == 0 then
+    redis.call('SREM', pools_key(owner), pool)
+  end
+end
+
+-- Stores a new acquisition, in place of whatever has its pool and address.
+local function put(owner, pool, segment, number, state, body)
+  local _, _, previous = head(redis.call('HGET', leases_key(pool), number))
+  if previous and previous ~= owner then forget(previous, pool, number) end
+  local generation = next_generation()
+  local value = generation .. ' ' .. state .. ' ' .. owner .. '\n' .. body
+  redis.call('HSET', leases_key(pool), number, value)
+  redis.call('SADD', of_key(owner, pool), number)
+  redis.call('SADD', pools_key(owner), pool)
+  if state ~= FREED then occupy(segment, number, generation) end
+  return generation
+end

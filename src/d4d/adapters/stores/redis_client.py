@@ -1,0 +1,185 @@
+"""How Redis is reached, and what its errors mean.
+
+These URLs are understood, with user and password of an ACL before an ``@``, and redis-py's options
+(``ssl_ca_certs=``, ``ssl_certfile=``, ...) behind a ``?``:
+
+    redis://host:6379/0                          one server
+    rediss://host:6379/0                         the same, over TLS
+    unix:///run/redis/redis.sock?db=0            its unix socket
+    redis+cluster://host:6379,host:6379          a cluster, by some of its nodes; rediss+cluster://
+    redis+sentinel://host:26379,host:26379/master/0
+                                                 whatever the sentinels call ``master`` now;
+                                                 ?sentinel_username= and ?sentinel_password= are
+                                                 for them, user and password for the master
+
+Valkey answers to the same names. Nothing is retried in here: a script whose answer was lost may
+have run.
+"""
+
+from typing import Any, Protocol
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import SSLConnection, parse_url
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
+    ConnectionError,  # noqa: A004 - redis-py's name for it
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    TimeoutError,  # noqa: A004 - redis-py's name for it
+)
+
+from d4d.domain.errors import BadRequest, StoreUnavailable
+
+TIMEOUT = 2.0  # seconds for an answer, and as many for a connection
+CONNECTIONS = 32
+
+FAILURES = (RedisError, RedisClusterException, OSError)
+"""Whatever redis-py raises where Redis does not do as it is told."""
+
+_SCHEMES = "redis://, rediss://, unix://, redis+cluster://, redis+sentinel://"
+_CREDENTIALS = "see user and password in D4D_REDIS_URL, and the ACL of Redis"
+_REMEDIES: tuple[tuple[type[Exception], str], ...] = (
+    (BusyLoadingError, "it loads its data: D4D goes on by itself when that is done"),
+    (AuthenticationError, _CREDENTIALS),
+    (AuthorizationError, _CREDENTIALS),
+    (NoPermissionError, "give the user of D4D_REDIS_URL what docs/operating.md says"),
+    (
+        ReadOnlyError,
+        "it is a replica: name the master, or let sentinels name it by redis+sentinel://",
+    ),
+    (OutOfMemoryError, "raise its maxmemory: what D4D keeps may not be evicted"),
+    (ClusterDownError, "see its cluster's state: D4D goes on by itself when it is mended"),
+    (TimeoutError, f"it did not answer within {TIMEOUT:g} s: see its load, and the network"),
+    (ConnectionError, "does it run, and does this host reach it?"),
+    (OSError, "does it run, and does this host reach it?"),
+)
+_REMEDIES_BY_CODE = {
+    "MISCONF": "it can't write to its disk: see its log",
+    "NOREPLICAS": "too few of its replicas are there: see min-replicas-to-write",
+    "MASTERDOWN": "it is a replica without a master: name the master, or its sentinels",
+    "BUSY": "somebody else's script runs in it: end that",
+    "OOM": "raise its maxmemory: what D4D keeps may not be evicted",
+    "READONLY": "it is a replica: name the master, or let sentinels name it by redis+sentinel://",
+}
+
+
+class Client(Protocol):
+    """What is used of redis-py's clients."""
+
+    async def execute_command(self, *args: Any) -> Any:
+        """Send one command. Raises ``FAILURES``."""
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+
+
+def connect(url: str) -> Client:
+    """The client for ``url``; nothing is connected yet. Raises BadRequest."""
+    scheme, _, rest = url.partition("://")
+    try:
+        match scheme:
+            case "redis" | "rediss" | "unix":
+                pool = BlockingConnectionPool(
+                    max_connections=CONNECTIONS, timeout=TIMEOUT, **_options(url)
+                )
+                return Redis.from_pool(pool)
+            case "redis+cluster" | "rediss+cluster":
+                return _cluster(scheme.removesuffix("+cluster"), rest)
+            case "redis+sentinel" | "rediss+sentinel":
+                return _sentinel(scheme.removesuffix("+sentinel"), rest)
+    except (ValueError, TypeError, RedisClusterException) as error:
+        raise BadRequest(f"D4D_REDIS_URL {redacted(url)} can't be used: {error}") from error
+    raise BadRequest(f"D4D_REDIS_URL begins with {scheme + '://'!r}: known are {_SCHEMES}")
+
+
+def redacted(url: str) -> str:
+    """``url`` for texts: without password and options."""
+    scheme, _, rest = url.partition("?")[0].partition("://")
+    credentials, at, place = rest.rpartition("@")
+    user = credentials.partition(":")[0]
+    return f"{scheme}://{user}{at}{place}"
+
+
+def unavailable(url: str, doing: str, error: BaseException) -> StoreUnavailable:
+    """What ``error`` means to the operator, when ``doing`` (such as "take an address") failed."""
+    reason = str(error).partition(" script: ")[0] or type(error).__name__
+    remedy = _REMEDIES_BY_CODE.get(reason.partition(" ")[0].lstrip("-"))
+    for kind, text in _REMEDIES:
+        if remedy is None and isinstance(error, kind):
+            remedy = text
+    text = f"can't {doing} in Redis at {redacted(url)}: {reason}"
+    return StoreUnavailable(f"{text}: {remedy}" if remedy else text)
+
+
+def _options(url: str) -> dict[str, Any]:
+    """What redis-py reads from a URL of its own, and how we want all connections to be."""
+    return {
+        "socket_timeout": TIMEOUT,
+        "socket_connect_timeout": TIMEOUT,
+        **parse_url(url),
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_error": [],
+        "decode_responses": True,
+        "protocol": 2,  # Redis 6 to 8 and Valkey all speak it in the same way
+    }
+
+
+def _split(scheme: str, rest: str, port: int) -> tuple[list[tuple[str, int]], str, dict[str, Any]]:
+    """The nodes of ``rest``, its path, and what goes for each connection."""
+    place = urlsplit(f"{scheme}://{rest}")
+    credentials, at, hosts = place.netloc.rpartition("@")
+    options = _options(f"{scheme}://{credentials}{at}host/?{place.query}")
+    options.pop("host")
+    if options.pop("connection_class", None) is SSLConnection:
+        options["ssl"] = True
+    nodes = [urlsplit(f"//{host}") for host in hosts.split(",")]
+    for node in nodes:
+        if not node.hostname:
+            raise ValueError("name at least one host, several with commas between them")
+    return [(node.hostname or "", node.port or port) for node in nodes], place.path, options
+
+
+def _cluster(scheme: str, rest: str) -> Client:
+    nodes, _, options = _split(scheme, rest, 6379)
+    for name in ("db", "retry_on_error"):
+        options.pop(name, None)
+    cluster: Client = RedisCluster(
+        startup_nodes=[ClusterNode(host, port) for host, port in nodes],
+        max_connections=2 * CONNECTIONS,
+        **options,
+    )
+    return cluster
+
+
+def _sentinel(scheme: str, rest: str) -> Client:
+    query = parse_qs(urlsplit(f"//{rest}").query)
+    nodes, path, options = _split(scheme, rest, 26379)
+    master, _, database = path.strip("/").partition("/")
+    if not master:
+        raise ValueError(
+            "name the master behind the sentinels: redis+sentinel://host:26379/mymaster"
+        )
+    for_sentinels = {
+        name: options[name] for name in options if name not in ("username", "password", "db")
+    }
+    for name in ("username", "password"):
+        options.pop(f"sentinel_{name}", None)
+        for_sentinels.pop(f"sentinel_{name}", None)
+        if f"sentinel_{name}" in query:
+            for_sentinels[name] = query[f"sentinel_{name}"][0]
+    sentinel = Sentinel(nodes, sentinel_kwargs=for_sentinels)  # type: ignore[no-untyped-call]  # redis-py types it not
+    client: Client = sentinel.master_for(
+        unquote(master), max_connections=2 * CONNECTIONS, db=int(database or 0), **options
+    )
+    return client

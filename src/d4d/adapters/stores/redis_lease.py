@@ -1,0 +1,94 @@
+"""Leases and pools as texts in Redis.
+
+A lease is one value: a line with what the scripts compare, and a line that they only keep.
+"""
+
+import json
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+from d4d.adapters.stores.serialize import (
+    LeaseReader,
+    LeaseRow,
+    lease_row,
+    reservations_from_json,
+    reservations_to_json,
+)
+from d4d.domain.leases import Lease
+from d4d.domain.pools import Pool, PoolId, PoolRecord
+from d4d.domain.ranges import from_number, segment_of, to_number
+
+_COMPARED = ("pool", "address", "owner", "generation", "state")
+_KEPT = tuple(field for field in LeaseRow._fields if field not in _COMPARED)
+
+
+class Place(NamedTuple):
+    """Where the keys of a pool are: its subnet is the hash tag, its parent a part of the names."""
+
+    subnet: str
+    parent: str
+
+    @classmethod
+    def of(cls, pool: PoolId) -> "Place":
+        """The place of ``pool``. Raises UnicodeEncodeError."""
+        subnet, _, parent = segment_of(pool).partition("?parent=")
+        # without braces, which would end the tag, and never empty, which would be none
+        return cls(quote(subnet, safe="/:") or "-", parent)
+
+
+def token(owner: str) -> str:
+    """``owner`` as a part of keys and lines. Raises UnicodeEncodeError."""
+    return "@" + quote(owner, safe="")
+
+
+def owner_of(text: str) -> str:
+    """What ``token`` wrote."""
+    return unquote(text[1:])
+
+
+def lease_to_body(lease: Lease) -> str:
+    """What is kept of ``lease`` besides what is compared, in one line."""
+    row = lease_row(lease)._asdict()
+    kept = {**row, "client_id": lease.client_id.hex() if lease.client_id is not None else None}
+    return json.dumps([kept[field] for field in _KEPT], separators=(",", ":"))
+
+
+def lease_from_value(reader: LeaseReader, pool: str, number: str, value: str) -> Lease:
+    """The lease of a stored value. Raises ValueError, KeyError or TypeError if it is damaged."""
+    head, _, body = value.partition("\n")
+    generation, state, owner = head.split(" ")
+    kept = dict(zip(_KEPT, json.loads(body), strict=True))
+    if kept["client_id"] is not None:
+        kept["client_id"] = bytes.fromhex(kept["client_id"])
+    row = LeaseRow(
+        pool=pool,
+        address=str(from_number(number)),
+        owner=owner_of(owner),
+        generation=int(generation),
+        state=state,
+        **kept,
+    )
+    return reader.read(row)
+
+
+def reserved_numbers(record: PoolRecord) -> list[str]:
+    """The addresses that ``record`` keeps from containers, each once."""
+    gateway = [record.pool.gateway] if record.pool.gateway is not None else []
+    reserved = dict.fromkeys([*gateway, *(held.address for held in record.reservations)])
+    return [to_number(address) for address in reserved]
+
+
+def record_to_body(record: PoolRecord) -> str:
+    """A pool's record, but for its id."""
+    return f"{record.users} {reservations_to_json(record.reservations)}"
+
+
+def record_from_value(pool: str, value: str) -> PoolRecord:
+    """The record of a stored value. Raises ValueError, KeyError or BadRequest if it is damaged."""
+    _, _, body = value.partition("\n")
+    users, _, reservations = body.partition(" ")
+    return PoolRecord(
+        pool=Pool.parse(pool),
+        users=int(users),
+        reservations=reservations_from_json(reservations),
+    )
