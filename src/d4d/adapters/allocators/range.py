@@ -83,7 +83,9 @@ class RangeAllocator:
         """A lease that is stored. Raises NoAddress, AddressInUse, StoreUnavailable."""
         if address is not None and address in taken:
             raise AddressInUse(f"{address} is taken: choose an address that is free")
-        claim = self._claim(pool, endpoint, address, hint if hint in pool.subnet else None)
+        if hint is not None and hint not in pool:
+            hint = None
+        claim = self._claim(pool, endpoint, address, hint)
         for _ in range(_TRIES):
             lease = await self._take(claim)
             if lease.address not in taken:
@@ -91,7 +93,7 @@ class RangeAllocator:
             # The caller knows of more than the store: of a reservation that is just being made,
             # or of everything, where the store was lost.
             await self._drop(lease, claim)
-            claim = replace(claim, hint=None, reserved=tuple(taken))
+            claim = replace(claim, hint=None, reserved=(*claim.reserved, *taken))
         raise NoAddress(
             f"what is taken in {pool.subnet} changes too fast: {_TRIES} addresses that "
             f"{self._store!r} chose were taken by then: try again"
