@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 _HIGHEST_PORT = 0xFFFF
 
@@ -54,11 +53,3 @@ def parse_bind(value: Any) -> Any:
     if not 0 < bind.port <= _HIGHEST_PORT:
         raise ValueError(f"{port} is no port: it must be within 1 and {_HIGHEST_PORT}")
     return bind
-
-
-def parse_url(url: str) -> str:
-    """The URL, if it is one of HTTP. Raises ValueError."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{url!r} is no URL: write it as https://example.net/d4d")
-    return url

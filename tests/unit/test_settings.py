@@ -221,8 +221,3 @@ def test_an_address_that_other_hosts_reach_needs_a_token(tmp_path: Path) -> None
     )
     assert settings.admin_bind.is_public
     assert "0123456789abcdef" not in repr(settings)
-
-
-def test_a_webhook_needs_a_url_of_http(tmp_path: Path) -> None:
-    with pytest.raises(BadRequest, match=r"D4D_WEBHOOK_URL: .*is no URL"):
-        from_file(tmp_path, "D4D_WEBHOOK_URL=ftp://example.net\n")

@@ -86,12 +86,6 @@ class Metrics:
             buckets=_SLOW,
             registry=registry,
         )
-        self._webhook = Counter(
-            "d4d_webhook_deliveries",
-            "Requests to the webhook, by result.",
-            ["result"],
-            registry=registry,
-        )
         for kind in EventKind:  # a rate of what never happened is 0, not absent
             self._events.labels(kind.value)
         build = Gauge("d4d_build_info", "Always 1.", ["version", "python"], registry=registry)
@@ -118,10 +112,6 @@ class Metrics:
         """Measure a call of Docker's API."""
         with _measured(lambda result: self._docker.labels(call, result)):
             yield
-
-    def delivered(self, result: str) -> None:
-        """Count a request to the webhook: it came to ``result``."""
-        self._webhook.labels(result).inc()
 
     def watch(self, state: Callable[[], State]) -> None:
         """Tell of ``state`` as it is at each scrape."""
