@@ -6,6 +6,7 @@ begin together, each in a lab of its own, and each test waits for the end of its
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -222,6 +223,9 @@ def never_without_lease(world: World, *ends: Attachment) -> Iterator[None]:
             leased, looks = world.server.leased(), looks + 1
             for end in ends:
                 entry = leased.get(end.address)
+                if entry is None:  # dnsmasq writes its file anew: it may be half there
+                    time.sleep(0.05)
+                    entry = world.server.leased().get(end.address)
                 if entry is None or entry.mac != end.mac:
                     lapses.append(f"{datetime.now(UTC):%H:%M:%S.%f} {end}: {entry}")
 
