@@ -16,6 +16,7 @@ Valkey answers to the same names. Nothing is retried in here: a script whose ans
 have run.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -179,7 +180,22 @@ def _sentinel(scheme: str, rest: str) -> Client:
         if f"sentinel_{name}" in query:
             for_sentinels[name] = query[f"sentinel_{name}"][0]
     sentinel = Sentinel(nodes, sentinel_kwargs=for_sentinels)  # type: ignore[no-untyped-call]  # redis-py types it not
-    client: Client = sentinel.master_for(
+    master_client: Client = sentinel.master_for(
         unquote(master), max_connections=2 * CONNECTIONS, db=int(database or 0), **options
     )
-    return client
+    return _BehindSentinels(master_client, sentinel.sentinels)
+
+
+class _BehindSentinels:
+    """The client of a master, which redis-py closes without those that ask for the master."""
+
+    def __init__(self, master: Client, sentinels: Sequence[Client]) -> None:
+        self._master = master
+        self._sentinels = sentinels
+
+    async def execute_command(self, *args: Any) -> Any:
+        return await self._master.execute_command(*args)
+
+    async def aclose(self) -> None:
+        for client in (self._master, *self._sentinels):
+            await client.aclose()
