@@ -22,11 +22,6 @@ class Fill:
         """Neither held nor reserved by us."""
         return max(self.size - self.used - self.reserved, 0)
 
-    @property
-    def percent(self) -> float:
-        """How much of it is in use, 0 to 100."""
-        return 100 * (self.used + self.reserved) / self.size if self.size else 100.0
-
 
 def fill(record: PoolRecord, leases: Iterable[Lease]) -> Fill:
     """How full the pool is with ``leases``, of which those of other pools are passed over."""

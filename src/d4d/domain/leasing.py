@@ -65,9 +65,8 @@ class Leasing:
 
     def current(self, lease: Lease) -> Lease | None:
         """What became of ``lease``; None where Docker uses it no more, or it was got anew."""
-        holdings = self._pools.get(lease.pool)
-        now = holdings.lease(lease.address) if holdings else None
-        return now if now is not None and now.generation == lease.generation else None
+        _, now = self._known(lease)
+        return now if now is not None and is_live(now) else None
 
     # Docker's wishes
 
@@ -95,8 +94,7 @@ class Leasing:
             self.writes.add(released)  # Docker never asks twice: the release must not be lost
         except Superseded:
             self._disown(released)
-        latest = holdings.latest(lease.address)
-        if latest is not None and _is_released(latest, lease.generation):
+        if (latest := self._released(lease)) is not None:
             self._giving_back.add(latest, reason)
 
     # What Docker's API and an operator tell
@@ -153,15 +151,12 @@ class Leasing:
 
     def changed(self, lease: Lease, kind: EventKind, detail: str) -> None:
         """Take in what became of a lease that is kept alive (ports.Holder)."""
-        holdings = self._pools.get(lease.pool)
-        current = holdings.latest(lease.address) if holdings else None
-        if holdings is None or current is None or current.generation != lease.generation:
+        holdings, current = self._known(lease)
+        if current is None:
             return
-        if is_live(current):
-            holdings.put(lease)
-        else:  # held over its release: its times are news, its state is not
+        if not is_live(current):  # held over its release: its times are news, its state is not
             lease = replace(lease, state=current.state, released_at=current.released_at)
-            holdings.put(lease)
+        holdings.put(lease)
         self.note(kind, lease, detail)
         if kind is not EventKind.LATE:
             self.writes.add(lease)
@@ -280,15 +275,15 @@ class Leasing:
         """Tell the server of a release, and remember the address for its container's return."""
         holdings = self._pools.at(lease.pool)
         async with holdings.turn(lease.endpoint):  # its container must not come back meanwhile
-            current = holdings.latest(lease.address)
-            if current is None or not _is_released(current, lease.generation):
+            current = self._released(lease)
+            if current is None:
                 return
             if self._clock() < self._giving_back.due(current):
                 self._giving_back.add(current, reason)  # renewed meanwhile: it is held on
                 return
             await self._pools.allocator(holdings.pool).free(current)
-            current = holdings.latest(lease.address)
-            if current is None or not _is_released(current, lease.generation):
+            current = self._released(lease)
+            if current is None:
                 return
             self._giving_back.discard(current)
             freed = replace(current, state=LeaseState.FREED)
@@ -298,9 +293,8 @@ class Leasing:
 
     def _disown(self, lease: Lease) -> None:
         """Another host has the address by now, as the store says: let go without a word."""
-        holdings = self._pools.get(lease.pool)
-        current = holdings.latest(lease.address) if holdings else None
-        if holdings is None or current is None or current.generation != lease.generation:
+        holdings, current = self._known(lease)
+        if current is None:
             return
         self._giving_back.discard(current)
         self._pools.allocator(holdings.pool).forget(current)
@@ -308,12 +302,20 @@ class Leasing:
         if is_live(current):
             self.note(EventKind.LOST, current, "another host has it in the store by now")
 
+    def _known(self, lease: Lease) -> tuple[Holdings, Lease | None]:
+        """The pool of ``lease``, and what this acquisition is now; None where it is no more."""
+        holdings = self._pools.at(lease.pool)
+        latest = holdings.latest(lease.address)
+        same = latest is not None and latest.generation == lease.generation
+        return holdings, latest if same else None
+
+    def _released(self, lease: Lease) -> Lease | None:
+        """What ``lease`` is now, if it is released and its server has not been told."""
+        _, current = self._known(lease)
+        return current if current and current.state is LeaseState.RELEASED else None
+
     def _allocator(self, lease: Lease) -> Allocator:
         return self._pools.allocator(self._pools.at(lease.pool).pool)
 
     def _has_expired(self, lease: Lease) -> bool:
         return lease.expires_at is not None and lease.expires_at <= self._clock()
-
-
-def _is_released(lease: Lease, generation: int) -> bool:
-    return lease.generation == generation and lease.state is LeaseState.RELEASED

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from starlette.requests import Request
 
@@ -15,6 +17,8 @@ from d4d.domain.ports import EventKind
 from d4d.entrypoints.operations import Operations
 
 _MOST_ENTRIES = 10_000
+
+Choice = TypeVar("Choice", bound=Enum)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +40,7 @@ class Filter:
         return cls(
             pool=query.get("pool"),
             host=query.get("host"),
-            state=_state(query["state"]) if "state" in query else None,
+            state=_member(LeaseState, query["state"], what="state") if "state" in query else None,
             mac=MacAddress.parse(mac) if mac else None,
             name=query.get("name"),
         )
@@ -88,21 +92,17 @@ def question(what: str, *, since: datetime | None, until: datetime | None, limit
     return Question(address=address, mac=mac, name=name, since=since, until=until, limit=limit)
 
 
-def _state(text: str) -> LeaseState:
-    try:
-        return LeaseState(text)
-    except ValueError as error:
-        known = ", ".join(each.value for each in LeaseState)
-        raise errors.BadRequest(f"unknown state {text!r}: known are {known}") from error
-
-
 def kind(text: str) -> EventKind:
     """The kind of that name. Raises BadRequest."""
+    return _member(EventKind, text, what="kind")
+
+
+def _member(choices: type[Choice], text: str, *, what: str) -> Choice:
     try:
-        return EventKind(text)
+        return choices(text)
     except ValueError as error:
-        known = ", ".join(each.value for each in EventKind)
-        raise errors.BadRequest(f"unknown kind {text!r}: known are {known}") from error
+        known = ", ".join(each.value for each in choices)
+        raise errors.BadRequest(f"unknown {what} {text!r}: known are {known}") from error
 
 
 def instant(text: str | None) -> datetime | None:

@@ -198,9 +198,8 @@ class DhcpAllocator:
             held.lease, held.holder = lease, holder
             return
         self._forget(key)
-        pool = Pool.parse(lease.pool)
         try:
-            route = self._route(pool)
+            route = self._route_to(lease.pool)
         except D4DError as error:
             log.warning("lease waits for its route", address=str(lease.address), error=str(error))
             self._routeless[key] = asyncio.get_running_loop().call_later(
@@ -219,7 +218,7 @@ class DhcpAllocator:
     async def free(self, lease: Lease) -> None:
         """Send the RELEASE, and forget the lease. Raises LinkDown: nothing was sent then."""
         key = (lease.pool, lease.address)
-        route = self._route(Pool.parse(lease.pool))
+        route = self._route_to(lease.pool)
         identity = identity_of(lease)
         async with self._turns.of(identity.chaddr), self._turns.of(identity.client_id):
             held = self._held.get(key)
@@ -245,6 +244,9 @@ class DhcpAllocator:
         self._held.clear()
 
     # Routes and sessions
+
+    def _route_to(self, pool_id: PoolId) -> Route:
+        return self._route_of.get(pool_id) or self._route(Pool.parse(pool_id))
 
     def _route(self, pool: Pool) -> Route:
         route = self._route_of.get(pool.id)
@@ -275,12 +277,15 @@ class DhcpAllocator:
     def _identity(self, pool: Pool, endpoint: Endpoint, route: Route) -> Identity:
         policy = self._policy
 
+        # Looking at the host's interfaces takes long, and only a name needs to be anchored.
+        anchor = self._routes.anchor(route) if endpoint.name else b""
+
         def identify(by: IdentityPolicy) -> bytes:
             return client_id(
                 endpoint,
                 policy=by,
                 host=policy.host,
-                anchor=self._routes.anchor(route),
+                anchor=anchor,
                 subnet=pool.subnet,
             )
 
