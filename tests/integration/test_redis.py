@@ -1,14 +1,27 @@
 """The Redis store on real servers: the contracts of all stores, and what only Redis has."""
 
+import asyncio
+import socket
+import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address, ip_network
 from itertools import count
 
 import pytest
+import structlog
+from redis import Redis
+from redis.crc import key_slot
 
 from d4d.adapters.stores.redis import RedisLeaseStore
+from d4d.domain.errors import BadRequest, StoreTooNew, StoreUnavailable, Superseded
+from d4d.domain.leases import Endpoint, Lease, MacAddress
+from d4d.domain.pools import Pool, PoolOptions, PoolRecord
+from d4d.domain.ranges import Claim
 from tests.lab.redis_servers import PROGRAMS, RedisServer
 from tests.unit.adapters.stores import test_range_store_contract, test_store_contract
 
+POOL = Pool(subnet=ip_network("10.1.0.0/29"))
 _numbers = count()
 
 for contract in (test_store_contract, test_range_store_contract):
@@ -31,3 +44,183 @@ async def store(server: RedisServer) -> AsyncIterator[RedisLeaseStore]:
     opened = RedisLeaseStore(server.url, prefix=f"test{next(_numbers)}:", steps=50)
     yield opened
     await opened.aclose()
+
+
+# What only Redis has
+
+
+def a_claim(pool: Pool = POOL, *, owner: str = "host-a", address: str | None = None) -> Claim:
+    return Claim(
+        pool=pool,
+        endpoint=Endpoint(mac=MacAddress.parse("02:42:0a:01:00:02")),
+        owner=owner,
+        at=datetime.now(UTC),
+        rest=timedelta(seconds=60),
+        address=ip_address(address) if address else None,
+    )
+
+
+async def test_an_allocation_is_one_round_trip(server: RedisServer, store: RedisLeaseStore) -> None:
+    await store.take(a_claim())
+    monitor = Monitor(server)
+    for _ in range(5):
+        await store.take(a_claim())
+    assert monitor.commands() == ["EVALSHA"] * 5
+
+
+async def test_all_keys_of_a_pool_are_in_one_slot(
+    server: RedisServer, store: RedisLeaseStore
+) -> None:
+    pool = Pool(subnet=ip_network("fd00::/64"), options=PoolOptions(parent="a}b{c"))
+    await store.save_pool(PoolRecord(pool=pool, users=1), "host {a}")
+    lease = await store.take(a_claim(pool, owner="host {a}"))
+    await store.remove(lease)
+    await store.take(a_claim(pool, owner="host {a}", address="fd00::9"))
+    with admin(server) as client:
+        keys = client.keys(f"{store.prefix}{{*")
+        assert len(keys) > 8
+        assert {key_slot(key) for key in keys} == {key_slot(b"{fd00::/64}")}
+    contents = await store.load("host {a}")
+    assert [str(lease.address) for lease in contents.leases] == ["fd00::9"]
+
+
+async def test_scripts_are_loaded_again_when_redis_forgot_them(
+    server: RedisServer, store: RedisLeaseStore
+) -> None:
+    first = await store.take(a_claim())
+    with admin(server) as client:
+        client.script_flush()
+    second = await store.take(a_claim())
+    assert {first, second} == set((await store.load("host-a")).leases)
+
+
+async def test_generations_rise_even_when_redis_lost_everything(
+    server: RedisServer, store: RedisLeaseStore
+) -> None:
+    before = await store.take(a_claim())
+    with admin(server) as client:
+        for key in client.scan_iter(f"{store.prefix}*"):
+            client.delete(key)
+    after = await store.take(a_claim())
+    assert after.generation > before.generation
+    with pytest.raises(Superseded):
+        await store.update(before)
+    assert (await store.load("host-a")).leases == (after,)
+
+
+async def test_two_prefixes_share_nothing(server: RedisServer, store: RedisLeaseStore) -> None:
+    other = RedisLeaseStore(server.url, prefix=f"other-{store.prefix}")
+    one, two = await store.take(a_claim()), await other.take(a_claim())
+    assert one.address == two.address
+    await other.aclose()
+
+
+async def test_a_choice_costs_the_same_in_a_full_pool(store: RedisLeaseStore) -> None:
+    """Twenty thousand leases, a thousand of them freed: the next costs what the first did."""
+    pool = Pool(subnet=ip_network("10.0.0.0/8"))
+    fresh = await seconds_for_100(store, pool)
+    leases: list[Lease] = []
+    for _ in range(200):
+        leases += await asyncio.gather(*(store.take(a_claim(pool)) for _ in range(100)))
+    assert len({lease.address for lease in leases}) == 20_000
+    await asyncio.gather(*map(store.remove, leases[::20]))
+    full = await seconds_for_100(store, pool)
+    assert full < 4 * fresh + 0.05, f"{fresh:.3f} s for 100 at first, then {full:.3f} s"
+
+
+async def seconds_for_100(store: RedisLeaseStore, pool: Pool) -> float:
+    """The best of three, as the machine has other work."""
+    best = 60.0
+    for _ in range(3):
+        began = time.perf_counter()
+        for _ in range(100):
+            await store.take(a_claim(pool))
+        best = min(best, time.perf_counter() - began)
+    return best
+
+
+async def test_a_later_layout_is_refused(server: RedisServer, store: RedisLeaseStore) -> None:
+    with admin(server) as client:
+        client.set(f"{store.prefix}schema", 2)
+    with pytest.raises(StoreTooNew, match=r"version 2.*knows version 1.*D4D_REDIS_PREFIX"):
+        await store.load("host-a")
+    with pytest.raises(StoreTooNew):
+        await store.take(a_claim())
+
+
+async def test_a_damaged_lease_is_shown(server: RedisServer, store: RedisLeaseStore) -> None:
+    lease = await store.take(a_claim())
+    with admin(server) as client:
+        key = f"{store.prefix}{{10.1.0.0/29}}:leases:10.1.0.0/29"
+        client.hset(key, lease.address.packed.hex(), f"{lease.generation} bound @host-a\n[1]")
+    with pytest.raises(StoreUnavailable, match=r"D4D never wrote.*0a010001 .*bound"):
+        await store.load("host-a")
+    with pytest.raises(StoreUnavailable, match="D4D never wrote"):
+        await store.take(a_claim(address=str(lease.address)))
+
+
+async def test_what_redis_may_forget_is_told_once(
+    server: RedisServer, store: RedisLeaseStore
+) -> None:
+    with structlog.testing.capture_logs() as logged:
+        await store.load("host-a")
+        await store.load("host-a")
+    assert [line["reason"] for line in logged] == [
+        "it forgets the last writes in a crash: set appendonly yes"
+    ]
+    with admin(server) as client:
+        client.config_set("maxmemory", "1gb")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        other = RedisLeaseStore(server.url, prefix=store.prefix)
+        with structlog.testing.capture_logs() as logged:
+            await other.load("host-a")
+        await other.aclose()
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", "0")
+    assert any("noeviction" in line["reason"] for line in logged)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://host", "begins with 'http://': known are redis://"),
+        ("redis://host:port/0", "can't be used: .*[Pp]ort"),
+        ("redis+sentinel://user:secret@host", "name the master behind the sentinels"),
+        ("redis+cluster://", "name at least one host"),
+    ],
+)
+def test_a_url_that_can_not_be_used_is_refused_without_its_password(url: str, why: str) -> None:
+    with pytest.raises(BadRequest, match=why) as refused:
+        RedisLeaseStore(url)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_prefix_with_braces_is_refused() -> None:
+    with pytest.raises(BadRequest, match="braces"):
+        RedisLeaseStore("redis://host", prefix="{d4d}")
+
+
+def admin(server: RedisServer) -> "Redis":
+    return Redis(unix_socket_path=str(server.socket))
+
+
+class Monitor:
+    """Hears each command that clients send."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(5)
+        self._socket.connect(str(server.socket))
+        self._socket.sendall(b"MONITOR\r\n")
+        assert self._socket.recv(5) == b"+OK\r\n"
+        self._server = server
+
+    def commands(self) -> list[str]:
+        """The names of those that were sent until now, the scripts' own left out."""
+        self._server.command("ECHO", "the-end")
+        heard = b""
+        while b"the-end" not in heard:
+            heard += self._socket.recv(65536)
+        self._socket.close()
+        lines = [line for line in heard.decode().splitlines() if " lua] " not in line]
+        return [line.split('"')[1].upper() for line in lines if "the-end" not in line]

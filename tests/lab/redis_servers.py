@@ -1,6 +1,8 @@
 """Redis and Valkey servers of a test's own: on a unix socket and on loopback."""
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -20,19 +22,24 @@ class RedisServer:
         directory: Path,
         *,
         program: str = "redis-server",
-        options: Sequence[str] = (),
-        plain: bool = True,
+        config: Sequence[str] = (),
+        port: int | None = None,
+        sentinel: bool = False,
     ) -> None:
-        """``plain`` is False for one that speaks TLS only on its port."""
+        """``config`` is lines of redis.conf; with ``sentinel`` it is a Sentinel without socket."""
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.socket = directory / "redis.sock"
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"unix://{self.socket}"
         self._program = program
-        self._options = options
-        self._plain = plain
+        self._sentinel = sentinel
         self._process: subprocess.Popen[bytes] | None = None
+        lines = [f"port {self.port}", "bind 127.0.0.1", f"dir {directory}", "logfile log"]
+        if not sentinel:
+            lines += [f"unixsocket {self.socket}", 'save ""']
+        self._file = directory / "redis.conf"
+        self._file.write_text("\n".join([*lines, *config, ""]))
 
     @property
     def pid(self) -> int:
@@ -40,12 +47,10 @@ class RedisServer:
         return self._process.pid
 
     def start(self) -> "RedisServer":
-        port = ["--port", str(self.port)] if self._plain else []
-        command = [self._program, *port, "--bind", "127.0.0.1", "--unixsocket", str(self.socket)]
-        command += ["--dir", str(self.directory), "--save", "", "--logfile", "log"]
-        self._process = subprocess.Popen([*command, *self._options])
+        flags = ["--sentinel"] if self._sentinel else []
+        self._process = subprocess.Popen([self._program, str(self._file), *flags])
         deadline = time.monotonic() + _START
-        while self.command("PING") not in (b"+PONG", b"-NOAUTH"):
+        while self.command("PING") not in (b"+PONG", b"-NOAUTH", b"-DENIED"):
             assert self._process.poll() is None, (self.directory / "log").read_text()
             assert time.monotonic() < deadline, "it does not answer"
             time.sleep(_PAUSE)
@@ -53,14 +58,23 @@ class RedisServer:
 
     def command(self, *words: str) -> bytes:
         """Send one command; the first word of the answer, or nothing without one."""
-        with socket.socket(socket.AF_UNIX) as client:
+        family = socket.AF_INET if self._sentinel else socket.AF_UNIX
+        place = ("127.0.0.1", self.port) if self._sentinel else str(self.socket)
+        with socket.socket(family) as client:
             client.settimeout(_START)
             try:
-                client.connect(str(self.socket))
+                client.connect(place)
                 client.sendall(" ".join(words).encode() + b"\r\n")
                 return client.recv(4096).split()[0]
             except (OSError, IndexError):
                 return b""
+
+    def pause(self) -> None:
+        """It answers nobody until it goes ``on``."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def on(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
 
     def stop(self) -> None:
         """End it as an operator would: it writes what it has to write."""

@@ -100,7 +100,8 @@ class RedisLeaseStore:
         if "{" in prefix or "}" in prefix:
             raise BadRequest(f"D4D_REDIS_PREFIX {prefix!r} has braces, which Redis Cluster reads")
         self._url = url
-        self._prefix = prefix
+        self.prefix = prefix
+        """What the names of all keys begin with."""
         self._steps = steps
         self._client: Client = connect(url)
         self._scripts = {
@@ -115,7 +116,7 @@ class RedisLeaseStore:
 
     def __repr__(self) -> str:
         closed = " closed" if self._is_closed else ""
-        return f"<RedisLeaseStore {redacted(self._url)} {self._prefix}{closed}>"
+        return f"<RedisLeaseStore {redacted(self._url)} {self.prefix}{closed}>"
 
     async def load(self, owner: str) -> Contents:
         """Everything that ``owner`` stored. Raises StoreUnavailable, StoreTooNew."""
@@ -193,25 +194,25 @@ class RedisLeaseStore:
     async def beat(self, host: str, at: datetime) -> None:
         """``host`` is alive."""
         async with self._use("store a heartbeat") as client:
-            key = self._prefix + "hosts"
+            key = self.prefix + "hosts"
             await client.execute_command("HSET", key, token(host), to_microseconds(at))
 
     async def beats(self) -> dict[str, datetime]:
         """When each host was last heard of."""
         async with self._use("read heartbeats") as client:
-            stored = await client.execute_command("HGETALL", self._prefix + "hosts")
+            stored = await client.execute_command("HGETALL", self.prefix + "hosts")
         return {owner_of(host): from_microseconds(int(at)) for host, at in stored.items()}
 
     async def owners(self) -> list[str]:
         """Every host that ever stored anything."""
         async with self._use("read the hosts") as client:
-            stored = await client.execute_command("SMEMBERS", self._prefix + "owners")
+            stored = await client.execute_command("SMEMBERS", self.prefix + "owners")
         return sorted(map(owner_of, stored))
 
     async def forget_host(self, host: str) -> None:
         """Forget its heartbeats."""
         async with self._use("forget a host") as client:
-            await client.execute_command("HDEL", self._prefix + "hosts", token(host))
+            await client.execute_command("HDEL", self.prefix + "hosts", token(host))
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -236,7 +237,7 @@ class RedisLeaseStore:
             answer = await self._evaluate(client, name, root, token(owner), "", *rest)
             if answer in ("register", ["register"]):
                 key = self._subnets_key(owner)
-                await client.execute_command("SADD", self._prefix + "owners", token(owner))
+                await client.execute_command("SADD", self.prefix + "owners", token(owner))
                 await client.execute_command("SADD", key, place.subnet)
                 answer = await self._evaluate(client, name, root, token(owner), "1", *rest)
             return answer
@@ -257,10 +258,10 @@ class RedisLeaseStore:
             return await client.execute_command("EVAL", script.text, 1, root, *arguments)
 
     def _root(self, subnet: str) -> str:
-        return f"{self._prefix}{{{subnet}}}"
+        return f"{self.prefix}{{{subnet}}}"
 
     def _subnets_key(self, owner: str) -> str:
-        return f"{self._prefix}subnets:{token(owner)}"
+        return f"{self.prefix}subnets:{token(owner)}"
 
     # Connections
 
@@ -285,12 +286,12 @@ class RedisLeaseStore:
         async with self._checking:
             if self._is_checked:
                 return
-            key = self._prefix + "schema"
+            key = self.prefix + "schema"
             await self._client.execute_command("SET", key, _SCHEMA, "NX")
             schema = await self._client.execute_command("GET", key)
             if int(schema) > _SCHEMA:
                 raise StoreTooNew(
-                    f"what Redis at {redacted(self._url)} holds under {self._prefix} has version "
+                    f"what Redis at {redacted(self._url)} holds under {self.prefix} has version "
                     f"{schema}, and this D4D knows version {_SCHEMA}: run the later D4D that "
                     f"wrote it, or choose another D4D_REDIS_PREFIX to start afresh"
                 )
@@ -339,7 +340,7 @@ class RedisLeaseStore:
 
     def _damaged(self, value: str, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(
-            f"Redis at {redacted(self._url)} holds under {self._prefix} what D4D never wrote "
+            f"Redis at {redacted(self._url)} holds under {self.prefix} what D4D never wrote "
             f"({error!r}): {value!r}"
         )
 
