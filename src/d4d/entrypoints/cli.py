@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from d4d.entrypoints import cli_host, cli_leases
+
 cli = typer.Typer(
     name="d4d",
     help="DHCP for Docker: containers get their addresses from the site's DHCP server.",
@@ -13,9 +15,16 @@ cli = typer.Typer(
 )
 
 
-@cli.callback()
-def _root() -> None:
-    """Keeps ``server`` a command of its own while it is the only one."""
+_COMMANDS = (
+    cli_leases.pools,
+    cli_leases.leases,
+    cli_leases.lease,
+    cli_leases.release,
+    cli_leases.history,
+    cli_leases.events,
+    cli_host.config,
+)
+_SERVERS_OPTIONS = ("--debug", "--dhcp-server", "--listen-addr")
 
 
 @cli.command()
@@ -40,6 +49,27 @@ def server(
         sys.exit(1)
 
 
+for each in _COMMANDS:
+    cli.command()(each)
+
+
+def as_typer_wants(words: list[str]) -> list[str]:
+    """The words of a command line, also as oam-docker-ipam's unit has them.
+
+    That wrote ``--debug=true``, and options before the word ``server``.
+    """
+    rest, options = list(words), []
+    while rest and rest[0].partition("=")[0] in _SERVERS_OPTIONS:
+        option = rest.pop(0)
+        options.append(option)
+        if "=" not in option and option != "--debug" and rest:
+            options.append(rest.pop(0))
+    if rest[:1] == ["server"]:
+        words = ["server", *options, *rest[1:]]
+    debug = {"--debug=true": "--debug", "--debug=false": "--no-debug"}
+    return [debug.get(word, word) for word in words]
+
+
 def main() -> None:
     """The entry point of ``d4d``."""
-    cli()
+    cli(args=as_typer_wants(sys.argv[1:]))
