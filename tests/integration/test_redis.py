@@ -19,12 +19,16 @@ from d4d.domain.leases import Endpoint, Lease, MacAddress
 from d4d.domain.pools import Pool, PoolOptions, PoolRecord
 from d4d.domain.ranges import Claim
 from tests.lab.redis_servers import PROGRAMS, RedisServer
-from tests.unit.adapters.stores import test_range_store_contract, test_store_contract
+from tests.unit.adapters.stores import (
+    test_range_store_contract,
+    test_reservations_contract,
+    test_store_contract,
+)
 
 POOL = Pool(subnet=ip_network("10.1.0.0/29"))
 _numbers = count()
 
-for contract in (test_store_contract, test_range_store_contract):
+for contract in (test_store_contract, test_range_store_contract, test_reservations_contract):
     tests = {name: test for name, test in vars(contract).items() if name.startswith("test_")}
     assert not tests.keys() & globals().keys(), "one test would replace another"
     globals().update(tests)

@@ -12,6 +12,7 @@ from d4d.domain.errors import AddressInUse, LinkDown, NoAddress, StoreUnavailabl
 from d4d.domain.leases import Endpoint, Lease, Terms
 from d4d.domain.pools import Address, Network, Pool, PoolRecord, PoolRequest
 from d4d.domain.ports import Clock, Contents, Event, EventKind, Holder
+from d4d.domain.reserved import OperatorReservation, Reserved
 
 SUBNET = IPv4Network("192.168.59.0/24")
 HOUR = timedelta(hours=1)
@@ -203,15 +204,34 @@ class FailingStore:
         await self._reach("remove")
         return await self.inner.remove(lease)
 
+    async def reserve(self, reservation: OperatorReservation) -> bool:
+        await self._reach("reserve")
+        return await self.inner.reserve(reservation)
+
+    async def unreserve(self, segment: str, address: Address) -> OperatorReservation | None:
+        await self._reach("unreserve")
+        return await self.inner.unreserve(segment, address)
+
+    async def reserved(self, segment: str) -> Reserved:
+        self._refuse_away("reserved")
+        return await self.inner.reserved(segment)
+
+    async def reservations(self) -> tuple[OperatorReservation, ...]:
+        self._refuse_away("reservations")
+        return await self.inner.reservations()
+
     async def aclose(self) -> None:
         await self.inner.aclose()
 
     async def _reach(self, method: str) -> None:
         if self.takes:
             await asyncio.sleep(self.takes)
+        self._refuse_away(method)
+        self.writes.append(method)
+
+    def _refuse_away(self, method: str) -> None:
         if self.is_away or method in self.away_for:
             raise StoreUnavailable("the store is away")
-        self.writes.append(method)
 
 
 LINK_DOWN = LinkDown("eth0: can't send: Network is down (ENETDOWN)")

@@ -4,17 +4,22 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
 from d4d.adapters.metrics import Metrics
 from d4d.domain.containers import Attachment, ContainerEvent, Containers, Network
-from d4d.domain.errors import LinkDown, NoAddress, StoreUnavailable
+from d4d.domain.errors import BadRequest, LinkDown, NoAddress, StoreUnavailable
 from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Address, Pool, PoolRecord, PoolRequest
-from d4d.domain.ports import Allocator, Clock, Contents, Holder, LeaseStore
+from d4d.domain.ports import Allocator, Clock, Contents, Holder, LeaseStore, Reservations
+from d4d.domain.reserved import OperatorReservation, Reserved
 
 
 class MeasuredStore:
-    """A LeaseStore. It remembers how the last call ended, for those who ask after its health."""
+    """A LeaseStore, with Reservations where the store has any.
+
+    It remembers how the last call ended, for those who ask after its health.
+    """
 
     def __init__(self, store: LeaseStore, metrics: Metrics) -> None:
         self._store = store
@@ -47,9 +52,50 @@ class MeasuredStore:
         with self._call("remove"):
             return await self._store.remove(lease)
 
+    async def reserve(self, reservation: OperatorReservation) -> bool:
+        """See ``Reservations``. Raises BadRequest where the store keeps none."""
+        store = self._reservations()
+        if store is None:
+            raise BadRequest(
+                f"{self._store!r} keeps no reservations: choose another D4D_STORE, or reserve "
+                f"{reservation.address} in the DHCP server"
+            )
+        with self._call("reserve"):
+            return await store.reserve(reservation)
+
+    async def unreserve(self, segment: str, address: Address) -> OperatorReservation | None:
+        """See ``Reservations``."""
+        store = self._reservations()
+        if store is None:
+            return None
+        with self._call("unreserve"):
+            return await store.unreserve(segment, address)
+
+    async def reserved(self, segment: str) -> Reserved:
+        """See ``Reservations``."""
+        store = self._reservations()
+        if store is None:
+            return Reserved()
+        with self._call("reserved"):
+            return await store.reserved(segment)
+
+    async def reservations(self) -> tuple[OperatorReservation, ...]:
+        """See ``Reservations``."""
+        store = self._reservations()
+        if store is None:
+            return ()
+        with self._call("reservations"):
+            return await store.reservations()
+
     async def aclose(self) -> None:
         """See ``LeaseStore``."""
         await self._store.aclose()
+
+    def _reservations(self) -> Reservations | None:
+        """The store, if it keeps any: another package's may know nothing of them."""
+        verbs = ("reserve", "unreserve", "reserved", "reservations")
+        has_all = all(callable(getattr(self._store, verb, None)) for verb in verbs)
+        return cast("Reservations", self._store) if has_all else None
 
     @contextmanager
     def _call(self, call: str) -> Iterator[None]:

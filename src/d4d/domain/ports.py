@@ -9,6 +9,7 @@ from typing import Protocol
 from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Address, Pool, PoolId, PoolRecord, PoolRequest
 from d4d.domain.ranges import Claim
+from d4d.domain.reserved import OperatorReservation, Reserved
 
 Clock = Callable[[], datetime]
 """The present instant, aware, in UTC; it never runs backwards while the process lives."""
@@ -70,6 +71,29 @@ class RangeStore(LeaseStore, Protocol):
         Returns the lease with its generation. Raises AddressInUse, NoAddress. After
         StoreUnavailable it is not known whether the lease is stored: see ``load``.
         """
+
+
+class Reservations(Protocol):
+    """The addresses that an operator keeps for one container, or from all, on every host.
+
+    A RangeStore that serves this too honours them in ``take``. Every method raises
+    StoreUnavailable; then nothing was changed.
+    """
+
+    async def reserve(self, reservation: OperatorReservation) -> bool:
+        """Store ``reservation``; returns whether a lease holds its address now.
+
+        Raises AddressInUse where the address is reserved, or the container has one, already.
+        """
+
+    async def unreserve(self, segment: str, address: Address) -> OperatorReservation | None:
+        """Take away the reservation of ``address``, and return it; None where there is none."""
+
+    async def reserved(self, segment: str) -> Reserved:
+        """Those of one segment."""
+
+    async def reservations(self) -> tuple[OperatorReservation, ...]:
+        """Those of all segments."""
 
 
 class Hosts(Protocol):

@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, urlencode
 from d4d.domain.errors import AddressInUse, BadRequest, NoAddress
 from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Address, Pool, PoolId
+from d4d.domain.reserved import OperatorReservation, Reserved
 
 MOST_RESTING = 65_536
 """So many freed addresses of a range are remembered before the first of them goes before a
@@ -133,6 +134,9 @@ class Book(Protocol):
     def reserved(self) -> Collection[Address]:
         """What is reserved in the pools of the segment, for whatever host."""
 
+    def kept(self) -> Reserved:
+        """What an operator reserved in the segment."""
+
     def mark(self, window: Window) -> int:
         """The lowest address of ``window`` that was never looked at, as a number."""
 
@@ -157,14 +161,19 @@ def choose(claim: Claim, book: Book) -> Address:
 
     The Redis store's script does the same.
     """
-    window, reserved = claim.window, {*book.reserved(), *claim.reserved}
+    window, kept = claim.window, book.kept()
+    reserved = {*book.reserved(), *claim.reserved, *kept.kept_from(claim.endpoint)}
     book.set_mark(window, book.mark(window))
     if claim.address is not None:
-        _refuse_taken(claim.address, claim, reserved, book.holder(claim.address))
+        if (holder := book.holder(claim.address)) is not None:
+            refuse_leased(claim.address, holder)
+        if claim.address in reserved:
+            refuse_reserved(claim.address, claim, kept.against(claim.address, claim.endpoint))
         return claim.address
-    hint = claim.hint
-    if hint is not None and hint not in reserved and book.holder(hint) is None:
-        return hint
+    own = kept.of(claim.endpoint)
+    for wish in (own.address if own else None, claim.hint):
+        if wish is not None and wish not in reserved and book.holder(wish) is None:
+            return wish
     chosen = None
     if book.count_resting() >= MOST_RESTING:
         chosen = _longest_rested(window, book, reserved, before=claim.at - claim.rest)
@@ -204,26 +213,19 @@ def _longest_rested(
     return None
 
 
-def _refuse_taken(
-    address: Address, claim: Claim, reserved: Collection[Address], holder: Lease | None
-) -> None:
-    if holder is not None:
-        refuse_leased(address, holder)
-    if address in reserved:
-        refuse_reserved(address, claim)
-
-
 def refuse_leased(address: Address, holder: Lease | None) -> NoReturn:
     """Raises AddressInUse, saying whose ``address`` is where the store can tell."""
     whose = f"leased to {holder.endpoint} on host {holder.owner}" if holder else "leased"
     raise AddressInUse(f"{address} is {whose}: choose an address that is free")
 
 
-def refuse_reserved(address: Address, claim: Claim) -> NoReturn:
-    """Raises AddressInUse."""
+def refuse_reserved(address: Address, claim: Claim, kept: OperatorReservation | None) -> NoReturn:
+    """Raises AddressInUse; ``kept`` is the operator's reservation, if it is one."""
+    if kept is not None:
+        kept.refuse()
     raise AddressInUse(
-        f"{address} is reserved in {claim.pool.subnet}, as a gateway, an auxiliary address or by "
-        f"an operator, on this host or another: choose an address that is free"
+        f"{address} is reserved in {claim.pool.subnet}, as a gateway or an auxiliary address, on "
+        f"this host or another: choose an address that is free"
     )
 
 

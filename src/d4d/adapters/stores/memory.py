@@ -10,10 +10,14 @@ from d4d.domain.leases import Lease, LeaseState
 from d4d.domain.pools import Address, PoolId, PoolRecord
 from d4d.domain.ports import Contents
 from d4d.domain.ranges import Claim, choose, freed_at, segment_of
+from d4d.domain.reserved import OperatorReservation, Reserved
 
 
 class MemoryLeaseStore:
-    """A RangeStore that dies with the process. No change awaits anything, so each is whole."""
+    """A RangeStore, with Reservations and Hosts, that dies with the process.
+
+    No change awaits anything, so each is whole.
+    """
 
     def __init__(self) -> None:
         self._pools: dict[tuple[str, PoolId], PoolRecord] = {}
@@ -89,6 +93,28 @@ class MemoryLeaseStore:
         del self._leases[lease.pool, lease.address]
         self._segment(lease).vacate(lease, freed_at(lease))
         return True
+
+    async def reserve(self, reservation: OperatorReservation) -> bool:
+        """Store a reservation; returns whether a lease holds its address. Raises AddressInUse."""
+        segment = self._segments[reservation.segment]
+        segment.operators = segment.operators.plus(reservation)
+        return segment.holder(reservation.address) is not None
+
+    async def unreserve(self, segment: str, address: Address) -> OperatorReservation | None:
+        """Take away the reservation of ``address``, and return it."""
+        operators = self._segments[segment].operators
+        self._segments[segment].operators = Reserved(
+            each for each in operators if each.address != address
+        )
+        return operators.at(address)
+
+    async def reserved(self, segment: str) -> Reserved:
+        """Those of one segment."""
+        return self._segments[segment].operators
+
+    async def reservations(self) -> tuple[OperatorReservation, ...]:
+        """Those of all segments."""
+        return tuple(each for segment in self._segments.values() for each in segment.operators)
 
     async def beat(self, host: str, at: datetime) -> None:
         """``host`` is alive."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from d4d.domain.leases import Lease
 from d4d.domain.pools import Address
 from d4d.domain.ranges import Window, from_number, to_number
+from d4d.domain.reserved import Reserved
 
 _ALWAYS = datetime.min.replace(tzinfo=UTC)  # before any instant at which an address was freed
 
@@ -20,6 +21,7 @@ class MemorySegment:
         self._since: dict[Address, datetime] = {}
         self._by_time: list[tuple[datetime, str]] = []
         self.reservations: Collection[Address] = ()
+        self.operators = Reserved()
 
     def occupy(self, lease: Lease) -> None:
         """The address of ``lease`` is held by it, whoever held it before."""
@@ -45,6 +47,10 @@ class MemorySegment:
     def reserved(self) -> Collection[Address]:
         """What is reserved in the pools of the segment."""
         return self.reservations
+
+    def kept(self) -> Reserved:
+        """What an operator reserved in the segment."""
+        return self.operators
 
     def mark(self, window: Window) -> int:
         """The lowest address of ``window`` that was never looked at."""

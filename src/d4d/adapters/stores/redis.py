@@ -8,6 +8,7 @@ needs. With the default prefix:
     d4d:schema                             which layout this is: 1
     d4d:owners                             set: every host that stored anything
     d4d:subnets:OWNER                      set: the subnets in which it did
+    d4d:operator                           set: the segments in which an operator reserved any
     d4d:hosts                              hash: when each host was last heard of, in microseconds
 
     d4d:{SUBNET}:owners                    set: the hosts that are in both lists above
@@ -18,6 +19,8 @@ needs. With the default prefix:
     d4d:{SUBNET}:of:OWNER:POOL             set: the addresses of these leases
     d4d:{SUBNET}:held:PARENT               hash: address -> generation of the lease that holds it
     d4d:{SUBNET}:reserved:PARENT           hash: address -> how many pool records reserve it
+    d4d:{SUBNET}:operator:PARENT           hash: address -> an operator's reservation; and whom it
+                                           is for, a MAC or a name -> address
     d4d:{SUBNET}:marks:PARENT              hash: range -> its lowest address never looked at
     d4d:{SUBNET}:rest:PARENT:RANGE         sorted set: freed addresses of the range by time
 
@@ -52,8 +55,12 @@ from d4d.adapters.stores.redis_lease import (
     owner_of,
     record_from_value,
     record_to_body,
+    reservation_from_value,
+    reservation_to_parts,
+    reservations_from_hash,
     reserved_numbers,
     token,
+    wishes,
 )
 from d4d.adapters.stores.serialize import LeaseReader, from_microseconds, to_microseconds
 from d4d.domain.errors import BadRequest, StoreTooNew, StoreUnavailable, Superseded
@@ -70,8 +77,15 @@ from d4d.domain.ranges import (
     refuse_reserved,
     to_number,
 )
+from d4d.domain.reserved import (
+    OperatorReservation,
+    Reserved,
+    refuse_reserved_already,
+    refuse_second,
+)
 
 _SCHEMA = 1
+_SCRIPTS = ("add", "load", "remove", "reserve", "save_pool", "take", "unreserve", "update")
 _STEPS = 10_000  # addresses that one run of a script may pass by: others wait for so long
 
 log = structlog.get_logger()
@@ -89,7 +103,7 @@ class _Script(NamedTuple):
 
 
 class RedisLeaseStore:
-    """A RangeStore, and Hosts, in Redis.
+    """A RangeStore, with Reservations and Hosts, in Redis.
 
     It connects at the first call, and again whenever it must. A call that fails is not repeated
     in here: nobody knows whether it was done.
@@ -104,10 +118,7 @@ class RedisLeaseStore:
         """What the names of all keys begin with."""
         self._steps = steps
         self._client: Client = connect(url)
-        self._scripts = {
-            name: _Script.named(name)
-            for name in ("add", "load", "remove", "save_pool", "take", "update")
-        }
+        self._scripts = {name: _Script.named(name) for name in _SCRIPTS}
         self._slots = asyncio.Semaphore(CONNECTIONS)
         self._checking = asyncio.Lock()
         self._is_checked = False
@@ -157,6 +168,7 @@ class RedisLeaseStore:
             _optional_number(claim.hint),
             lease.state.value,
             lease_to_body(lease),
+            *wishes(claim.endpoint),
             *map(to_number, dict.fromkeys(claim.reserved)),
         ]
         doing = f"take an address of {claim.pool.assignable}"
@@ -168,14 +180,16 @@ class RedisLeaseStore:
                 return claim.lease(from_number(number), generation=int(generation))
             case ["full", reserved]:
                 refuse_full(claim, reserved=int(reserved))
-            case ["reserved"] if claim.address is not None:
-                refuse_reserved(claim.address, claim)
+            case ["reserved", value] if claim.address is not None:
+                number, segment = to_number(claim.address), claim.segment
+                kept = self._reservation(segment, number, value) if value else None
+                refuse_reserved(claim.address, claim, kept)
             case ["held", value] if claim.address is not None:
                 number = to_number(claim.address)
                 refuse_leased(
                     claim.address, self._lease(claim.pool.id, number, value) if value else None
                 )
-        raise StoreUnavailable(f"Redis answered what no script of D4D says: {answer!r}")
+        raise self._nonsense(answer)
 
     async def update(self, lease: Lease) -> None:
         """Replace the lease of the same pool, address, owner, generation. Raises Superseded."""
@@ -190,6 +204,46 @@ class RedisLeaseStore:
         """Remove the lease of the same pool, address, owner and generation, if there is one."""
         parts = [to_microseconds(freed_at(lease))]
         return await self._compare("remove the lease", "remove", lease, parts)
+
+    async def reserve(self, reservation: OperatorReservation) -> bool:
+        """Store a reservation; returns whether a lease holds its address. Raises AddressInUse."""
+        segment = reservation.segment
+        async with self._use(f"reserve {reservation.address}") as client:
+            place, number = Place.at(segment), to_number(reservation.address)
+            parts = [place.parent, number, *reservation_to_parts(reservation)]
+            await client.execute_command("SADD", self.prefix + "operator", segment)
+            answer = await self._evaluate(client, "reserve", self._root(place.subnet), *parts)
+        match answer:
+            case ["reserved", held]:
+                return bool(held)
+            case ["taken", stored, value]:
+                found = self._reservation(segment, stored, value)
+                if found.address == reservation.address:
+                    refuse_reserved_already(found)
+                refuse_second(found)
+        raise self._nonsense(answer)
+
+    async def unreserve(self, segment: str, address: Address) -> OperatorReservation | None:
+        """Take away the reservation of ``address``, and return it."""
+        async with self._use(f"take away the reservation of {address}") as client:
+            place, number = Place.at(segment), to_number(address)
+            root = self._root(place.subnet)
+            value = await self._evaluate(client, "unreserve", root, place.parent, number)
+        return self._reservation(segment, number, value) if value else None
+
+    async def reserved(self, segment: str) -> Reserved:
+        """Those of one segment, in one round trip."""
+        async with self._use("read what is reserved") as client:
+            return await self._reserved(client, segment)
+
+    async def reservations(self) -> tuple[OperatorReservation, ...]:
+        """Those of all segments."""
+        async with self._use("read what is reserved") as client:
+            segments = await client.execute_command("SMEMBERS", self.prefix + "operator")
+            found = await asyncio.gather(
+                *(self._reserved(client, segment) for segment in sorted(segments))
+            )
+        return tuple(each for segment in found for each in segment)
 
     async def beat(self, host: str, at: datetime) -> None:
         """``host`` is alive."""
@@ -337,6 +391,24 @@ class RedisLeaseStore:
             return lease_from_value(reader or LeaseReader(), pool, number, value)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._damaged(f"{number} {value}", error) from error
+
+    async def _reserved(self, client: Client, segment: str) -> Reserved:
+        place = Place.at(segment)
+        key = f"{self._root(place.subnet)}:operator:{place.parent}"
+        stored = await client.execute_command("HGETALL", key)
+        try:
+            return Reserved(reservations_from_hash(segment, stored))
+        except (ValueError, TypeError) as error:
+            raise self._damaged(str(stored), error) from error
+
+    def _reservation(self, segment: str, number: str, value: str) -> OperatorReservation:
+        try:
+            return reservation_from_value(segment, number, value)
+        except (ValueError, TypeError) as error:
+            raise self._damaged(f"{number} {value}", error) from error
+
+    def _nonsense(self, answer: object) -> StoreUnavailable:
+        return StoreUnavailable(f"Redis answered what no script of D4D says: {answer!r}")
 
     def _damaged(self, value: str, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(

@@ -10,13 +10,16 @@ from urllib.parse import quote, unquote
 from d4d.adapters.stores.serialize import (
     LeaseReader,
     LeaseRow,
+    from_microseconds,
     lease_row,
     reservations_from_json,
     reservations_to_json,
+    to_microseconds,
 )
-from d4d.domain.leases import Lease
+from d4d.domain.leases import Endpoint, Lease, MacAddress
 from d4d.domain.pools import Pool, PoolId, PoolRecord
 from d4d.domain.ranges import from_number, segment_of, to_number
+from d4d.domain.reserved import OperatorReservation
 
 _COMPARED = ("pool", "address", "owner", "generation", "state")
 _KEPT = tuple(field for field in LeaseRow._fields if field not in _COMPARED)
@@ -31,7 +34,12 @@ class Place(NamedTuple):
     @classmethod
     def of(cls, pool: PoolId) -> "Place":
         """The place of ``pool``. Raises UnicodeEncodeError."""
-        subnet, _, parent = segment_of(pool).partition("?parent=")
+        return cls.at(segment_of(pool))
+
+    @classmethod
+    def at(cls, segment: str) -> "Place":
+        """The place of ``segment``. Raises UnicodeEncodeError."""
+        subnet, _, parent = segment.partition("?parent=")
         # without braces, which would end the tag, and never empty, which would be none
         return cls(quote(subnet, safe="/:") or "-", parent)
 
@@ -92,3 +100,42 @@ def record_from_value(pool: str, value: str) -> PoolRecord:
         users=int(users),
         reservations=reservations_from_json(reservations),
     )
+
+
+def wishes(endpoint: Endpoint) -> tuple[str, str]:
+    """Whom a reservation for ``endpoint`` is for: by its MAC, and by its name if it has one."""
+    return f"={endpoint.mac.hex()}", token(endpoint.name) if endpoint.name else ""
+
+
+def reservation_to_parts(reservation: OperatorReservation) -> tuple[str, str]:
+    """Whom ``reservation`` is for, which the scripts compare, and what is kept besides."""
+    whom = "-"
+    if reservation.mac is not None:
+        whom = f"={reservation.mac.hex()}"
+    elif reservation.name is not None:
+        whom = token(reservation.name)
+    kept = [to_microseconds(reservation.made_at), reservation.note]
+    return whom, json.dumps(kept, separators=(",", ":"))
+
+
+def reservation_from_value(segment: str, number: str, value: str) -> OperatorReservation:
+    """The reservation of a stored value. Raises ValueError or TypeError if it is damaged."""
+    whom, _, body = value.partition("\n")
+    made_at, note = json.loads(body)
+    return OperatorReservation(
+        segment=segment,
+        address=from_number(number),
+        mac=MacAddress(bytes.fromhex(whom[1:])) if whom.startswith("=") else None,
+        name=owner_of(whom) if whom.startswith("@") else None,
+        note=note,
+        made_at=from_microseconds(made_at),
+    )
+
+
+def reservations_from_hash(segment: str, stored: dict[str, str]) -> list[OperatorReservation]:
+    """All of a segment's hash, without its fields that tell whose address is which."""
+    return [
+        reservation_from_value(segment, number, value)
+        for number, value in stored.items()
+        if number[:1] not in ("=", "@")
+    ]

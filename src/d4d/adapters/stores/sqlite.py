@@ -26,12 +26,13 @@ from d4d.adapters.stores.serialize import (
     to_microseconds,
 )
 from d4d.adapters.stores.sqlite_file import MIGRATIONS, Migration, open_database, unavailable
-from d4d.adapters.stores.sqlite_segments import SqliteSegment
+from d4d.adapters.stores.sqlite_segments import SqliteSegment, read_reserved
 from d4d.domain.errors import BadRequest, D4DError, StoreUnavailable, Superseded
 from d4d.domain.leases import Lease, LeaseState
-from d4d.domain.pools import Pool, PoolRecord
+from d4d.domain.pools import Address, Pool, PoolRecord
 from d4d.domain.ports import Contents
 from d4d.domain.ranges import Claim, choose, freed_at, segment_of
+from d4d.domain.reserved import OperatorReservation, Reserved
 
 _T = TypeVar("_T")
 
@@ -61,7 +62,9 @@ class _Write:
 
 
 class SqliteLeaseStore:
-    """A RangeStore in the file ``path``, which is opened, or created, at the first call.
+    """A RangeStore, with Reservations and Hosts, in the file ``path``.
+
+    The file is opened, or created, at the first call.
 
     After a failure the next call opens the file anew, so the store recovers when the cause goes.
     A caller that is cancelled leaves its own write undecided and no other's.
@@ -80,6 +83,8 @@ class SqliteLeaseStore:
         self._waiting: deque[_Write] = deque()
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="d4d-sqlite")
         self._connection: sqlite3.Connection | None = None
+        self._reserved: dict[str, Reserved] = {}
+        """By segment, as read: each DHCP allocation asks. Changed in the worker thread only."""
         self._closed = False
 
     def __repr__(self) -> str:
@@ -137,6 +142,41 @@ class SqliteLeaseStore:
             return removed
 
         return await self._write(apply)
+
+    async def reserve(self, reservation: OperatorReservation) -> bool:
+        """Store a reservation; returns whether a lease holds its address. Raises AddressInUse."""
+
+        def apply(connection: sqlite3.Connection) -> bool:
+            self._reserved.clear()
+            return SqliteSegment(connection, reservation.segment).reserve(reservation)
+
+        return await self._write(apply)
+
+    async def unreserve(self, segment: str, address: Address) -> OperatorReservation | None:
+        """Take away the reservation of ``address``, and return it."""
+
+        def apply(connection: sqlite3.Connection) -> OperatorReservation | None:
+            self._reserved.clear()
+            return SqliteSegment(connection, segment).unreserve(address)
+
+        return await self._write(apply)
+
+    async def reserved(self, segment: str) -> Reserved:
+        """Those of one segment, from memory unless they changed."""
+        known = self._reserved.get(segment)
+        if known is not None and not self._closed:
+            return known
+
+        def read(connection: sqlite3.Connection) -> Reserved:
+            found = Reserved(read_reserved(connection, segment))
+            self._reserved[segment] = found
+            return found
+
+        return await self._write(read)
+
+    async def reservations(self) -> tuple[OperatorReservation, ...]:
+        """Those of all segments."""
+        return tuple(await self._write(read_reserved))
 
     async def beat(self, host: str, at: datetime) -> None:
         """``host`` is alive."""
@@ -259,6 +299,7 @@ class SqliteLeaseStore:
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
+        self._reserved.clear()
         if connection is not None:
             connection.close()
 

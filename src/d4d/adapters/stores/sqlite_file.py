@@ -82,6 +82,19 @@ MIGRATIONS: Sequence[Migration] = (
         ) STRICT, WITHOUT ROWID
         """,
     ),
+    (
+        """
+        CREATE TABLE reserved (
+            segment TEXT NOT NULL,
+            address TEXT NOT NULL,
+            mac     TEXT,
+            name    TEXT,
+            note    TEXT NOT NULL,
+            made_at INTEGER NOT NULL,
+            PRIMARY KEY (segment, address)
+        ) STRICT, WITHOUT ROWID
+        """,
+    ),
 )
 """Numbered from 1, which is what ``PRAGMA user_version`` says when it has run. Only ever append."""
 

@@ -15,9 +15,10 @@ from d4d.adapters.stores.serialize import (
     reservations_from_json,
     to_microseconds,
 )
-from d4d.domain.leases import Lease, LeaseState
+from d4d.domain.leases import Lease, LeaseState, MacAddress
 from d4d.domain.pools import Address, Pool
 from d4d.domain.ranges import MOST_RESTING, Window, from_number, segment_of, to_number
+from d4d.domain.reserved import OperatorReservation, Reserved
 
 _FREED = LeaseState.FREED.value
 _ALWAYS = 0  # before any instant at which an address was freed
@@ -32,6 +33,7 @@ _RESTING = (
     "ORDER BY since, address"
 )
 _PUT_TO_REST = "INSERT OR IGNORE INTO resting (segment, address, since) VALUES (?, ?, ?)"
+_KEPT = "SELECT segment, address, mac, name, note, made_at FROM reserved"
 _SET_MARK = "REPLACE INTO marks (segment, first, last, next) VALUES (?, ?, ?, ?)"
 
 
@@ -80,6 +82,33 @@ class SqliteSegment:
                 addresses.update(held.address for held in reservations_from_json(text))
         return {address for address in addresses if address is not None}
 
+    def kept(self) -> Reserved:
+        """What an operator reserved in the segment."""
+        return Reserved(read_reserved(self._connection, self._segment))
+
+    def reserve(self, reservation: OperatorReservation) -> bool:
+        """Store a reservation; returns whether a lease holds its address. Raises AddressInUse."""
+        self.kept().plus(reservation)
+        columns = (
+            self._segment,
+            to_number(reservation.address),
+            str(reservation.mac) if reservation.mac is not None else None,
+            reservation.name,
+            reservation.note,
+            to_microseconds(reservation.made_at),
+        )
+        self._connection.execute("INSERT INTO reserved VALUES (?, ?, ?, ?, ?, ?)", columns)
+        return self.is_held(reservation.address)
+
+    def unreserve(self, address: Address) -> OperatorReservation | None:
+        """Take away the reservation of ``address``, and return it."""
+        found = self.kept().at(address)
+        self._connection.execute(
+            "DELETE FROM reserved WHERE segment = ? AND address = ?",
+            (self._segment, to_number(address)),
+        )
+        return found
+
     def mark(self, window: Window) -> int:
         """The lowest address of ``window`` that was never looked at."""
         row = self._connection.execute(
@@ -119,3 +148,23 @@ class SqliteSegment:
             (self._segment, MOST_RESTING),
         ).fetchone()
         return int(highest)
+
+
+def read_reserved(
+    connection: sqlite3.Connection, segment: str | None = None
+) -> list[OperatorReservation]:
+    """An operator's reservations, of one segment or of all."""
+    where, values = (" WHERE segment = ?", (segment,)) if segment is not None else ("", ())
+    return [
+        OperatorReservation(
+            segment=of,
+            address=from_number(number),
+            mac=MacAddress.parse(mac) if mac is not None else None,
+            name=name,
+            note=note,
+            made_at=from_microseconds(made_at),
+        )
+        for of, number, mac, name, note, made_at in connection.execute(
+            f"{_KEPT}{where} ORDER BY segment, address", values
+        )
+    ]

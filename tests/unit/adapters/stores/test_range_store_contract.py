@@ -17,8 +17,9 @@ from d4d.adapters.stores.sqlite import SqliteLeaseStore
 from d4d.domain.errors import AddressInUse, NoAddress, Superseded
 from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
 from d4d.domain.pools import Pool, PoolOptions, PoolRecord, Purpose, Reservation
-from d4d.domain.ports import Hosts, RangeStore
+from d4d.domain.ports import Hosts, RangeStore, Reservations
 from d4d.domain.ranges import Claim
+from d4d.domain.reserved import OperatorReservation, Reserved
 
 STORES: dict[str, Callable[[Path], RangeStore]] = {
     "memory": lambda _: MemoryLeaseStore(),
@@ -31,6 +32,11 @@ SECOND = timedelta(seconds=1)
 POOL = Pool(subnet=ip_network("10.1.0.0/29"), gateway=ip_address("10.1.0.1"))
 FREE = [f"10.1.0.{n}" for n in range(2, 7)]
 ENDPOINT = Endpoint(mac=MacAddress.parse("02:42:0a:01:00:02"))
+ENDPOINTS = [
+    ENDPOINT,
+    Endpoint(mac=MacAddress.parse("02:42:0a:01:00:03"), name="web"),
+    Endpoint(mac=MacAddress.parse("02:42:0a:01:00:04"), name="db"),
+]
 
 
 @pytest.fixture(params=STORES)
@@ -359,7 +365,9 @@ async def test_heartbeats_and_owners_are_told(store: RangeStore) -> None:
 
 
 class World:
-    """Hosts that take, release, crash and forget, and the contract in plain dicts."""
+    """Hosts that take, release, crash and forget, an operator who reserves, and the contract in
+    plain dicts.
+    """
 
     def __init__(self, store: RangeStore, random: Random) -> None:
         self._store = store
@@ -372,11 +380,41 @@ class World:
         self.usable = {ip_address(each) for each in FREE}
         self.holders: dict[object, Lease] = {}
         self.ended: list[Lease] = []
+        self.reserved = Reserved()
+
+    @property
+    def reservations(self) -> Reservations:
+        return self._store  # type: ignore[return-value]  # every store of ours serves both ports
 
     async def step(self) -> None:
         self._now += timedelta(seconds=self._random.choice([0, 1, 30, 100]))
-        action = self._random.choice([self._take, self._take, self._take, self._end, self._late])
-        await action()
+        await self._random.choice([*[self._take] * 3, self._end, self._late, self._reserve])()
+
+    async def _reserve(self) -> None:
+        """An operator reserves an address, or takes that back."""
+        address = self._random.choice([*self.usable])
+        if self.reserved.at(address) is not None or self._random.random() < 0.3:
+            taken_away = await self.reservations.unreserve(a_claim().segment, address)
+            assert taken_away == self.reserved.at(address)
+            self.reserved = Reserved(each for each in self.reserved if each.address != address)
+            return
+        endpoint = self._random.choice([None, *ENDPOINTS])
+        by_mac = endpoint is not None and self._random.random() < 0.5
+        made = OperatorReservation(
+            segment=a_claim().segment,
+            address=address,
+            made_at=self._now,
+            mac=endpoint.mac if endpoint and by_mac else None,
+            name=endpoint.name if endpoint and not by_mac else None,
+        )
+        try:
+            is_held = await self.reservations.reserve(made)
+        except AddressInUse:
+            with pytest.raises(AddressInUse):
+                self.reserved.plus(made)
+            return
+        self.reserved = self.reserved.plus(made)
+        assert is_held == (address in self.holders)
 
     async def _take(self) -> None:
         pool = self._random.choice(self.pools)
@@ -384,10 +422,15 @@ class World:
         claim = replace(
             a_claim(pool=pool, owner=self._random.choice(["host-a", "host-b"]), at=self._now),
             address=address,
+            endpoint=self._random.choice(ENDPOINTS),
         )
-        free = {each for each in self.usable - self.holders.keys() if each in claim.window}
+        may_have = self.usable - self.holders.keys() - self.reserved.kept_from(claim.endpoint)
+        free = {each for each in may_have if each in claim.window}
+        own = self.reserved.of(claim.endpoint)
         if address is not None:
-            free = {address} - self.holders.keys()
+            free = {address} & may_have
+        elif own is not None and own.address in may_have:
+            free = {own.address}
         try:
             lease = await self._store.take(claim)
         except (NoAddress, AddressInUse):
@@ -442,6 +485,8 @@ async def test_no_address_is_ever_given_twice(store: RangeStore, seed: int, step
         for lease in (await store.load(owner)).leases:
             assert await store.remove(lease)
     world = World(store, Random(seed))
+    for each in await world.reservations.reservations():
+        await world.reservations.unreserve(each.segment, each.address)
     for _ in range(steps):
         await world.step()
     await world.check()

@@ -10,6 +10,7 @@ local function pools_key(owner) return root .. ':pools:' .. owner end
 local function records_key(owner) return root .. ':records:' .. owner end
 local function held_key(segment) return root .. ':held:' .. segment end
 local function reserved_key(segment) return root .. ':reserved:' .. segment end
+local function operator_key(segment) return root .. ':operator:' .. segment end
 local function marks_key(segment) return root .. ':marks:' .. segment end
 local function rest_key(segment, window) return root .. ':rest:' .. segment .. ':' .. window end
 
@@ -38,6 +39,11 @@ end
 local function head(value)
   if not value then return nil end
   return string.match(value, '^(%d+) (%S+) (%S+)\n')
+end
+
+-- Whom an operator's reservation is for: a MAC, a name, or '-' for nobody.
+local function whom(reservation)
+  return string.match(reservation, '^[^\n]*')
 end
 
 local function is_within(number, window)

@@ -1,18 +1,29 @@
 -- Chooses a free address and stores its lease: what ranges.choose does, and why, is told there.
--- Returns one of: register | again | held, lease | reserved | full, count | taken, number, generation
+-- Returns one of:
+-- register | again | held, lease | reserved, for whom | full, count | taken, number, generation
 local owner, register, pool, segment, first, last = unpack(ARGV, 1, 6)
 local rested, most_resting, steps, address, hint, state, body = unpack(ARGV, 7, 13)
+local by_mac, by_name = unpack(ARGV, 14, 15)
 if register == '' and not is_registered(owner) then return { 'register' } end
 begin(owner)
 
 local window = first .. '-' .. last
 local marks, rest = marks_key(segment), rest_key(segment, window)
+local operator = operator_key(segment)
 
 local asked = {} -- what the claim itself reserves
-for i = 14, #ARGV do asked[ARGV[i]] = true end
+for i = 16, #ARGV do asked[ARGV[i]] = true end
+
+-- What an operator keeps from the one who asks.
+local function kept(number)
+  local stored = redis.call('HGET', operator, number)
+  local for_whom = stored and whom(stored)
+  return stored and for_whom ~= by_mac and for_whom ~= by_name and stored or nil
+end
 
 local function is_reserved(number)
   return asked[number] or redis.call('HEXISTS', reserved_key(segment), number) == 1
+    or kept(number) ~= nil
 end
 
 local function is_held(number)
@@ -61,7 +72,8 @@ local function never_used()
 end
 
 local function longest_rested(before)
-  local few = #ARGV - 13 + redis.call('HLEN', reserved_key(segment))
+  local few = #ARGV - 15 + redis.call('HLEN', reserved_key(segment))
+    + redis.call('HLEN', operator)
   local entries = redis.call('ZRANGE', rest, 0, few, 'WITHSCORES')
   for i = 1, #entries, 2 do
     if not is_reserved(entries[i]) then
@@ -74,6 +86,9 @@ end
 local function count_reserved()
   local count = 0
   for _, number in ipairs(redis.call('HKEYS', reserved_key(segment))) do asked[number] = true end
+  for _, field in ipairs(redis.call('HKEYS', operator)) do
+    if string.match(field, '^%x+$') then asked[field] = true end
+  end
   for number in pairs(asked) do
     if is_within(number, window) and not is_held(number) then count = count + 1 end
   end
@@ -87,9 +102,12 @@ end
 open_window()
 if address ~= '' then
   if is_held(address) then return { 'held', redis.call('HGET', leases_key(pool), address) or '' } end
-  if is_reserved(address) then return { 'reserved' } end
+  if is_reserved(address) then return { 'reserved', kept(address) or '' } end
   return taken(address)
 end
+local own = redis.call('HGET', operator, by_mac)
+  or by_name ~= '' and redis.call('HGET', operator, by_name)
+if own and not is_held(own) and not is_reserved(own) then return taken(own) end
 if hint ~= '' and not is_held(hint) and not is_reserved(hint) then return taken(hint) end
 
 local chosen, at_end
