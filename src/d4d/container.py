@@ -9,6 +9,7 @@ from dependency_injector import containers, providers
 
 from d4d.adapters.allocators.conflicts import OnConflict, Ours, Watch
 from d4d.adapters.allocators.dhcp import DhcpAllocator, DhcpPolicy
+from d4d.adapters.allocators.probe import Probe
 from d4d.adapters.allocators.range import RangeAllocator
 from d4d.adapters.allocators.routes import Route, Routes
 from d4d.adapters.arp import ArpWatch
@@ -121,10 +122,12 @@ class Container(containers.DeclarativeContainer):
         hostname_template=settings.provided.hostname,
         conflict_probe=settings.provided.conflict_probe,
     )
+    link = providers.Callable(_link, settings.provided.src_mac)
+    probe = providers.Factory(Probe, routes=routes, link=link, random=random)
     dhcp_allocator = providers.Singleton(
         DhcpAllocator,
         routes=routes,
-        link=providers.Callable(_link, settings.provided.src_mac),
+        link=link,
         watch=providers.Object(_watch),
         policy=dhcp_policy,
         events=events,

@@ -150,6 +150,9 @@ class FakeLink:
         assert server == SERVER
         self.broadcast(message)
 
+    def mac_of(self, server: IPv4Address) -> MacAddress | None:
+        return MacAddress.parse("02:00:00:00:00:01") if server == SERVER else None
+
     def close(self) -> None:
         self.is_closed = True
 

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from string import Formatter
 
 from d4d.domain.errors import BadRequest
-from d4d.domain.leases import Endpoint
+from d4d.domain.leases import Endpoint, MacAddress
 from d4d.domain.pools import Network
 
 _HARDWARE_ETHERNET, _NOT_HARDWARE = b"\x01", b"\x00"  # RFC 2132 section 9.14, the type byte
@@ -48,6 +48,15 @@ def client_id(
     for part in (host.encode(), anchor, str(subnet).encode(), endpoint.name.encode()):
         digest.update(len(part).to_bytes(2, "big") + part)
     return _NOT_HARDWARE + b"d4d:" + digest.hexdigest().encode()
+
+
+def made_up_mac(anchor: bytes, *, purpose: bytes = b"") -> MacAddress:
+    """A locally administered address for asking in nobody's name, the same for each ``anchor``.
+
+    A server keeps what it offered for minutes: another address each time would cost one each time.
+    """
+    octets = blake2b(anchor, digest_size=6, person=purpose).digest()
+    return MacAddress(bytes([octets[0] & 0xFC | 0x02]) + octets[1:])
 
 
 def hostname(endpoint: Endpoint, *, template: str, host: str) -> str | None:

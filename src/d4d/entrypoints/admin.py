@@ -19,7 +19,7 @@ from d4d.domain.history import Entry, Question
 from d4d.domain.leases import Lease
 from d4d.domain.pools import parse_address
 from d4d.entrypoints import admin_forms as forms
-from d4d.entrypoints import health
+from d4d.entrypoints import health, host_forms
 from d4d.entrypoints.admin_guard import MARK, Form, Guard, refusal
 from d4d.entrypoints.admin_queries import Filter, find, instant, kind, number, question
 from d4d.entrypoints.operations import Operations
@@ -111,7 +111,7 @@ async def _healthz(_: Request) -> Response:
 
 
 async def _schema(_: Request) -> Response:
-    return JSONResponse(forms.schema())
+    return JSONResponse(forms.schema() | host_forms.schema())
 
 
 async def _metrics(parts: Operations, _: Request) -> Response:

@@ -23,6 +23,7 @@ _COMMANDS = (
     cli_leases.history,
     cli_leases.events,
     cli_host.config,
+    cli_host.probe,
 )
 _SERVERS_OPTIONS = ("--debug", "--dhcp-server", "--listen-addr")
 

@@ -16,6 +16,7 @@ from d4d.domain.errors import NoAddress
 from d4d.domain.leases import LeaseState
 from d4d.domain.ports import EventKind
 from d4d.entrypoints import admin_forms as forms
+from d4d.entrypoints import host_forms
 from d4d.entrypoints.admin import create_admin_app
 from d4d.entrypoints.operations import Operations
 from d4d.settings import Settings, load_settings
@@ -380,7 +381,7 @@ async def test_loopback_without_a_token_is_for_this_host_only(tmp_path: Path) ->
 
 async def test_each_answer_has_a_schema(operator: Operator) -> None:
     schema = await operator.get("/api/schema")
-    assert set(schema) == {each.__name__ for each in forms.ANSWERS}
+    assert set(schema) == {each.__name__ for each in (*forms.ANSWERS, *host_forms.ANSWERS)}
     assert schema["LeaseForm"]["properties"]["expires_at"]["description"] == "Null is never"
     assert set(LeaseState) == {
         LeaseState(name)

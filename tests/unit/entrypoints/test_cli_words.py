@@ -78,6 +78,8 @@ def test_a_wrong_setting_is_named_by_each_command(monkeypatch: pytest.MonkeyPatc
 def test_wrong_usage_has_an_exit_code() -> None:
     assert d4d("lease").exit_code == Exit.USAGE
     assert d4d("leases", "--watch", "--json").exit_code == Exit.USAGE
+    assert d4d("probe", "--timeout", "soon").exit_code == Exit.USAGE
+    assert d4d("probe", "--timeout", "0s").exit_code == Exit.USAGE
 
 
 def test_settings_are_shown_with_their_source(monkeypatch: pytest.MonkeyPatch) -> None:

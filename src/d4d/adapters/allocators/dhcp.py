@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from hashlib import blake2b
 from ipaddress import IPv4Address, IPv4Network
 from random import Random
 
@@ -30,8 +29,8 @@ from d4d.domain.dhcp.messages import Identity
 from d4d.domain.dhcp.states import State
 from d4d.domain.errors import BadRequest, D4DError, NoAddress
 from d4d.domain.holdings import is_same
-from d4d.domain.identity import IdentityPolicy, client_id, hostname
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress, RenewalForm
+from d4d.domain.identity import IdentityPolicy, client_id, hostname, made_up_mac
+from d4d.domain.leases import Endpoint, Lease, LeaseState, RenewalForm
 from d4d.domain.pools import Address, Pool, PoolId, PoolOptions, PoolRequest
 from d4d.domain.ports import Clock, Event, EventKind, Events, Holder
 from d4d.domain.turns import Turns
@@ -313,8 +312,7 @@ class DhcpAllocator:
     async def _survey(self, route: Route, subnet: IPv4Network | None) -> Refused | None:
         """An offer that is not taken, for what it says of the network; None where none came."""
         session = self._session(route)
-        octets = blake2b(self._routes.anchor(route), digest_size=6).digest()
-        mac = MacAddress(bytes([octets[0] & 0xFC | 0x02]) + octets[1:])
+        mac = made_up_mac(self._routes.anchor(route))
         client = self._client(Identity(chaddr=mac, client_id=b"\x01" + mac), route)
         exchange = Exchange(session, client, now=self._clock)
         seconds = self._policy.deadline.total_seconds() if subnet is None else _SURVEY

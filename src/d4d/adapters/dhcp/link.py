@@ -5,6 +5,7 @@ from ipaddress import IPv4Address
 from typing import Protocol
 
 from d4d.domain.dhcp.messages import Message
+from d4d.domain.leases import MacAddress
 
 Wants = Callable[[int], bool]
 """Whether a client waits for this xid; asked before anything else of a packet is read."""
@@ -24,6 +25,9 @@ class Link(Protocol):
 
     def unicast(self, message: Message, server: IPv4Address) -> None:
         """Send to one server. Raises LinkDown."""
+
+    def mac_of(self, server: IPv4Address) -> MacAddress | None:
+        """Whence its last answer came; None where that is unknown, as behind a router."""
 
     def close(self) -> None:
         """Let go of the socket."""

@@ -29,6 +29,7 @@ from d4d.adapters.dhcp.tap import GONE, advice, mac_of, open_tap
 from d4d.adapters.dhcp.trouble import link_down
 from d4d.domain.dhcp.messages import NO_ADDRESS, Message
 from d4d.domain.errors import LinkDown
+from d4d.domain.leases import MacAddress
 
 _log = structlog.get_logger(__name__)
 
@@ -81,6 +82,11 @@ class PacketLink:
             self._send_by_kernel(payload, server)
         else:
             self._send(mac, message, request_packet(payload, source=message.ciaddr, to=server))
+
+    def mac_of(self, server: IPv4Address) -> MacAddress | None:
+        """The Ethernet source of its last answer, which may be a relay's."""
+        mac = self._server_macs.get(server)
+        return MacAddress(mac) if mac is not None else None
 
     def _send(self, to: bytes, message: Message, packet: bytes) -> None:
         def transmit() -> None:

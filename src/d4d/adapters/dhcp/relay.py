@@ -20,6 +20,7 @@ from d4d.adapters.dhcp.link import Deliver, Wants
 from d4d.adapters.dhcp.trouble import link_down
 from d4d.domain.dhcp.messages import Message
 from d4d.domain.errors import LinkDown
+from d4d.domain.leases import MacAddress
 
 _log = structlog.get_logger(__name__)
 
@@ -88,6 +89,10 @@ class RelayLink:
             sock.sendto(encode(relayed, hops=_ONE_HOP), (str(server), SERVER_PORT))
         except OSError as error:
             raise self._down(error, f"send {message.type.name} to {server}") from error
+
+    def mac_of(self, server: IPv4Address) -> MacAddress | None:
+        """Nobody's: UDP hides it."""
+        return None
 
     def _opened(self) -> socket.socket:
         if self._socket is None:

@@ -1,0 +1,78 @@
+"""The host's links as the kernel's netlink tells of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from d4d.domain.errors import LinkDown
+from d4d.domain.leases import MacAddress
+
+_SYSFS = Path("/sys/class/net")
+_UP, _LOOPBACK = 0x1, 0x8  # IFF_UP, IFF_LOOPBACK
+_MAC_LENGTH = 6
+_CHILDREN = frozenset({"macvlan", "macvtap", "ipvlan", "ipvtap", "ifb", "tun"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostLink:
+    """One link, with what decides whether DHCP can be spoken on it for others."""
+
+    name: str
+    kind: str | None = None
+    """``bridge``, ``vlan``, ``veth``, ``macvlan`` ...; None is a device of its own."""
+    mac: MacAddress | None = None
+    master: str | None = None
+    """The bridge or bond that it is a port of."""
+    is_loopback: bool = False
+    is_up: bool = True
+    """Whether it was set up, with or without carrier."""
+    has_carrier: bool = True
+    is_wireless: bool = False
+    mtu: int = 1500
+
+    @property
+    def may_be_parent(self) -> bool:
+        """Whether servers could be asked on it, and containers stand on it, as it is now."""
+        is_ethernet = self.mac is not None and not self.is_loopback
+        is_alive = self.is_up and self.has_carrier
+        return is_ethernet and is_alive and self.master is None and self.kind not in _CHILDREN
+
+
+def host_links() -> tuple[HostLink, ...]:
+    """All links of the network namespace that we run in, by index. Raises LinkDown.
+
+    It waits for the kernel, and must not be called where an event loop runs.
+    """
+    try:
+        with IPRoute() as netlink:
+            found = sorted(netlink.get_links(), key=lambda link: int(link["index"]))
+    except (NetlinkError, OSError) as error:
+        raise LinkDown(f"can't list the host's interfaces by netlink: {error}") from error
+    names = {int(link["index"]): str(link.get_attr("IFLA_IFNAME")) for link in found}
+    return tuple(_link(link, names) for link in found)
+
+
+def _link(link: Any, names: Mapping[int, str]) -> HostLink:
+    name, described = names[int(link["index"])], link.get_attr("IFLA_LINKINFO")
+    address, master = link.get_attr("IFLA_ADDRESS"), link.get_attr("IFLA_MASTER")
+    return HostLink(
+        name=name,
+        kind=described.get_attr("IFLA_INFO_KIND") if described else None,
+        mac=_mac(address),
+        # A master in another namespace has a number that says nothing here.
+        master=names.get(master, f"interface {master}") if master else None,
+        is_loopback=bool(link["flags"] & _LOOPBACK),
+        is_up=bool(link["flags"] & _UP),
+        has_carrier=bool(link.get_attr("IFLA_CARRIER")),
+        is_wireless=any((_SYSFS / name / each).exists() for each in ("phy80211", "wireless")),
+        mtu=int(link.get_attr("IFLA_MTU") or 0),
+    )
+
+
+def _mac(address: str | None) -> MacAddress | None:
+    octets = bytes.fromhex(address.replace(":", "")) if address else b""
+    return MacAddress(octets) if len(octets) == _MAC_LENGTH and any(octets) else None
