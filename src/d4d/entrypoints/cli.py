@@ -11,6 +11,7 @@ cli = typer.Typer(
     name="d4d",
     help="DHCP for Docker: containers get their addresses from the site's DHCP server.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # help in colours takes a third longer to start
     pretty_exceptions_enable=False,  # a service's log wants the plain traceback
 )
 
