@@ -1,4 +1,4 @@
-"""Redis and Valkey servers of a test's own: on a unix socket and on loopback."""
+"""Redis and Valkey servers of a test's own: on a unix socket and by TCP."""
 
 import os
 import shutil
@@ -8,6 +8,8 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from tests.lab.network import Namespace
 
 PROGRAMS = [name for name in ("redis-server", "valkey-server") if shutil.which(name)]
 _START = 10.0  # seconds
@@ -25,21 +27,27 @@ class RedisServer:
         config: Sequence[str] = (),
         port: int | None = None,
         sentinel: bool = False,
+        namespace: Namespace | None = None,
     ) -> None:
-        """``config`` is lines of redis.conf; with ``sentinel`` it is a Sentinel without socket."""
+        """``config`` is lines of redis.conf; with ``sentinel`` it is a Sentinel without socket.
+
+        In a ``namespace`` it serves that machine's neighbours as well.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.socket = directory / "redis.sock"
         self.port = port or free_port()
         self.url = f"unix://{self.socket}"
-        self._program = program
         self._sentinel = sentinel
         self._process: subprocess.Popen[bytes] | None = None
-        lines = [f"port {self.port}", "bind 127.0.0.1", f"dir {directory}", "logfile log"]
+        bind = "127.0.0.1" if namespace is None else "0.0.0.0\nprotected-mode no"
+        lines = [f"port {self.port}", f"bind {bind}", f"dir {directory}", "logfile log"]
         if not sentinel:
             lines += [f"unixsocket {self.socket}", 'save ""']
         self._file = directory / "redis.conf"
         self._file.write_text("\n".join([*lines, *config, ""]))
+        words: list[str | Path] = [program, self._file, *(["--sentinel"] if sentinel else [])]
+        self._command = words if namespace is None else namespace.command(words)
 
     @property
     def pid(self) -> int:
@@ -47,8 +55,7 @@ class RedisServer:
         return self._process.pid
 
     def start(self) -> "RedisServer":
-        flags = ["--sentinel"] if self._sentinel else []
-        self._process = subprocess.Popen([self._program, str(self._file), *flags])
+        self._process = subprocess.Popen(self._command)
         deadline = time.monotonic() + _START
         while self.command("PING") not in (b"+PONG", b"-NOAUTH", b"-DENIED"):
             assert self._process.poll() is None, (self.directory / "log").read_text()
