@@ -6,6 +6,7 @@ from pathlib import Path
 from random import SystemRandom
 
 from dependency_injector import containers, providers
+from pydantic import SecretStr
 
 from d4d.adapters.allocators.conflicts import OnConflict, Ours, Watch
 from d4d.adapters.allocators.dhcp import DhcpAllocator, DhcpPolicy
@@ -29,6 +30,7 @@ from d4d.adapters.stores.memory import MemoryLeaseStore
 from d4d.adapters.stores.redis import RedisLeaseStore
 from d4d.adapters.stores.sqlite import SqliteLeaseStore
 from d4d.adapters.third_party import third_party
+from d4d.adapters.webhook import Webhook
 from d4d.domain.errors import BadRequest
 from d4d.domain.ipam import Ipam
 from d4d.domain.on_lost import OnLost
@@ -70,6 +72,10 @@ def _history(state_dir: Path) -> Path:
 
 def _days(count: int) -> timedelta:
     return timedelta(days=count)
+
+
+def _secret(setting: SecretStr | None) -> bytes | None:
+    return setting.get_secret_value().encode() if setting else None
 
 
 def _measured(
@@ -147,6 +153,14 @@ class Container(containers.DeclarativeContainer):
         host=owner,
         keep=providers.Callable(_days, settings.provided.history_days),
         clock=clock,
+    )
+    webhook = providers.Singleton(
+        Webhook,
+        settings.provided.webhook_url.secret,
+        secret=providers.Callable(_secret, settings.provided.webhook_secret),
+        host=owner,
+        clock=clock,
+        metrics=metrics,
     )
 
     ipam = providers.Singleton(

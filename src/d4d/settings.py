@@ -29,7 +29,7 @@ from d4d.domain.errors import BadRequest
 from d4d.domain.identity import IdentityPolicy, check_template
 from d4d.domain.on_lost import LossAction
 from d4d.domain.pools import Mode, parse_address, parse_servers
-from d4d.settings_values import AdminBind, parse_bind
+from d4d.settings_values import AdminBind, WebhookUrl, parse_bind, parse_url
 
 FILES = (
     Path("/etc/oam-docker-ipam/oam-docker-ipam.conf"),  # the seed's: its users keep it
@@ -82,6 +82,7 @@ Servers = Annotated[tuple[IPv4Address, ...], NoDecode, BeforeValidator(_servers)
 ListenAddr = Annotated[IPv4Address | None, BeforeValidator(_listen_addr)]
 Template = Annotated[str, BeforeValidator(check_template)]
 Bind = Annotated[AdminBind, NoDecode, BeforeValidator(parse_bind)]
+Webhook = Annotated[WebhookUrl | None, NoDecode, BeforeValidator(parse_url)]
 
 
 def _seed(name: str) -> AliasChoices:
@@ -130,6 +131,10 @@ class Settings(BaseSettings):
     admin_bind: Bind = AdminBind(path=Path("/run/d4d/admin.sock"))
     history_days: int = Field(30, ge=0)
     """How long events are kept; 0 keeps none."""
+    pool_nearly_full: int = Field(90, ge=1, le=100)
+    """Percent of a pool's addresses at which an operator hears of it."""
+    webhook_url: Webhook = None
+    webhook_secret: SecretStr | None = Field(None, min_length=16)
 
     @field_validator("admin_bind")
     @classmethod

@@ -1,9 +1,10 @@
 """Values that settings have: where the operator is served, and where events are sent."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 _HIGHEST_PORT = 0xFFFF
 
@@ -53,3 +54,29 @@ def parse_bind(value: Any) -> Any:
     if not 0 < bind.port <= _HIGHEST_PORT:
         raise ValueError(f"{port} is no port: it must be within 1 and {_HIGHEST_PORT}")
     return bind
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookUrl:
+    """Where events are posted. Who knows such a URL may post there, so its path is not printed."""
+
+    secret: str = field(repr=False)
+
+    def __str__(self) -> str:
+        parts = urlsplit(self.secret)
+        host = parts.netloc.rpartition("@")[2]
+        return f"{parts.scheme}://{host}{'/***' if parts.path.strip('/') or parts.query else ''}"
+
+
+def parse_url(value: Any) -> Any:
+    """Read a URL of HTTP. Raises ValueError, which does not repeat it."""
+    if not isinstance(value, str):
+        return value
+    try:
+        parts = urlsplit(value.strip())
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # its port is no number, or its brackets are odd
+        is_url = False
+    if not is_url:
+        raise ValueError("this is no URL of HTTP: write it as https://alerts.example.net/d4d")
+    return WebhookUrl(value.strip())

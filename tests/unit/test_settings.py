@@ -9,7 +9,7 @@ import pytest
 from d4d.domain.errors import BadRequest
 from d4d.domain.identity import IdentityPolicy
 from d4d.domain.pools import Mode
-from d4d.settings import Settings, load_settings
+from d4d.settings import Settings, load_settings, shown
 
 
 @pytest.fixture(autouse=True)
@@ -221,3 +221,33 @@ def test_an_address_that_other_hosts_reach_needs_a_token(tmp_path: Path) -> None
     )
     assert settings.admin_bind.is_public
     assert "0123456789abcdef" not in repr(settings)
+
+
+# The webhook
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://example.net/k3y", "example.net/k3y", "https:///k3y", "https://[x/k3y"]
+)
+def test_a_webhook_needs_a_url_of_http_which_is_not_repeated(tmp_path: Path, url: str) -> None:
+    with pytest.raises(BadRequest, match=r"D4D_WEBHOOK_URL: .*is no URL") as refused:
+        from_file(tmp_path, f"D4D_WEBHOOK_URL={url}\n")
+    assert "k3y" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "printed"),
+    [
+        ("https://example.net", "https://example.net"),
+        ("https://example.net/", "https://example.net"),
+        ("http://u:k3y@example.net:8080", "http://example.net:8080"),
+        ("https://example.net/hooks/k3y", "https://example.net/***"),
+        ("https://example.net?key=k3y", "https://example.net/***"),
+    ],
+)
+def test_a_webhooks_url_and_secret_are_not_printed(tmp_path: Path, url: str, printed: str) -> None:
+    settings = from_file(tmp_path, f"D4D_WEBHOOK_URL={url}\nD4D_WEBHOOK_SECRET=0123456789abcdef\n")
+    assert settings.webhook_url is not None and settings.webhook_url.secret == url
+    assert shown(settings, "webhook_url") == printed
+    assert "0123456789abcdef" not in shown(settings, "webhook_secret")
+    assert "k3y" not in repr(settings) and "0123456789abcdef" not in repr(settings)

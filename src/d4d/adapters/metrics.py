@@ -31,6 +31,8 @@ from d4d.domain.ports import Event, EventKind
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60)
 
+DELIVERIES = ("sent", "retried", "failed", "dropped")
+
 _RESULTS: dict[type[BaseException], str] = {
     errors.NoAddress: "no_address",
     errors.AddressInUse: "in_use",
@@ -53,6 +55,7 @@ class State:
     unwritten: int
     """Leases and pools whose newest state waits for the store."""
     history_waiting: int
+    webhook_waiting: int
 
 
 class Metrics:
@@ -86,6 +89,14 @@ class Metrics:
             buckets=_SLOW,
             registry=registry,
         )
+        self._webhook = Counter(
+            "d4d_webhook_deliveries",
+            "Messages to the webhook, by what came of them.",
+            ["result"],
+            registry=registry,
+        )
+        for result in DELIVERIES:
+            self._webhook.labels(result)
         for kind in EventKind:  # a rate of what never happened is 0, not absent
             self._events.labels(kind.value)
         build = Gauge("d4d_build_info", "Always 1.", ["version", "python"], registry=registry)
@@ -112,6 +123,10 @@ class Metrics:
         """Measure a call of Docker's API."""
         with _measured(lambda result: self._docker.labels(call, result)):
             yield
+
+    def delivered(self, result: str, count: int = 1) -> None:
+        """Count messages to the webhook; ``result`` is one of ``DELIVERIES``."""
+        self._webhook.labels(result).inc(count)
 
     def watch(self, state: Callable[[], State]) -> None:
         """Tell of ``state`` as it is at each scrape."""
@@ -175,6 +190,11 @@ class _StateCollector(Collector):
                 "d4d_history_waiting_events",
                 "Events that wait to be kept.",
                 state.history_waiting,
+            ),
+            (
+                "d4d_webhook_waiting_messages",
+                "Messages to the webhook that wait to be taken.",
+                state.webhook_waiting,
             ),
         ):
             yield GaugeMetricFamily(name, text, value=value)

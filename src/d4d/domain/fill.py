@@ -1,11 +1,11 @@
 """How full a pool is."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from d4d.domain.holdings import is_held
 from d4d.domain.leases import Lease
-from d4d.domain.pools import Pool, PoolRecord
+from d4d.domain.pools import Pool, PoolId, PoolRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,34 @@ class Fill:
     def free(self) -> int:
         """Neither held nor reserved by us."""
         return max(self.size - self.used - self.reserved, 0)
+
+    @property
+    def percent(self) -> float:
+        """How much of it is taken."""
+        return 100 * (1 - self.free / self.size) if self.size else 100.0
+
+
+class NearlyFull:
+    """Which pools have become nearly full: each once, until it has had room again."""
+
+    def __init__(self, percent: float) -> None:
+        """A pool is nearly full from ``percent`` on, and has room below nine tenths of that."""
+        self._full = percent
+        self._room = 0.9 * percent
+        self._told: set[PoolId] = set()
+
+    def look(self, fills: Mapping[PoolId, Fill]) -> list[PoolId]:
+        """The pools that are nearly full by now and were not before."""
+        self._told = {
+            pool for pool in self._told if pool in fills and fills[pool].percent >= self._room
+        }
+        news = [
+            pool
+            for pool, fill in fills.items()
+            if fill.percent >= self._full and pool not in self._told
+        ]
+        self._told.update(news)
+        return news
 
 
 def fill(record: PoolRecord, leases: Iterable[Lease]) -> Fill:

@@ -179,6 +179,24 @@ class EventForm(_Form):
         )
 
 
+class WebhookMessage(_Form):
+    """What is posted to D4D_WEBHOOK_URL."""
+
+    id: str = Field(description="The same where a message is sent again")
+    kind: str = Field(description="lost, conflict, pool_nearly_full")
+    at: datetime
+    host: str
+    pool: str
+    detail: str
+    address: str | None = Field(None, description="Of a lease")
+    mac: str | None = None
+    name: str | None = None
+    size: int | None = Field(None, description="Of a pool: its addresses")
+    used: int | None = None
+    reserved: int | None = None
+    free: int | None = None
+
+
 class PoolsAnswer(_Form):
     """GET /api/pools."""
 
@@ -246,6 +264,7 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     LeaseAnswer,
     LeaseForm,
     EventForm,
+    WebhookMessage,
     HistoryAnswer,
     HealthAnswer,
     ConfigAnswer,

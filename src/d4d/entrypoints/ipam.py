@@ -19,6 +19,7 @@ from d4d.entrypoints import wire
 from d4d.entrypoints.background import Background
 from d4d.entrypoints.logs import configure_logs
 from d4d.entrypoints.operations import Operations
+from d4d.entrypoints.pool_watch import PoolWatch
 from d4d.settings import Settings, load_settings
 
 _STATUS: dict[type[errors.D4DError], int] = {
@@ -157,12 +158,13 @@ async def driver(container: Container) -> AsyncIterator[Driver]:
             stack.push_async_callback(allocator.aclose)
         stack.push_async_callback(container.containers().aclose)
         operations = Operations.of(container)
-        for listener in (operations.metrics, operations.stream, operations.history):
-            if listener is not None:
-                container.events().add(listener)
-        if operations.history is not None:
-            operations.history.start()
-            stack.push_async_callback(operations.history.aclose)
+        for listener in (operations.metrics, operations.stream):
+            container.events().add(listener)
+        for teller in (operations.history, operations.webhook):
+            if teller is not None:
+                container.events().add(teller)
+                teller.start()
+                stack.push_async_callback(teller.aclose)
         ipam, on_lost = container.ipam(), container.on_lost()
         container.events().add(on_lost)
         stack.push_async_callback(on_lost.aclose)
@@ -176,6 +178,14 @@ async def driver(container: Container) -> AsyncIterator[Driver]:
         stack.push_async_callback(background.aclose)
         background.start()
         operations.metrics.watch(operations.state)
+        pool_watch = PoolWatch(
+            operations.fills,
+            percent=container.settings().pool_nearly_full,
+            tell=operations.webhook.nearly_full if operations.webhook else None,
+        )
+        container.events().add(pool_watch)
+        pool_watch.start()
+        stack.push_async_callback(pool_watch.aclose)
         yield Driver(ipam=ipam, background=background, operations=operations)
 
 

@@ -10,6 +10,7 @@ from d4d.adapters.history import SqliteHistory
 from d4d.adapters.interfaces import Interfaces
 from d4d.adapters.measured import MeasuredAllocator, MeasuredStore
 from d4d.adapters.metrics import Metrics, State
+from d4d.adapters.webhook import Webhook
 from d4d.container import Container
 from d4d.domain.fill import Fill, fill
 from d4d.domain.holdings import is_live
@@ -32,6 +33,8 @@ class Operations:
     stream: EventStream
     history: SqliteHistory | None
     """None where none is kept."""
+    webhook: Webhook | None
+    """None where none is set."""
     metrics: Metrics
     store: MeasuredStore
     allocators: Mapping[str, MeasuredAllocator]
@@ -40,12 +43,14 @@ class Operations:
     @classmethod
     def of(cls, container: Container) -> "Operations":
         """The parts of ``container``."""
+        settings = container.settings()
         return cls(
             ipam=container.ipam(),
             host=container.owner(),
             clock=container.clock(),
             stream=container.event_stream(),
-            history=container.history() if container.settings().history_days else None,
+            history=container.history() if settings.history_days else None,
+            webhook=container.webhook() if settings.webhook_url else None,
             metrics=container.metrics(),
             store=container.measured_store(),
             allocators=container.measured_allocators(),
@@ -79,4 +84,5 @@ class Operations:
             overdue=len(self.overdue()),
             unwritten=len(self.ipam.leasing.writes),
             history_waiting=self.history.waiting if self.history else 0,
+            webhook_waiting=self.webhook.waiting if self.webhook else 0,
         )

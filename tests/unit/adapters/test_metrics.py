@@ -30,6 +30,7 @@ def all_of_them() -> Metrics:
             overdue=0,
             unwritten=0,
             history_waiting=0,
+            webhook_waiting=0,
         )
     )
     for measure in (metrics.store, metrics.docker):
