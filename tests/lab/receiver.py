@@ -31,8 +31,12 @@ class Receiver:
             "receiver", [sys.executable, "-m", "tests.lab.receiver", str(port)]
         )
 
-    def start(self) -> None:
+    def __enter__(self) -> "Receiver":
         self.daemon.start(ready="ready\n".__eq__)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.daemon.kill()
 
     @property
     def requests(self) -> list[Received]:
