@@ -39,7 +39,7 @@ from d4d.domain.reconciliation import Reconciliation
 from d4d.settings import Settings
 
 
-def _link(src_mac: bool) -> Callable[[Route, Wants, Deliver], Link]:
+def _link(src_mac: bool, log_packets: bool) -> Callable[[Route, Wants, Deliver], Link]:
     """What opens the link of a route."""
 
     def link(route: Route, wants: Wants, deliver: Deliver) -> Link:
@@ -50,9 +50,16 @@ def _link(src_mac: bool) -> Callable[[Route, Wants, Deliver], Link]:
                 link_selection=route.link_selection,
                 wants=wants,
                 deliver=deliver,
+                log_packets=log_packets,
             )
         assert route.parent is not None
-        return PacketLink(route.parent, wants=wants, deliver=deliver, src_mac_container=src_mac)
+        return PacketLink(
+            route.parent,
+            wants=wants,
+            deliver=deliver,
+            src_mac_container=src_mac,
+            log_packets=log_packets,
+        )
 
     return link
 
@@ -128,7 +135,7 @@ class Container(containers.DeclarativeContainer):
         hostname_template=settings.provided.hostname,
         conflict_probe=settings.provided.conflict_probe,
     )
-    link = providers.Callable(_link, settings.provided.src_mac)
+    link = providers.Callable(_link, settings.provided.src_mac, settings.provided.debug)
     probe = providers.Factory(Probe, routes=routes, link=link, random=random)
     dhcp_allocator = providers.Singleton(
         DhcpAllocator,

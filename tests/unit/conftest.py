@@ -1,6 +1,7 @@
 """A module of tests that says VIRTUAL_TIME = True runs them where waiting takes no time."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
@@ -21,5 +22,10 @@ def pytest_asyncio_loop_factories(
 @pytest.fixture(autouse=True)
 def logs_as_they_are_by_default() -> Iterator[None]:
     """An app that a test started has configured the logs of the whole process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     yield
     structlog.reset_defaults()
+    logging.captureWarnings(False)
+    root.handlers[:] = handlers
+    root.setLevel(level)

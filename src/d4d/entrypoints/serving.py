@@ -1,11 +1,13 @@
 """``d4d server``: Docker's socket and the operator's, served by one process until it is stopped."""
 
 import asyncio
+import logging
 import signal
 import socket
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from importlib.metadata import version
 from typing import Any
 
 import structlog
@@ -40,6 +42,12 @@ def serve_until_stopped(given: Mapping[str, Any]) -> None:
 
         def on_ready() -> None:
             plugin_socket.publish()
+            log.info(
+                "serving",
+                version=version("d4d"),
+                plugin_socket=str(settings.plugin_socket),
+                operators=str(settings.admin_bind),
+            )
             notifier.ready()
 
         app = create_app(lambda: settings, on_ready=on_ready)
@@ -123,4 +131,5 @@ def _config(descriptor: int, graceful_timeout: float) -> Config:
     config = Config()
     config.bind = [f"fd://{descriptor}"]
     config.graceful_timeout = graceful_timeout
+    config.errorlog = logging.getLogger("d4d.hypercorn")  # its warnings, without "Running on"
     return config

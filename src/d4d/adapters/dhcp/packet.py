@@ -25,6 +25,7 @@ from d4d.adapters.dhcp.frame import (
 )
 from d4d.adapters.dhcp.inbox import drain, read_wanted
 from d4d.adapters.dhcp.link import Deliver, Wants
+from d4d.adapters.dhcp.packet_log import PacketLog
 from d4d.adapters.dhcp.tap import GONE, advice, mac_of, open_tap
 from d4d.adapters.dhcp.trouble import link_down
 from d4d.domain.dhcp.messages import NO_ADDRESS, Message
@@ -41,9 +42,16 @@ class PacketLink:
     """The L2 link of a parent interface. The socket opens at ``open()`` or when first sending."""
 
     def __init__(
-        self, parent: str, *, wants: Wants, deliver: Deliver, src_mac_container: bool = False
+        self,
+        parent: str,
+        *,
+        wants: Wants,
+        deliver: Deliver,
+        src_mac_container: bool = False,
+        log_packets: bool = False,
     ) -> None:
         self.name = parent
+        self._packet_log = PacketLog(self.name) if log_packets else None
         self._wants = wants
         self._deliver = deliver
         self._src_mac_container = src_mac_container
@@ -67,8 +75,11 @@ class PacketLink:
 
     def broadcast(self, message: Message) -> None:
         """Send to all servers on the segment. Raises LinkDown."""
-        packet = request_packet(encode(message), source=NO_ADDRESS, to=_EVERYBODY)
+        payload = encode(message)
+        packet = request_packet(payload, source=NO_ADDRESS, to=_EVERYBODY)
         self._send(BROADCAST_MAC, message, packet)
+        if self._packet_log is not None:
+            self._packet_log.sent(message, to=_EVERYBODY, length=len(payload))
 
     def unicast(self, message: Message, server: IPv4Address) -> None:
         """Send to one server, from the message's ciaddr. Raises LinkDown.
@@ -82,6 +93,8 @@ class PacketLink:
             self._send_by_kernel(payload, server)
         else:
             self._send(mac, message, request_packet(payload, source=message.ciaddr, to=server))
+        if self._packet_log is not None:
+            self._packet_log.sent(message, to=server, length=len(payload))
 
     def mac_of(self, server: IPv4Address) -> MacAddress | None:
         """The Ethernet source of its last answer, which may be a relay's."""
@@ -137,6 +150,8 @@ class PacketLink:
         message = read_wanted(payload, wants=self._wants, link=self.name)
         if message is None:
             return
+        if self._packet_log is not None:
+            self._packet_log.received(message, length=len(payload))
         if message.server_id is not None:
             self._learn(message.server_id, source)
         self._deliver(message)

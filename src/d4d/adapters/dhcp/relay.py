@@ -17,6 +17,7 @@ from d4d.adapters.dhcp.codec import encode
 from d4d.adapters.dhcp.frame import SERVER_PORT, udp_payload
 from d4d.adapters.dhcp.inbox import drain, enlarge, read_wanted
 from d4d.adapters.dhcp.link import Deliver, Wants
+from d4d.adapters.dhcp.packet_log import PacketLog
 from d4d.adapters.dhcp.trouble import link_down
 from d4d.domain.dhcp.messages import Message
 from d4d.domain.errors import LinkDown
@@ -39,9 +40,11 @@ class RelayLink:
         link_selection: IPv4Address | None = None,
         wants: Wants,
         deliver: Deliver,
+        log_packets: bool = False,
     ) -> None:
         """``giaddr`` is this host's; ``link_selection`` says the subnet, where it is not in it."""
         self.name = f"{giaddr} -> {', '.join(map(str, servers))}"
+        self._packet_log = PacketLog(self.name) if log_packets else None
         self._servers = servers
         self._giaddr = giaddr
         self._link_selection = link_selection
@@ -84,11 +87,14 @@ class RelayLink:
     def unicast(self, message: Message, server: IPv4Address) -> None:
         """Send to one server. Raises LinkDown."""
         relayed = replace(message, giaddr=self._giaddr, link_selection=self._link_selection)
+        payload = encode(relayed, hops=_ONE_HOP)
         sock = self._opened()
         try:
-            sock.sendto(encode(relayed, hops=_ONE_HOP), (str(server), SERVER_PORT))
+            sock.sendto(payload, (str(server), SERVER_PORT))
         except OSError as error:
             raise self._down(error, f"send {message.type.name} to {server}") from error
+        if self._packet_log is not None:
+            self._packet_log.sent(relayed, to=server, length=len(payload))
 
     def mac_of(self, server: IPv4Address) -> MacAddress | None:
         """Nobody's: UDP hides it."""
@@ -138,8 +144,11 @@ class RelayLink:
 
     def _take(self, payload: bytes) -> None:
         message = read_wanted(payload, wants=self._wants, link=self.name)
-        if message is not None:
-            self._deliver(message)
+        if message is None:
+            return
+        if self._packet_log is not None:
+            self._packet_log.received(message, length=len(payload))
+        self._deliver(message)
 
     def _check(self, error: OSError | None) -> None:
         if error is not None:

@@ -1,0 +1,52 @@
+"""Each DHCP message that a link sends or takes, in one line of the log at debug level."""
+
+from dataclasses import fields
+from datetime import timedelta
+from ipaddress import IPv4Address
+from typing import Any
+
+import structlog
+
+from d4d.domain.dhcp.messages import INFINITE, Message
+
+_log = structlog.get_logger()
+
+
+class PacketLog:
+    """One link's. Where packets are not logged a link has none, and each costs it a look."""
+
+    def __init__(self, link: str) -> None:
+        """``link`` is the link's name."""
+        self._link = link
+
+    def sent(self, message: Message, *, to: IPv4Address, length: int) -> None:
+        """``message`` went out in ``length`` bytes."""
+        _log.debug("sent", **self._told(message, length), to=str(to))
+
+    def received(self, message: Message, *, length: int) -> None:
+        """``message`` came in, and a client waits for it."""
+        _log.debug("received", **self._told(message, length))
+
+    def _told(self, message: Message, length: int) -> dict[str, Any]:
+        said = {
+            field.name: _in_print(value)
+            for field in fields(message)
+            if (value := getattr(message, field.name)) != field.default
+        }
+        return said | {
+            "type": f"DHCP{message.type.name}",
+            "xid": f"{message.xid:08x}",
+            "link": self._link,
+            "length": length,
+        }
+
+
+def _in_print(value: Any) -> Any:
+    """As packet dumps have it: numbers are seconds, ids are hexadecimal."""
+    if isinstance(value, tuple):
+        return [_in_print(each) for each in value]
+    if isinstance(value, timedelta):
+        return "infinite" if value == INFINITE else int(value.total_seconds())
+    if type(value) is bytes:  # a MacAddress prints itself
+        return value.hex(":")
+    return value if isinstance(value, bool | int) else str(value)
