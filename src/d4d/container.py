@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from d4d.adapters.allocators.conflicts import OnConflict, Ours, Watch
 from d4d.adapters.allocators.dhcp import DhcpAllocator, DhcpPolicy
+from d4d.adapters.allocators.honouring import HonouringAllocator
 from d4d.adapters.allocators.probe import Probe
 from d4d.adapters.allocators.range import RangeAllocator
 from d4d.adapters.allocators.routes import Route, Routes
@@ -37,6 +38,8 @@ from d4d.domain.on_lost import OnLost
 from d4d.domain.ports import Allocator, Clock
 from d4d.domain.reconciliation import Reconciliation
 from d4d.settings import Settings
+
+_KNOW_RESERVATIONS = {"dhcp", "range"}
 
 
 def _link(src_mac: bool, log_packets: bool) -> Callable[[Route, Wants, Deliver], Link]:
@@ -86,10 +89,16 @@ def _secret(setting: SecretStr | None) -> bytes | None:
 
 
 def _measured(
-    allocators: Mapping[str, Allocator], metrics: Metrics, clock: Clock
+    allocators: Mapping[str, Allocator], metrics: Metrics, clock: Clock, store: MeasuredStore
 ) -> dict[str, MeasuredAllocator]:
     return {
-        name: MeasuredAllocator(each, name, metrics, clock) for name, each in allocators.items()
+        name: MeasuredAllocator(
+            each if name in _KNOW_RESERVATIONS else HonouringAllocator(each, store),
+            name,
+            metrics,
+            clock,
+        )
+        for name, each in allocators.items()
     }
 
 
@@ -117,6 +126,8 @@ class Container(containers.DeclarativeContainer):
             RedisLeaseStore, settings.provided.redis_url, prefix=settings.provided.redis_prefix
         ),
     )
+
+    measured_store = providers.Singleton(MeasuredStore, store, metrics)
 
     routes = providers.Singleton(
         Routes,
@@ -146,14 +157,14 @@ class Container(containers.DeclarativeContainer):
         events=events,
         clock=clock,
         random=random,
+        reservations=measured_store,
     )
     range_allocator = providers.Singleton(
         RangeAllocator, store=store, owner=owner, clock=clock, rest=settings.provided.rest
     )
     allocators = providers.Dict(dhcp=dhcp_allocator, range=range_allocator)
 
-    measured_store = providers.Singleton(MeasuredStore, store, metrics)
-    measured_allocators = providers.Singleton(_measured, allocators, metrics, clock)
+    measured_allocators = providers.Singleton(_measured, allocators, metrics, clock, measured_store)
     history = providers.Singleton(
         SqliteHistory,
         providers.Callable(_history, settings.provided.state_dir),
@@ -179,6 +190,7 @@ class Container(containers.DeclarativeContainer):
         clock=clock,
         owner=owner,
         hold=settings.provided.hold,
+        reservations=measured_store,
         subnet_at=interfaces.provided.subnet_at,
     )
 

@@ -3,9 +3,11 @@
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
 
+from d4d.adapters.allocators.honouring import HonouringAllocator
 from d4d.domain.ipam import Ipam
 from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
 from d4d.domain.pools import PoolOptions, PoolRequest
+from d4d.domain.reserved import OperatorReservation
 from tests.unit.fakes import FailingStore, FakeAllocator, RecordingEvents
 from tests.unit.virtual_time import FakeClock, settle
 
@@ -29,12 +31,13 @@ class Driver:
     def _new(self) -> Ipam:
         return Ipam(
             store=self.store,
-            allocators={"fake": self.allocator},
+            allocators={"fake": HonouringAllocator(self.allocator, self.store)},
             default_allocator="fake",
             events=self.events,
             clock=self.clock,
             owner="host-a",
             hold=self.hold,
+            reservations=self.store,
         )
 
     async def __aenter__(self) -> "Driver":
@@ -79,6 +82,13 @@ class Driver:
         """A container starts."""
         endpoint = Endpoint(mac=MacAddress.parse(mac), name=name)
         return await self.ipam.request_address(pool, endpoint, ip_address(ip) if ip else None)
+
+    async def reserve(self, address: str, name: str) -> None:
+        """An operator keeps an address of NET for a container."""
+        made = OperatorReservation(
+            segment=NET, address=ip_address(address), made_at=self.clock(), name=name
+        )
+        await self.store.reserve(made)
 
     async def release(self, pool: str, cidr: str) -> None:
         await self.ipam.release_address(pool, ip_address(cidr.partition("/")[0]))

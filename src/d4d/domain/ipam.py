@@ -23,7 +23,7 @@ from d4d.domain.leases import Endpoint
 from d4d.domain.leasing import Leasing
 from d4d.domain.pool_table import PoolTable
 from d4d.domain.pools import Address, Network, Pool, PoolRecord, PoolRequest, Purpose
-from d4d.domain.ports import Allocator, Clock, Events, LeaseStore
+from d4d.domain.ports import Allocator, Clock, Events, LeaseStore, Reservations
 
 
 class Ipam:
@@ -39,6 +39,7 @@ class Ipam:
         clock: Clock,
         owner: str,
         hold: timedelta = timedelta(0),
+        reservations: Reservations | None = None,
         subnet_at: Callable[[Address], Network | None] = lambda _: None,
     ) -> None:
         """``subnet_at`` finds this host's subnet of a network address, for the seed's pool ids."""
@@ -49,7 +50,13 @@ class Ipam:
             allocators=allocators, default_allocator=default_allocator, subnet_at=subnet_at
         )
         self.leasing = Leasing(
-            pools=self._pools, store=store, events=events, clock=clock, owner=owner, hold=hold
+            pools=self._pools,
+            store=store,
+            events=events,
+            clock=clock,
+            owner=owner,
+            hold=hold,
+            reservations=reservations,
         )
         """The leases, for those who ask outside of Docker's calls."""
 

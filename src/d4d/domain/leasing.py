@@ -15,7 +15,16 @@ from d4d.domain.holdings import Holdings, is_held, is_live
 from d4d.domain.leases import Endpoint, Lease, LeaseState
 from d4d.domain.pool_table import PoolTable
 from d4d.domain.pools import Address, PoolId
-from d4d.domain.ports import Allocator, Clock, Event, EventKind, Events, LeaseStore
+from d4d.domain.ports import (
+    Allocator,
+    Clock,
+    Event,
+    EventKind,
+    Events,
+    LeaseStore,
+    Reservations,
+)
+from d4d.domain.ranges import segment_of
 from d4d.domain.write_behind import WriteBehind
 
 
@@ -31,7 +40,9 @@ class Leasing:
         clock: Clock,
         owner: str,
         hold: timedelta,
+        reservations: Reservations | None = None,
     ) -> None:
+        self._reservations = reservations
         self._pools = pools
         self._store = store
         self._events = events
@@ -200,7 +211,19 @@ class Leasing:
             return None
         if address not in (None, lease.address) or self._has_expired(lease):
             return None
+        if await self._is_elsewhere(lease, endpoint):
+            await self._free(holdings, lease, "an operator's reservation")
+            return None
         return await self._revive(holdings, lease, endpoint)
+
+    async def _is_elsewhere(self, lease: Lease, endpoint: Endpoint) -> bool:
+        """Whether an operator has reserved the address for another, or another for ``endpoint``."""
+        if self._reservations is None:
+            return False
+        reserved = await self._reservations.reserved(segment_of(lease.pool))
+        own = reserved.of(endpoint)
+        is_moved = own is not None and own.address != lease.address
+        return is_moved or reserved.against(lease.address, endpoint) is not None
 
     async def _revive(self, holdings: Holdings, lease: Lease, endpoint: Endpoint) -> Lease | None:
         """Take back a lease whose release the server has not heard of."""
@@ -281,15 +304,19 @@ class Leasing:
             if self._clock() < self._giving_back.due(current):
                 self._giving_back.add(current, reason)  # renewed meanwhile: it is held on
                 return
-            await self._pools.allocator(holdings.pool).free(current)
-            current = self._released(lease)
-            if current is None:
-                return
-            self._giving_back.discard(current)
-            freed = replace(current, state=LeaseState.FREED)
-            holdings.put(freed)
-            self.note(EventKind.RELEASED, freed, reason)
-            self.writes.add(freed)
+            await self._free(holdings, current, reason)
+
+    async def _free(self, holdings: Holdings, lease: Lease, reason: str) -> None:
+        """Tell the server of a release; within the turn of its container."""
+        await self._pools.allocator(holdings.pool).free(lease)
+        current = self._released(lease)
+        if current is None:
+            return
+        self._giving_back.discard(current)
+        freed = replace(current, state=LeaseState.FREED)
+        holdings.put(freed)
+        self.note(EventKind.RELEASED, freed, reason)
+        self.writes.add(freed)
 
     def _disown(self, lease: Lease) -> None:
         """Another host has the address by now, as the store says: let go without a word."""

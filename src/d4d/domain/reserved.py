@@ -35,6 +35,11 @@ class OperatorReservation:
             return f"MAC {self.mac}"
         return f"container {self.name}" if self.name is not None else "nobody"
 
+    @property
+    def is_for_nobody(self) -> bool:
+        """Whether no container may have it."""
+        return self.mac is None and self.name is None
+
     def is_for(self, endpoint: Endpoint) -> bool:
         """Whether ``endpoint`` may have it."""
         if self.mac is not None:

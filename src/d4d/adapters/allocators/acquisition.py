@@ -10,9 +10,10 @@ from d4d.adapters.dhcp.exchange import Exchange
 from d4d.domain.dhcp.client import Client
 from d4d.domain.dhcp.effects import Grant
 from d4d.domain.errors import LinkDown, NoAddress
-from d4d.domain.leases import MacAddress
+from d4d.domain.leases import Endpoint, MacAddress
 from d4d.domain.pools import Address, Pool
 from d4d.domain.ports import EventKind
+from d4d.domain.reserved import OperatorReservation, Reserved
 
 Probe = Callable[[IPv4Address, MacAddress], Awaitable[MacAddress | None]]
 """Who but this MAC answers for the address; None is nobody."""
@@ -21,7 +22,8 @@ Report = Callable[[EventKind, IPv4Address, str], None]
 """Takes what an operator should know of an address that we could not take."""
 
 _DECLINES = 5  # addresses that turn out to be another's, before we give up
-_STEPS = 16  # addresses of an --ip-range that we ask for, one after the other
+_STEPS = 16  # addresses that we ask for, one after the other, of an --ip-range or near an offer
+_NEAR = 4  # of them on each side of an offer, before those that are farther and farther away
 _LINGER = 1.0  # seconds for another server's offer, where the first is not what --ip asks for
 
 
@@ -37,7 +39,16 @@ class Acquisition:
         taken: Collection[Address],
         probe: Probe | None,
         report: Report,
+        endpoint: Endpoint,
+        reserved: Reserved,
     ) -> None:
+        """``reserved`` is what an operator reserved where the pool is."""
+        self._endpoint = endpoint
+        self._reserved = reserved
+        own = reserved.of(endpoint)
+        self._own = own.address if own is not None else None
+        self._passed_over: list[IPv4Address] = []
+        exchange.passes_over = self._passes_over
         self._pool = pool
         self._client = client
         self._exchange = exchange
@@ -51,7 +62,8 @@ class Acquisition:
         """The grant of ``address``, or of any that will do, ``hint`` first. Raises NoAddress."""
         try:
             for requested in self._wishes(address, hint):
-                grant = await self._ask(requested, exactly=address is not None)
+                exactly = requested is not None and requested in (address, self._own)
+                grant = await self._ask(requested, exactly=exactly)
                 if grant is None:
                     continue
                 reason = await self._reason_against(grant.address)
@@ -69,7 +81,7 @@ class Acquisition:
     def offered(self, address: IPv4Address) -> None:
         """Probe for an address as soon as it is offered, beside the exchange."""
         self._stop_probing()
-        if self._probe is not None and address not in self._taken:
+        if self._probe is not None and not self._is_taken(address):
             probe = self._probe(address, self._client.identity.chaddr)
             self._probing = (address, asyncio.ensure_future(probe))
 
@@ -99,13 +111,32 @@ class Acquisition:
         if address is not None:
             yield address
             return
-        if hint is not None and self._is_wanted(hint) and hint not in self._taken:
+        own = self._own
+        if isinstance(own, IPv4Address) and not self._is_taken(own):
+            yield own
+        if hint not in (None, own) and self._is_wanted(hint) and not self._is_taken(hint):
             yield hint
         if self._pool.range is not None:
             yield from islice(self._candidates(), _STEPS)
             return
-        while True:
+        while not self._passed_over:
             yield None
+        yield from islice(self._neighbours(self._passed_over[0]), _STEPS)
+
+    def _neighbours(self, offered: IPv4Address) -> Iterator[IPv4Address]:
+        """Addresses that the server may have instead of one that is kept for another.
+
+        It would offer that one again: it must be asked for another, and where its range lies it
+        does not say.
+        """
+        network, here = self._pool.assignable, int(offered)
+        first, last = int(network.network_address), int(network.broadcast_address)
+        for numbers in (range(here + 1, last + 1), range(here - 1, first - 1, -1)):
+            yield from islice(filter(self._may_ask, map(IPv4Address, numbers)), _NEAR)
+        for distance in (2 * _NEAR << doubling for doubling in range(network.max_prefixlen)):
+            for number in (here + distance, here - distance):
+                if first <= number <= last and self._may_ask(IPv4Address(number)):
+                    yield IPv4Address(number)
 
     def _candidates(self) -> Iterator[IPv4Address]:
         """Addresses of the --ip-range that may be free.
@@ -119,13 +150,33 @@ class Acquisition:
         for offset in range(size):
             candidate = addresses[(begin + offset) % size]
             assert isinstance(candidate, IPv4Address)
-            if candidate in self._taken or self._pool.is_edge(candidate):
-                continue
-            if candidate not in self._declined:
+            if self._may_ask(candidate):
                 yield candidate
 
+    def _may_ask(self, address: IPv4Address) -> bool:
+        """Whether it is of use to ask for ``address``: not if that was done before."""
+        is_tried = address in self._declined or address == self._own
+        return not is_tried and self._is_wanted(address) and not self._is_taken(address)
+
     def _is_wanted(self, address: IPv4Address) -> bool:
-        return address in self._pool.assignable and not self._pool.is_edge(address)
+        is_of_pool = address in self._pool.assignable and not self._pool.is_edge(address)
+        return is_of_pool and self._kept(address) is None
+
+    def _is_taken(self, address: Address) -> bool:
+        """Whether the server should hear that ``address`` is in use: a DHCPDECLINE."""
+        found = self._reserved.against(address, self._endpoint)
+        return address in self._taken or (found is not None and found.is_for_nobody)
+
+    def _kept(self, address: Address) -> OperatorReservation | None:
+        """Whom ``address`` is kept for, if for another, who must find it free at the server."""
+        found = self._reserved.against(address, self._endpoint)
+        return found if found is not None and not found.is_for_nobody else None
+
+    def _passes_over(self, address: IPv4Address) -> bool:
+        if self._kept(address) is None:
+            return False
+        self._passed_over.append(address)
+        return True
 
     async def _ask(self, requested: IPv4Address | None, *, exactly: bool) -> Grant | None:
         linger = None
@@ -138,7 +189,7 @@ class Acquisition:
         return await self._exchange.run(begin, linger=linger)
 
     async def _reason_against(self, address: IPv4Address) -> str | None:
-        if address in self._taken:
+        if self._is_taken(address):
             return "reserved, or leased to another container, here"
         if self._probing is None or self._probing[0] != address:
             return None
@@ -170,6 +221,13 @@ class Acquisition:
             return (
                 f"what the DHCP server on {name} gave to {mac} is in use, and was declined: "
                 f"{declined}. Take these addresses out of the server's range"
+            )
+        kept = filter(None, map(self._kept, dict.fromkeys(self._passed_over)))
+        if address is None and self._passed_over:
+            return (
+                f"the DHCP server on {name} has no address for {mac} but what is kept for others: "
+                f"{'; '.join(map(str, kept))}. Give its range more addresses, or take a "
+                f"reservation away with d4d unreserve"
             )
         if address is not None:
             return (

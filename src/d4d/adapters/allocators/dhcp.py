@@ -32,7 +32,9 @@ from d4d.domain.holdings import is_same
 from d4d.domain.identity import IdentityPolicy, client_id, hostname, made_up_mac
 from d4d.domain.leases import Endpoint, Lease, LeaseState, RenewalForm
 from d4d.domain.pools import Address, Pool, PoolId, PoolOptions, PoolRequest
-from d4d.domain.ports import Clock, Event, EventKind, Events, Holder
+from d4d.domain.ports import Clock, Event, EventKind, Events, Holder, Reservations
+from d4d.domain.ranges import segment_of
+from d4d.domain.reserved import Reserved
 from d4d.domain.turns import Turns
 
 _SURVEY = 6.0  # seconds for an offer that names the router, where we can do without
@@ -84,7 +86,9 @@ class DhcpAllocator:
         events: Events,
         clock: Clock,
         random: Random,
+        reservations: Reservations | None = None,
     ) -> None:
+        self._reservations = reservations
         self._routes = routes
         self._make_link = link
         self._events = events
@@ -130,21 +134,26 @@ class DhcpAllocator:
         hint: Address | None,
         taken: Collection[Address],
     ) -> Lease:
-        """A lease that the server acknowledged. Raises NoAddress, LinkDown."""
+        """A lease that the server acknowledged. Raises NoAddress, AddressInUse, LinkDown."""
         route = self._route(pool)
         session = self._session(route)
         client = self._client(self._identity(pool, endpoint, route), route)
         exchange = Exchange(session, client, now=self._clock)
-        acquisition = Acquisition(
-            pool=pool,
-            client=client,
-            exchange=exchange,
-            taken=taken,
-            probe=self._conflicts.probe(route.parent),
-            report=partial(self._report, pool.id, endpoint),
-        )
-        exchange.on_offer = acquisition.offered
         async with self._turn(client.identity):
+            reserved = await self._reserved(pool)
+            if address is not None and (kept := reserved.against(address, endpoint)):
+                kept.refuse()
+            acquisition = Acquisition(
+                pool=pool,
+                client=client,
+                exchange=exchange,
+                taken=taken,
+                probe=self._conflicts.probe(route.parent),
+                report=partial(self._report, pool.id, endpoint),
+                endpoint=endpoint,
+                reserved=reserved,
+            )
+            exchange.on_offer = acquisition.offered
             seconds = self._policy.deadline.total_seconds()
             try:
                 async with asyncio.timeout(seconds):
@@ -159,6 +168,10 @@ class DhcpAllocator:
             if refused.address not in pool:
                 detail = f"{refused.terms.server} offers it, outside {pool.subnet}"
                 self._report(pool.id, endpoint, EventKind.MISMATCH, refused.address, detail)
+        own = reserved.of(endpoint)
+        if address is None and own is not None and own.address != grant.address:
+            detail = f"reserved for it, but the DHCP server gave it {grant.address}"
+            self._report(pool.id, endpoint, EventKind.MISMATCH, own.address, detail)
         lease = granted_lease(pool, endpoint, client.identity, grant)
         self._hold(_Held(client, session, route.parent, lease))
         return lease
@@ -241,6 +254,12 @@ class DhcpAllocator:
         self._sessions.clear()
         self._conflicts.close()
         self._held.clear()
+
+    async def _reserved(self, pool: Pool) -> Reserved:
+        """What an operator reserved where ``pool`` is. Raises StoreUnavailable."""
+        if self._reservations is None:
+            return Reserved()
+        return await self._reservations.reserved(segment_of(pool.id))
 
     # Routes and sessions
 

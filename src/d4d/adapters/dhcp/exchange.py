@@ -27,6 +27,8 @@ class Exchange:
         self._now = now
         self.on_offer: Callable[[IPv4Address], None] | None = None
         """Hears of each address that is asked for, before the server's last word."""
+        self.passes_over: Callable[[IPv4Address], bool] = lambda _: False
+        """Which offers end a try at once: the server has a free address, and must name another."""
         self._done: asyncio.Future[Grant | None] | None = None
         self._linger: float | None = None
         self.refused: list[Refused] = []
@@ -70,9 +72,10 @@ class Exchange:
                 self.on_offer(effect.address)
         elif isinstance(effect, Refused):
             self.refused.append(effect)
-            if self._linger is not None:
+            linger = 0.0 if self.passes_over(effect.address) else self._linger
+            if linger is not None:
                 loop = asyncio.get_running_loop()
-                loop.call_later(self._linger, self._give_up, self._done)
+                loop.call_later(linger, self._give_up, self._done)
 
     def _give_up(self, done: asyncio.Future[Grant | None] | None) -> None:
         if done is self._done and self._client.grant is None and not self._client.has_chosen:

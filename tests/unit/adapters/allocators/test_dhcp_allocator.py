@@ -13,12 +13,14 @@ from d4d.adapters.allocators.conflicts import OnConflict, Ours, Watch
 from d4d.adapters.allocators.dhcp import DhcpAllocator, DhcpPolicy
 from d4d.adapters.allocators.routes import Routes
 from d4d.domain.dhcp.messages import MessageType
-from d4d.domain.errors import BadRequest, LinkDown, NoAddress
+from d4d.domain.errors import AddressInUse, BadRequest, LinkDown, NoAddress, StoreUnavailable
 from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
 from d4d.domain.pools import Address, Pool, PoolOptions, PoolRequest
 from d4d.domain.ports import EventKind
+from d4d.domain.ranges import segment_of
+from d4d.domain.reserved import OperatorReservation
 from tests.unit.fake_dhcp import ROUTER, SERVER, SUBNET, FakeDhcpServer, FakeInterfaces, interface
-from tests.unit.fakes import RecordingEvents
+from tests.unit.fakes import FailingStore, RecordingEvents
 from tests.unit.virtual_time import NOON, FakeClock, settle
 
 VIRTUAL_TIME = True
@@ -56,6 +58,7 @@ class Bench:
         self.holder = Recorder()
         self.interfaces = FakeInterfaces([interface("eth0", "10.77.0.9/16")])
         self.events = RecordingEvents()
+        self.store = FailingStore()
         self.policy = DhcpPolicy(window=window, host="host-a", conflict_probe=timedelta(0))
         self.allocator = self._new()
 
@@ -68,6 +71,7 @@ class Bench:
             events=self.events,
             clock=self.clock,
             random=Random(26),
+            reservations=self.store,
         )
 
     async def restart(self) -> None:
@@ -90,6 +94,19 @@ class Bench:
             hint=ip_address(hint) if hint else None,
             taken={ip_address(each) for each in taken},
         )
+
+    async def reserve(
+        self, address: str, *, name: str | None = None, mac: MacAddress | None = None
+    ) -> None:
+        """An operator does so."""
+        made = OperatorReservation(
+            segment=segment_of(POOL.id),
+            address=ip_address(address),
+            made_at=self.clock(),
+            name=name,
+            mac=mac,
+        )
+        await self.store.reserve(made)
 
     async def kept(self, endpoint: Endpoint = WEB) -> Lease:
         """A lease as Ipam holds one."""
@@ -234,6 +251,89 @@ async def test_what_is_taken_is_looked_up_when_it_is_granted(bench: Bench) -> No
     await settle(1.5)
     taken.add(IPv4Address("10.77.16.1"))
     assert (await call).address == IPv4Address("10.77.16.2")
+
+
+# What an operator reserved
+
+
+async def test_a_reserved_address_is_asked_for_first_by_its_container(bench: Bench) -> None:
+    await bench.reserve("10.77.16.5", name="web")
+    await bench.reserve("10.77.16.6", mac=DB.mac)
+    assert (await bench.allocate(WEB, hint="10.77.16.2")).address == IPv4Address("10.77.16.5")
+    assert (await bench.allocate(DB)).address == IPv4Address("10.77.16.6")
+    asked = [str(message.requested) for message in bench.server.of_type(DISCOVER)]
+    assert asked == ["10.77.16.5", "10.77.16.6"]
+
+
+async def test_a_reserved_address_outside_of_the_ip_range_is_had(bench: Bench) -> None:
+    await bench.reserve("10.77.16.8", name="web")
+    assert (await bench.allocate(WEB, pool=RANGED)).address == IPv4Address("10.77.16.8")
+
+
+async def test_a_reserved_address_that_the_server_does_not_give_is_reported(bench: Bench) -> None:
+    await bench.reserve("10.77.16.5", name="web")
+    bench.server.bindings[IPv4Address("10.77.16.5")] = b"a stranger"
+    lease = await bench.allocate(WEB, hint="10.77.16.3")
+    assert lease.address == IPv4Address("10.77.16.3")
+    (event,) = bench.events.all
+    assert (event.kind, event.address) == (EventKind.MISMATCH, IPv4Address("10.77.16.5"))
+    assert event.detail == "reserved for it, but the DHCP server gave it 10.77.16.3"
+
+
+async def test_an_offer_that_is_reserved_for_another_is_passed_over_and_left_to_it(
+    bench: Bench,
+) -> None:
+    await bench.reserve("10.77.16.1", name="web")
+    lease = await bench.allocate(DB, hint="10.77.16.1")
+    assert lease.address == IPv4Address("10.77.16.2")
+    assert bench.server.said == ["DISCOVER", "DISCOVER", "REQUEST"]
+    assert seconds(bench) < 0.1
+    assert (await bench.allocate(WEB)).address == IPv4Address("10.77.16.1")
+    assert bench.server.declined == []
+
+
+async def test_a_way_is_found_around_many_reservations(bench: Bench) -> None:
+    for number in (1, 2, 3, 4, 6):
+        await bench.reserve(f"10.77.16.{number}", name=f"web-{number}")
+    given = {str((await bench.allocate(container(n))).address) for n in range(3)}
+    assert given == {"10.77.16.5", "10.77.16.7", "10.77.16.8"}
+    with pytest.raises(
+        NoAddress, match=r"no address for .* but what is kept for others: 10\.77\.16\.1 is reserved"
+    ):
+        await bench.allocate(container(4))
+    assert seconds(bench) < 1.0
+    assert bench.server.declined == []
+
+
+async def test_an_ip_range_is_asked_without_what_is_reserved_for_others(bench: Bench) -> None:
+    await bench.reserve("10.77.16.4", name="web")
+    assert (await bench.allocate(DB, pool=RANGED)).address == IPv4Address("10.77.16.5")
+    with pytest.raises(NoAddress):
+        await bench.allocate(container(3), pool=RANGED)
+    assert (await bench.allocate(WEB, pool=RANGED)).address == IPv4Address("10.77.16.4")
+
+
+async def test_what_is_reserved_for_nobody_is_declined(bench: Bench) -> None:
+    await bench.reserve("10.77.16.1")
+    assert (await bench.allocate(WEB)).address == IPv4Address("10.77.16.2")
+    assert bench.server.declined == [IPv4Address("10.77.16.1")]
+
+
+async def test_an_ip_that_is_reserved_for_another_is_refused_before_the_server_is_asked(
+    bench: Bench,
+) -> None:
+    await bench.reserve("10.77.16.1", name="web")
+    with pytest.raises(AddressInUse, match=r"for container web: .* d4d unreserve"):
+        await bench.allocate(DB, ip="10.77.16.1")
+    assert bench.server.heard == []
+    assert (await bench.allocate(WEB, ip="10.77.16.1")).address == IPv4Address("10.77.16.1")
+
+
+async def test_nothing_is_asked_for_while_nobody_knows_what_is_reserved(bench: Bench) -> None:
+    bench.store.is_away = True
+    with pytest.raises(StoreUnavailable):
+        await bench.allocate()
+    assert bench.server.heard == []
 
 
 # When nothing comes of it
