@@ -28,14 +28,16 @@ from d4d.adapters.measured import MeasuredAllocator, MeasuredContainers, Measure
 from d4d.adapters.metrics import Metrics
 from d4d.adapters.state_dir import StateDir
 from d4d.adapters.stores.memory import MemoryLeaseStore
+from d4d.adapters.stores.memory_hosts import MemoryHosts
 from d4d.adapters.stores.redis import RedisLeaseStore
 from d4d.adapters.stores.sqlite import SqliteLeaseStore
 from d4d.adapters.third_party import third_party
 from d4d.adapters.webhook import Webhook
 from d4d.domain.errors import BadRequest
+from d4d.domain.identity import IdentityPolicy
 from d4d.domain.ipam import Ipam
 from d4d.domain.on_lost import OnLost
-from d4d.domain.ports import Allocator, Clock
+from d4d.domain.ports import Allocator, Clock, Hosts, LeaseStore, Names
 from d4d.domain.reconciliation import Reconciliation
 from d4d.settings import Settings
 
@@ -100,6 +102,25 @@ def _measured(
         )
         for name, each in allocators.items()
     }
+
+
+def _hosts(store: LeaseStore) -> Hosts:
+    """A store that hosts share knows them, and has them as ``hosts``."""
+    hosts: Hosts | None = getattr(store, "hosts", None)
+    return hosts or MemoryHosts()
+
+
+def _names(store: LeaseStore, policy: IdentityPolicy) -> Names | None:
+    """Names that hosts share, where the operator wants that. Raises BadRequest."""
+    if policy is not IdentityPolicy.CLUSTER_NAME:
+        return None
+    names: Names | None = getattr(store, "names", None)
+    if names is None:
+        raise BadRequest(
+            f"D4D_IDENTITY={policy.value} needs a store that hosts share, and {store!r} is this "
+            f"host's alone: set D4D_STORE=redis, or D4D_IDENTITY=auto"
+        )
+    return names
 
 
 class Container(containers.DeclarativeContainer):
@@ -189,8 +210,11 @@ class Container(containers.DeclarativeContainer):
         events=events,
         clock=clock,
         owner=owner,
+        hosts=providers.Callable(_hosts, store),
+        grace=settings.provided.host_grace,
         hold=settings.provided.hold,
         reservations=measured_store,
+        names=providers.Callable(_names, store, settings.provided.identity),
         subnet_at=interfaces.provided.subnet_at,
     )
 

@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from d4d.domain.draining import Reclaim
 from d4d.domain.errors import BadRequest
 from d4d.domain.identity import IdentityPolicy, check_template
 from d4d.domain.on_lost import LossAction
@@ -126,6 +127,9 @@ class Settings(BaseSettings):
     on_lost: LossAction = LossAction.KEEP
     on_lost_after: Duration = timedelta(seconds=10)
     hold: Duration = timedelta(0)
+    host_grace: Annotated[Duration, AfterValidator(_above_zero)] = timedelta(minutes=2)
+    """A host that shares the store, and was not heard of for so long, may be drained."""
+    reclaim: Reclaim = Reclaim.MANUAL
     rest: Duration = timedelta(seconds=60)
     admin_token: SecretStr | None = Field(None, min_length=16)
     admin_bind: Bind = AdminBind(path=Path("/run/d4d/admin.sock"))

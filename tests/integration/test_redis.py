@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 from itertools import count
@@ -14,12 +15,14 @@ from redis import Redis
 from redis.crc import key_slot
 
 from d4d.adapters.stores.redis import RedisLeaseStore
-from d4d.domain.errors import BadRequest, StoreTooNew, StoreUnavailable, Superseded
-from d4d.domain.leases import Endpoint, Lease, MacAddress
+from d4d.domain.errors import AddressInUse, BadRequest, StoreTooNew, StoreUnavailable, Superseded
+from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
 from d4d.domain.pools import Pool, PoolOptions, PoolRecord
+from d4d.domain.ports import Hosts
 from d4d.domain.ranges import Claim
 from tests.lab.redis_servers import PROGRAMS, RedisServer
 from tests.unit.adapters.stores import (
+    test_hosts_contract,
     test_range_store_contract,
     test_reservations_contract,
     test_store_contract,
@@ -28,7 +31,12 @@ from tests.unit.adapters.stores import (
 POOL = Pool(subnet=ip_network("10.1.0.0/29"))
 _numbers = count()
 
-for contract in (test_store_contract, test_range_store_contract, test_reservations_contract):
+for contract in (
+    test_store_contract,
+    test_range_store_contract,
+    test_reservations_contract,
+    test_hosts_contract,
+):
     tests = {name: test for name, test in vars(contract).items() if name.startswith("test_")}
     assert not tests.keys() & globals().keys(), "one test would replace another"
     globals().update(tests)
@@ -48,6 +56,11 @@ async def store(server: RedisServer) -> AsyncIterator[RedisLeaseStore]:
     opened = RedisLeaseStore(server.url, prefix=f"test{next(_numbers)}:", steps=50)
     yield opened
     await opened.aclose()
+
+
+@pytest.fixture
+def hosts(store: RedisLeaseStore) -> Hosts:
+    return store.hosts
 
 
 # What only Redis has
@@ -81,7 +94,7 @@ async def test_all_keys_of_a_pool_are_in_one_slot(
     await store.remove(lease)
     await store.take(a_claim(pool, owner="host {a}", address="fd00::9"))
     with admin(server) as client:
-        keys = client.keys(f"{store.prefix}{{*")
+        keys = client.keys(f"{store.redis.prefix}{{*")
         assert len(keys) > 8
         assert {key_slot(key) for key in keys} == {key_slot(b"{fd00::/64}")}
     contents = await store.load("host {a}")
@@ -103,7 +116,7 @@ async def test_generations_rise_even_when_redis_lost_everything(
 ) -> None:
     before = await store.take(a_claim())
     with admin(server) as client:
-        for key in client.scan_iter(f"{store.prefix}*"):
+        for key in client.scan_iter(f"{store.redis.prefix}*"):
             client.delete(key)
     after = await store.take(a_claim())
     assert after.generation > before.generation
@@ -113,7 +126,7 @@ async def test_generations_rise_even_when_redis_lost_everything(
 
 
 async def test_two_prefixes_share_nothing(server: RedisServer, store: RedisLeaseStore) -> None:
-    other = RedisLeaseStore(server.url, prefix=f"other-{store.prefix}")
+    other = RedisLeaseStore(server.url, prefix=f"other-{store.redis.prefix}")
     one, two = await store.take(a_claim()), await other.take(a_claim())
     assert one.address == two.address
     await other.aclose()
@@ -145,7 +158,7 @@ async def seconds_for_100(store: RedisLeaseStore, pool: Pool) -> float:
 
 async def test_a_later_layout_is_refused(server: RedisServer, store: RedisLeaseStore) -> None:
     with admin(server) as client:
-        client.set(f"{store.prefix}schema", 2)
+        client.set(f"{store.redis.prefix}schema", 2)
     with pytest.raises(StoreTooNew, match=r"version 2.*knows version 1.*D4D_REDIS_PREFIX"):
         await store.load("host-a")
     with pytest.raises(StoreTooNew):
@@ -155,7 +168,7 @@ async def test_a_later_layout_is_refused(server: RedisServer, store: RedisLeaseS
 async def test_a_damaged_lease_is_shown(server: RedisServer, store: RedisLeaseStore) -> None:
     lease = await store.take(a_claim())
     with admin(server) as client:
-        key = f"{store.prefix}{{10.1.0.0/29}}:leases:10.1.0.0/29"
+        key = f"{store.redis.prefix}{{10.1.0.0/29}}:leases:10.1.0.0/29"
         client.hset(key, lease.address.packed.hex(), f"{lease.generation} bound @host-a\n[1]")
     with pytest.raises(StoreUnavailable, match=r"D4D never wrote.*0a010001 .*bound"):
         await store.load("host-a")
@@ -175,7 +188,7 @@ async def test_what_redis_may_forget_is_told_once(
     with admin(server) as client:
         client.config_set("maxmemory", "1gb")
         client.config_set("maxmemory-policy", "allkeys-lru")
-        other = RedisLeaseStore(server.url, prefix=store.prefix)
+        other = RedisLeaseStore(server.url, prefix=store.redis.prefix)
         with structlog.testing.capture_logs() as logged:
             await other.load("host-a")
         await other.aclose()
@@ -228,3 +241,63 @@ class Monitor:
         self._socket.close()
         lines = [line for line in heard.decode().splitlines() if " lua] " not in line]
         return [line.split('"')[1].upper() for line in lines if "the-end" not in line]
+
+
+# Names that hosts share
+
+
+async def named(store: RedisLeaseStore, host: str, name: str = "web") -> Lease:
+    """A container of that name starts on that host."""
+    hint = await store.names.claim_name(POOL.id, name, host)
+    endpoint = Endpoint(mac=MacAddress.parse("02:42:0a:01:00:02"), name=name)
+    lease = await store.take(replace(a_claim(owner=host), endpoint=endpoint, hint=hint))
+    await store.names.settle_name(lease)
+    return lease
+
+
+async def test_a_name_is_one_hosts_at_a_time(store: RedisLeaseStore) -> None:
+    lease = await named(store, "host a")
+    with pytest.raises(AddressInUse, match=f"web has {lease.address} on host host a, "):
+        await store.names.claim_name(POOL.id, "web", "host-b")
+    assert await store.names.claim_name(POOL.id, "db", "host-b") is None
+    assert await store.names.claim_name(POOL.id, "web", "host a") == lease.address
+
+
+@pytest.mark.parametrize("state", [LeaseState.FREED, LeaseState.RELEASED])
+async def test_a_container_that_moves_keeps_its_address(
+    store: RedisLeaseStore, state: LeaseState
+) -> None:
+    await named(store, "host-b", "first")
+    lease = await named(store, "host-a")
+    await named(store, "host-b", "last")
+    released = replace(lease, state=state, released_at=datetime.now(UTC))
+    await store.update(released)
+    moved = await named(store, "host-b")
+    assert moved.address == lease.address
+    with pytest.raises(Superseded):  # the old host must not free what is another's
+        await store.update(replace(released, state=LeaseState.FREED))
+    with pytest.raises(AddressInUse, match="on host host-b"):
+        await store.names.claim_name(POOL.id, "web", "host-a")
+
+
+async def test_a_name_that_is_just_being_claimed_is_anothers(store: RedisLeaseStore) -> None:
+    assert await store.names.claim_name(POOL.id, "web", "host-a") is None
+    with pytest.raises(AddressInUse, match="container web is starting on host host-a"):
+        await store.names.claim_name(POOL.id, "web", "host-b")
+
+
+async def test_two_hosts_that_claim_a_name_at_once_do_not_both_get_it(
+    store: RedisLeaseStore,
+) -> None:
+    answers = await asyncio.gather(
+        *(store.names.claim_name(POOL.id, "web", f"host-{n}") for n in range(8)),
+        return_exceptions=True,
+    )
+    assert sum(answer is None for answer in answers) == 1
+    assert sum(isinstance(answer, AddressInUse) for answer in answers) == 7
+
+
+async def test_a_claim_is_settled_by_who_made_it(store: RedisLeaseStore) -> None:
+    lease = await named(store, "host-a")
+    with pytest.raises(AddressInUse, match="was claimed by another host"):
+        await store.names.settle_name(replace(lease, owner="host-b"))

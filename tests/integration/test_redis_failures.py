@@ -16,9 +16,10 @@ from redis import Redis
 
 from d4d.adapters.allocators.range import RangeAllocator
 from d4d.adapters.stores.redis import RedisLeaseStore
-from d4d.domain.errors import NoAddress, StoreUnavailable
+from d4d.domain.errors import NoAddress, StoreAway, StoreUnavailable
 from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
 from d4d.domain.pools import Pool, PoolRecord, PoolRequest, Purpose, Reservation
+from d4d.domain.ports import Beat
 from d4d.domain.ranges import Claim
 from tests.lab.redis_servers import PROGRAMS, RedisServer, free_port
 
@@ -83,10 +84,14 @@ async def roundtrip(store: RedisLeaseStore) -> None:
         added.address,
     }
     assert await store.remove(taken)
-    await store.beat("host-a", datetime.now(UTC))
-    assert [*await store.beats()] == ["host-a"]
-    assert await store.owners() == ["host-a"]
-    await store.forget_host("host-a")
+    now = datetime.now(UTC)
+    assert await store.hosts.beat("host-a", now) is Beat.NEW
+    assert [*await store.hosts.ages(now)] == ["host-a"]
+    assert await store.hosts.owners() == ["host-a"]
+    assert await store.hosts.begin_drain("host-a", "host-b", timedelta(0), now)
+    await store.hosts.forget_host("host-a")
+    assert await store.names.claim_name(taken.pool, "web", "host-a") is None
+    await store.names.settle_name(replace(added, endpoint=replace(added.endpoint, name="web")))
 
 
 # Failures
@@ -131,7 +136,7 @@ async def test_callers_of_a_redis_that_hangs_wait_no_longer_than_the_time_limit(
     )
     took = time.monotonic() - began
     server.on()
-    assert {type(each) for each in outcomes} == {StoreUnavailable}
+    assert {type(each) for each in outcomes} == {StoreAway}
     assert "did not answer within 2 s" in str(outcomes[0])
     assert took < 5
     assert await store.take(a_claim())
@@ -151,7 +156,7 @@ async def test_what_a_hung_redis_did_after_all_is_given_back(
     kept = await allocate()
     server.pause()
     lost = await asyncio.gather(*(allocate() for _ in range(4)), return_exceptions=True)
-    assert {type(each) for each in lost} == {StoreUnavailable}
+    assert {type(each) for each in lost} == {StoreAway}
     server.on()
     deadline = time.monotonic() + 20
     while repr(allocator).endswith("doubts=4>"):

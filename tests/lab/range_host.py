@@ -129,7 +129,8 @@ async def main(name: str, state_dir: str, url: str, journal: str, seed: str) -> 
     container = compose(settings)
     container.state_dir().lock()
     ipam = container.ipam()
-    await patiently(ipam.open)
+    await ipam.open()
+    await patiently(ipam.presence.confirm)
     host = Host(ipam, Journal(Path(journal)), seed)
     if seed == "settle":
         await host.settle()

@@ -4,9 +4,11 @@ from datetime import timedelta
 from ipaddress import ip_address, ip_network
 
 from d4d.adapters.allocators.honouring import HonouringAllocator
+from d4d.adapters.stores.memory_hosts import MemoryHosts
 from d4d.domain.ipam import Ipam
 from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
 from d4d.domain.pools import PoolOptions, PoolRequest
+from d4d.domain.ports import Hosts, Names
 from d4d.domain.reserved import OperatorReservation
 from tests.unit.fakes import FailingStore, FakeAllocator, RecordingEvents
 from tests.unit.virtual_time import FakeClock, settle
@@ -15,18 +17,38 @@ A, B, C = (f"02:42:0a:4d:10:0{n}" for n in (1, 2, 3))
 """MAC addresses of containers."""
 NET = "192.168.59.0/24"
 _NO_HOLD = timedelta(0)
+GRACE = timedelta(minutes=2)
+"""After so long a silent host may be drained."""
 
 
 class Driver:
     """One host's driver, its store and its DHCP server; ``restart`` leaves those as they are."""
 
-    def __init__(self, *, hold: timedelta = _NO_HOLD, by_name: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        hold: timedelta = _NO_HOLD,
+        by_name: bool = False,
+        owner: str = "host-a",
+        names: Names | None = None,
+    ) -> None:
+        self.owner = owner
+        self.names = names
         self.clock = FakeClock()
         self.store = FailingStore()
         self.allocator = FakeAllocator(self.clock, by_name=by_name)
         self.events = RecordingEvents()
+        self.hosts: Hosts = MemoryHosts()
         self.hold = hold
         self.ipam = self._new()
+
+    def beside(self, owner: str) -> "Driver":
+        """Another host's driver, on the same store, with the same DHCP server."""
+        other = Driver(hold=self.hold, owner=owner, names=self.names)
+        other.store, other.hosts = self.store, self.hosts
+        other.allocator.bindings = self.allocator.bindings
+        other.ipam = other._new()
+        return other
 
     def _new(self) -> Ipam:
         return Ipam(
@@ -35,9 +57,12 @@ class Driver:
             default_allocator="fake",
             events=self.events,
             clock=self.clock,
-            owner="host-a",
+            owner=self.owner,
+            hosts=self.hosts,
+            grace=GRACE,
             hold=self.hold,
             reservations=self.store,
+            names=self.names,
         )
 
     async def __aenter__(self) -> "Driver":
@@ -100,11 +125,11 @@ class Driver:
 
     async def stored(self) -> dict[str, LeaseState]:
         """What a driver that starts now would find."""
-        contents = await self.store.inner.load("host-a")
+        contents = await self.store.inner.load(self.owner)
         return {str(lease.address): lease.state for lease in contents.leases}
 
     async def stored_lease(self, address: str) -> Lease:
-        contents = await self.store.inner.load("host-a")
+        contents = await self.store.inner.load(self.owner)
         (lease,) = (each for each in contents.leases if str(each.address) == address)
         return lease
 

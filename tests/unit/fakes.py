@@ -8,7 +8,7 @@ from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network
 
 from d4d.adapters.stores.memory import MemoryLeaseStore
-from d4d.domain.errors import AddressInUse, LinkDown, NoAddress, StoreUnavailable
+from d4d.domain.errors import AddressInUse, LinkDown, NoAddress, StoreAway
 from d4d.domain.leases import Endpoint, Lease, Terms
 from d4d.domain.pools import Address, Network, Pool, PoolRecord, PoolRequest
 from d4d.domain.ports import Clock, Contents, Event, EventKind, Holder
@@ -185,31 +185,31 @@ class FailingStore:
         return copy
 
     async def load(self, owner: str) -> Contents:
-        await self._reach("load")
+        await self.reach("load")
         return await self.inner.load(owner)
 
     async def save_pool(self, record: PoolRecord, owner: str) -> None:
-        await self._reach("save_pool")
+        await self.reach("save_pool")
         await self.inner.save_pool(record, owner)
 
-    async def add(self, lease: Lease) -> Lease:
-        await self._reach("add")
-        return await self.inner.add(lease)
+    async def add(self, lease: Lease, *, unless_held: bool = False) -> Lease:
+        await self.reach("add")
+        return await self.inner.add(lease, unless_held=unless_held)
 
     async def update(self, lease: Lease) -> None:
-        await self._reach("update")
+        await self.reach("update")
         await self.inner.update(lease)
 
     async def remove(self, lease: Lease) -> bool:
-        await self._reach("remove")
+        await self.reach("remove")
         return await self.inner.remove(lease)
 
     async def reserve(self, reservation: OperatorReservation) -> bool:
-        await self._reach("reserve")
+        await self.reach("reserve")
         return await self.inner.reserve(reservation)
 
     async def unreserve(self, segment: str, address: Address) -> OperatorReservation | None:
-        await self._reach("unreserve")
+        await self.reach("unreserve")
         return await self.inner.unreserve(segment, address)
 
     async def reserved(self, segment: str) -> Reserved:
@@ -223,7 +223,7 @@ class FailingStore:
     async def aclose(self) -> None:
         await self.inner.aclose()
 
-    async def _reach(self, method: str) -> None:
+    async def reach(self, method: str) -> None:
         if self.takes:
             await asyncio.sleep(self.takes)
         self._refuse_away(method)
@@ -231,7 +231,7 @@ class FailingStore:
 
     def _refuse_away(self, method: str) -> None:
         if self.is_away or method in self.away_for:
-            raise StoreUnavailable("the store is away")
+            raise StoreAway("the store is away")
 
 
 LINK_DOWN = LinkDown("eth0: can't send: Network is down (ENETDOWN)")

@@ -140,7 +140,7 @@ def test_settings_do_not_change() -> None:
         ("LISTEN_ADDR=eth0", "D4D_LISTEN_ADDR: .*'eth0' is no IP address"),
         ("D4D_LISTEN_ADDR=fd00::1", "D4D_LISTEN_ADDR: .*IPv4 address"),
         ("IPAM_DEBUG=perhaps", "D4D_DEBUG: .*boolean"),
-        ("D4D_IDENTITY=serial", "D4D_IDENTITY: .*'auto', 'mac' or 'name'"),
+        ("D4D_IDENTITY=serial", "D4D_IDENTITY: .*'auto', 'mac', 'name' or 'cluster-name'"),
         ("D4D_DHCP_MODE=l3", "D4D_DHCP_MODE: .*'auto', 'l2' or 'relay'"),
         ("D4D_HOSTNAME={id}", r"D4D_HOSTNAME: .*only \{name\} and \{host\} are known"),
         ("D4D_HOSTNAME={", "D4D_HOSTNAME: "),

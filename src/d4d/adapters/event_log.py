@@ -11,6 +11,7 @@ _LEVELS = {
     EventKind.DECLINED: "warning",
     EventKind.MISMATCH: "warning",
     EventKind.ACTED: "warning",
+    EventKind.DRAINED: "warning",
     EventKind.RENEWED: "debug",
 }
 

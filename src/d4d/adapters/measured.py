@@ -37,10 +37,10 @@ class MeasuredStore:
         with self._call("save_pool"):
             await self._store.save_pool(record, owner)
 
-    async def add(self, lease: Lease) -> Lease:
+    async def add(self, lease: Lease, *, unless_held: bool = False) -> Lease:
         """See ``LeaseStore``."""
         with self._call("add"):
-            return await self._store.add(lease)
+            return await self._store.add(lease, unless_held=unless_held)
 
     async def update(self, lease: Lease) -> None:
         """See ``LeaseStore``."""

@@ -33,6 +33,10 @@ class StoreUnavailable(D4DError):
     """The lease store can't be read or written now."""
 
 
+class StoreAway(StoreUnavailable):
+    """The lease store is elsewhere, and is not reached now: it may come back by itself."""
+
+
 class StoreTooNew(D4DError):
     """The lease store was written by a later D4D, in a schema that this one does not know."""
 

@@ -21,6 +21,8 @@ class IdentityPolicy(Enum):
     MAC = "mac"
     NAME = "name"
     """The name, and an error where the engine gives none."""
+    CLUSTER_NAME = "cluster-name"
+    """The name, which hosts share: whichever has the container, it is the same client."""
 
 
 def client_id(
@@ -41,11 +43,12 @@ def client_id(
         return _HARDWARE_ETHERNET + endpoint.mac
     if not endpoint.name:
         raise BadRequest(
-            "D4D_IDENTITY=name, but Docker sent no container name: engines do so from 29.0 on. "
-            "Set D4D_IDENTITY=auto"
+            f"D4D_IDENTITY={policy.value}, but Docker sent no container name: engines do so from "
+            "29.0 on. Set D4D_IDENTITY=auto"
         )
     digest = blake2b(digest_size=8)
-    for part in (host.encode(), anchor, str(subnet).encode(), endpoint.name.encode()):
+    place = () if policy is IdentityPolicy.CLUSTER_NAME else (host.encode(), anchor)
+    for part in (*place, str(subnet).encode(), endpoint.name.encode()):
         digest.update(len(part).to_bytes(2, "big") + part)
     return _NOT_HARDWARE + b"d4d:" + digest.hexdigest().encode()
 

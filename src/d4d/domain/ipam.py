@@ -6,10 +6,12 @@ nobody remembers is rebuilt from its id.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
+from d4d.domain.draining import Draining
 from d4d.domain.errors import (
     AddressInUse,
     BadRequest,
@@ -23,7 +25,17 @@ from d4d.domain.leases import Endpoint
 from d4d.domain.leasing import Leasing
 from d4d.domain.pool_table import PoolTable
 from d4d.domain.pools import Address, Network, Pool, PoolRecord, PoolRequest, Purpose
-from d4d.domain.ports import Allocator, Clock, Events, LeaseStore, Reservations
+from d4d.domain.ports import (
+    Allocator,
+    Clock,
+    Contents,
+    Events,
+    Hosts,
+    LeaseStore,
+    Names,
+    Reservations,
+)
+from d4d.domain.presence import Presence
 
 
 class Ipam:
@@ -38,11 +50,18 @@ class Ipam:
         events: Events,
         clock: Clock,
         owner: str,
+        hosts: Hosts,
+        grace: timedelta,
         hold: timedelta = timedelta(0),
         reservations: Reservations | None = None,
+        names: Names | None = None,
         subnet_at: Callable[[Address], Network | None] = lambda _: None,
     ) -> None:
-        """``subnet_at`` finds this host's subnet of a network address, for the seed's pool ids."""
+        """``hosts`` are those of the store; one not heard of for ``grace`` may lose its leases.
+
+        ``names`` are those that hosts share, if they do. ``subnet_at`` finds this host's subnet of
+        a network address, for the seed's pool ids.
+        """
         self._store = store
         self._owner = owner
         self._opening = asyncio.Lock()
@@ -57,15 +76,46 @@ class Ipam:
             owner=owner,
             hold=hold,
             reservations=reservations,
+            names=names,
         )
         """The leases, for those who ask outside of Docker's calls."""
+        self.presence = Presence(
+            store=store,
+            hosts=hosts,
+            owner=owner,
+            clock=clock,
+            grace=grace,
+            take_up=self._take_up,
+            compare=self.leasing.compare,
+        )
+        """Whether the leases are known to be ours."""
+        self.draining = Draining(
+            store=store,
+            hosts=hosts,
+            allocator=self._pools.allocator,
+            events=events,
+            clock=clock,
+            owner=owner,
+            grace=grace,
+        )
+        """The other hosts."""
+        self._told_early: list[Callable[[], Awaitable[None]]] = []
 
     async def open(self) -> None:
-        """Take up what the store holds: pools, leases with their timers, releases still to send."""
-        contents = await self._store.load(self._owner)
+        """Take up what the store holds: pools, leases with their timers, releases still to send.
+
+        Where it is away, that is done when it is back: see ``Presence``. Raises StoreUnavailable,
+        StoreTooNew.
+        """
+        await self.presence.open()
+
+    async def _take_up(self, contents: Contents) -> None:
         for record in contents.pools:
             self._pools.add(record)
         self.leasing.open(contents.leases)
+        told, self._told_early = self._told_early, []
+        for release in told:
+            await release()
 
     async def aclose(self) -> None:
         """Stop. Nothing is released: the containers go on using their addresses."""
@@ -83,6 +133,7 @@ class Ipam:
 
         Raises BadRequest, PoolOverlap, NoAddress where subnet or gateway can't be learnt.
         """
+        await self.presence.confirm()
         allocator = self._pools.allocator_named(request.options.allocator)
         pool = await allocator.open(request)
         async with self._opening:
@@ -107,6 +158,9 @@ class Ipam:
         Leases stay: they go when Docker releases them, or when their containers prove to be gone.
         An unknown pool is no error.
         """
+        if not self.presence.is_loaded:
+            self._told_early.append(partial(self.release_pool, pool_id))
+            return
         holdings = self._pools.find(pool_id)
         if holdings is None:
             return
@@ -179,6 +233,9 @@ class Ipam:
 
         A lease is marked in the store, and the server is told behind the answer.
         """
+        if not self.presence.is_loaded:
+            self._told_early.append(partial(self.release_address, pool_id, address))
+            return
         holdings = self._pools.find(pool_id)
         if holdings is None:
             return
@@ -191,7 +248,11 @@ class Ipam:
     # Within
 
     async def _known(self, pool_id: str) -> Holdings:
-        """The pool of that id, rebuilt from it if nobody remembers. Raises UnknownPool."""
+        """The pool of that id, rebuilt from it if nobody remembers.
+
+        Raises UnknownPool, StoreUnavailable where it is not known what is held here.
+        """
+        await self.presence.confirm()
         holdings = self._pools.find(pool_id)
         if holdings is None:
             try:

@@ -18,14 +18,19 @@ from d4d.domain.pools import Address, PoolId
 from d4d.domain.ports import (
     Allocator,
     Clock,
+    Contents,
     Event,
     EventKind,
     Events,
     LeaseStore,
+    Names,
     Reservations,
 )
 from d4d.domain.ranges import segment_of
 from d4d.domain.write_behind import WriteBehind
+
+_AT_ONCE = timedelta(seconds=2)
+"""A release that is sent so soon after it was stored needs no second look at the store."""
 
 
 class Leasing:
@@ -40,17 +45,20 @@ class Leasing:
         clock: Clock,
         owner: str,
         hold: timedelta,
+        names: Names | None,
         reservations: Reservations | None = None,
     ) -> None:
+        """``names`` are those that hosts share, if they do."""
         self._reservations = reservations
         self._pools = pools
         self._store = store
         self._events = events
         self._clock = clock
         self._owner = owner
+        self._names = names
         self._compared: set[tuple[PoolId, tuple[IPv4Address, ...]]] = set()
         self._giving_back = GivingBack(give_back=self._give_back, clock=clock, hold=hold)
-        self.writes = WriteBehind(store, owner, on_superseded=self._disown)
+        self.writes = WriteBehind(store, owner, on_superseded=self._settle)
         """What is stored behind."""
 
     def open(self, leases: tuple[Lease, ...]) -> None:
@@ -63,6 +71,22 @@ class Leasing:
             elif is_held(lease):
                 self._giving_back.add(lease)
         self._giving_back.start()
+
+    async def compare(self, contents: Contents) -> None:
+        """Hold what is held here against what the store holds, after nobody heard of this host.
+
+        Raises StoreUnavailable.
+        """
+        stored = {(lease.pool, lease.address): lease for lease in contents.leases}
+        for lease in self.leases:
+            kept = stored.get((lease.pool, lease.address))
+            same = kept is not None and kept.generation == lease.generation and is_held(kept)
+            if is_held(lease) and not same:
+                await self._settle(lease, was_drained=kept is not None)
+        records = {record.pool.id: record for record in contents.pools}
+        for holdings in self._pools:
+            if holdings.users and records.get(holdings.pool.id) != holdings.record:
+                await self.writes.pool(holdings.record)
 
     async def aclose(self) -> None:
         """Stop. Nothing is released: the containers go on using their addresses."""
@@ -104,9 +128,15 @@ class Leasing:
         except StoreUnavailable:
             self.writes.add(released)  # Docker never asks twice: the release must not be lost
         except Superseded:
-            self._disown(released)
+            await self._settle_released(released)
         if (latest := self._released(lease)) is not None:
             self._giving_back.add(latest, reason)
+
+    async def _settle_released(self, released: Lease) -> None:
+        try:
+            await self._settle(released)
+        except StoreUnavailable:
+            self.writes.add(released)
 
     # What Docker's API and an operator tell
 
@@ -116,7 +146,8 @@ class Leasing:
         """Take up the lease of a running container that we know nothing of, and confirm it.
 
         ``named`` says whether its engine gave its name when it asked, which its client id tells.
-        False where the address is known, or can't be a container's.
+        False where the address is known, or can't be a container's. Raises AddressInUse where the
+        store says that another has it.
         """
         async with holdings.turn(endpoint):
             if holdings.lease(address) is not None or address not in holdings.pool:
@@ -126,7 +157,8 @@ class Leasing:
             allocator = self._pools.allocator(holdings.pool)
             asked = endpoint if named else replace(endpoint, name=None)
             lease = allocator.adopt(holdings.pool, asked, address)
-            stored = await self._store.add(replace(lease, owner=self._owner))
+            owned = replace(lease, owner=self._owner)
+            stored = await self._store.add(owned, unless_held=True)
             self._take_in(holdings, stored)
             allocator.keep(stored, self, confirm=True)
             self.note(EventKind.ADOPTED, stored, "in use by a container, but not in the store")
@@ -250,14 +282,20 @@ class Leasing:
     ) -> Lease:
         allocator = self._pools.allocator(holdings.pool)
         previous = holdings.of_name(endpoint.name) or holdings.of_mac(endpoint.mac)
+        hint = previous.address if previous else None
+        if self._names is not None and endpoint.name:
+            claimed = await self._names.claim_name(holdings.pool.id, endpoint.name, self._owner)
+            hint = claimed or hint
         lease = await allocator.allocate(
             holdings.pool,
             endpoint,
             address=address,
-            hint=previous.address if previous else None,
+            hint=hint,
             taken=holdings.taken_by_others(endpoint),
         )
         stored = lease if lease.generation else await self._add(allocator, lease)
+        if self._names is not None and endpoint.name:
+            await self._settle_name(self._names, stored)
         self._take_in(holdings, stored)
         allocator.keep(stored, self)
         self.note(EventKind.ACQUIRED, stored, "")
@@ -274,6 +312,17 @@ class Leasing:
                 await allocator.free(lease)
             except LinkDown:
                 allocator.forget(lease)  # it runs out by itself
+            raise
+
+    async def _settle_name(self, names: Names, lease: Lease) -> None:
+        """Let hosts know what this one's claim came to, or give the lease back."""
+        try:
+            await names.settle_name(lease)
+        except BaseException:
+            released = replace(lease, state=LeaseState.RELEASED, released_at=self._clock())
+            self._pools.at(lease.pool).put(released)
+            self.writes.add(released)
+            self._giving_back.add(released, "its name could not be claimed")
             raise
 
     def _take_in(self, holdings: Holdings, lease: Lease) -> None:
@@ -304,6 +353,12 @@ class Leasing:
             if self._clock() < self._giving_back.due(current):
                 self._giving_back.add(current, reason)  # renewed meanwhile: it is held on
                 return
+            if self._clock() - (current.released_at or current.acquired_at) > _AT_ONCE:
+                try:
+                    await self.writes.now(current)
+                except Superseded:
+                    await self._settle(current)
+                    return
             await self._free(holdings, current, reason)
 
     async def _free(self, holdings: Holdings, lease: Lease, reason: str) -> None:
@@ -317,6 +372,40 @@ class Leasing:
         holdings.put(freed)
         self.note(EventKind.RELEASED, freed, reason)
         self.writes.add(freed)
+
+    async def _settle(self, lease: Lease, *, was_drained: bool = False) -> None:
+        """The store has not this acquisition any more: it lost it, or gave it to another host.
+
+        Raises StoreUnavailable.
+        """
+        holdings, current = self._known(lease)
+        if current is None or not is_held(current):
+            return
+        try:
+            stored = await self._store.add(current, unless_held=True)
+        except AddressInUse:
+            self._disown(current)
+            return
+        if self._names is not None and stored.endpoint.name:
+            try:
+                await self._names.settle_name(stored)
+            except AddressInUse as error:
+                self.note(EventKind.CONFLICT, stored, str(error))
+        holdings, latest = self._known(current)
+        if latest is None:  # its container got it anew while the store was asked
+            await self._store.remove(stored)
+            return
+        regained = replace(latest, generation=stored.generation)
+        holdings.put(regained)
+        if latest is not current:
+            self.writes.add(regained)
+        if not is_live(regained):
+            self._giving_back.add(regained)
+            return
+        allocator = self._allocator(regained)
+        if was_drained:  # its server was told that it is free
+            allocator.forget(regained)
+        allocator.keep(regained, self, confirm=was_drained)
 
     def _disown(self, lease: Lease) -> None:
         """Another host has the address by now, as the store says: let go without a word."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol
 
@@ -36,10 +36,12 @@ class LeaseStore(Protocol):
     async def save_pool(self, record: PoolRecord, owner: str) -> None:
         """Insert or replace ``owner``'s record of a pool; one without users is removed."""
 
-    async def add(self, lease: Lease) -> Lease:
+    async def add(self, lease: Lease, *, unless_held: bool = False) -> Lease:
         """Store a new acquisition, over whatever held its pool and address.
 
-        Returns the lease with its generation, higher than any before it at this store.
+        Returns the lease with its generation, higher than any before it at this store. With
+        ``unless_held`` a lease that holds the address already, in any state but FREED, stays, and
+        AddressInUse is raised.
         """
 
     async def update(self, lease: Lease) -> None:
@@ -96,20 +98,62 @@ class Reservations(Protocol):
         """Those of all segments."""
 
 
+class Beat(Enum):
+    """What a store says to a heartbeat."""
+
+    KNOWN = "known"
+    NEW = "new"
+    """It knew nothing of the host: this is its first, or the store lost what it had."""
+    DRAINED = "drained"
+    """Another host takes back what this one holds. The heartbeat does not count."""
+
+
 class Hosts(Protocol):
-    """Which hosts use the store, and when each was last heard of."""
+    """Which hosts use the store, and how long ago each was last heard of.
 
-    async def beat(self, host: str, at: datetime) -> None:
-        """``host`` is alive ``at`` that instant."""
+    A store that hosts share goes by its own clock: theirs may differ. Others go by ``now``. Every
+    method raises StoreUnavailable.
+    """
 
-    async def beats(self) -> dict[str, datetime]:
-        """When each host was last heard of. A host that holds leases and never beat is absent."""
+    async def beat(self, host: str, now: datetime) -> Beat:
+        """``host`` is alive."""
+
+    async def ages(self, now: datetime) -> dict[str, timedelta]:
+        """How long ago each host was last heard of; absent is one that never was."""
 
     async def owners(self) -> list[str]:
         """Every host that ever stored a pool or a lease: ``load`` tells what it holds."""
 
+    async def begin_drain(self, host: str, by: str, age: timedelta, now: datetime) -> bool:
+        """Whether ``host`` was not heard of for ``age``: from now on its beats are DRAINED.
+
+        That ends with ``forget_host``, or DRAIN after the last such call. False also where another
+        host than ``by`` drains it.
+        """
+
     async def forget_host(self, host: str) -> None:
         """Forget the heartbeats of ``host``; its leases stay."""
+
+
+DRAIN = timedelta(minutes=1)
+"""For so long, a host that was heard of again must wait for one that drains it."""
+
+
+class Names(Protocol):
+    """Which host has the container of a name, where hosts share names (D4D_IDENTITY=cluster-name).
+
+    Names are unique where addresses are: in a segment.
+    """
+
+    async def claim_name(self, pool: PoolId, name: str, owner: str) -> Address | None:
+        """``owner`` is about to lease an address for ``name``; returns the one that it had last.
+
+        Raises AddressInUse while another host has a lease for it that Docker uses, or claimed it
+        within the last minute. One that Docker gave back, and that is held on, becomes FREED.
+        """
+
+    async def settle_name(self, lease: Lease) -> None:
+        """``lease`` is what its owner's claim of the name came to."""
 
 
 class EventKind(Enum):
@@ -129,6 +173,8 @@ class EventKind(Enum):
     """What the server said does not fit the network."""
     ACTED = "acted"
     """What D4D_ON_LOST asks for was done, or failed."""
+    DRAINED = "drained"
+    """Taken back from a host that was heard of no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

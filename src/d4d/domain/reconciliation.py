@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from d4d.domain.containers import Attachment, Containers, Network
-from d4d.domain.errors import D4DError
-from d4d.domain.holdings import is_live
+from d4d.domain.errors import AddressInUse, D4DError
+from d4d.domain.holdings import Holdings, is_live
 from d4d.domain.ipam import Ipam
 from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Address, PoolId, PoolOptions, PoolRequest, Purpose
@@ -53,8 +53,10 @@ class Reconciliation:
     async def run(self) -> Findings:
         """Release what is gone, take up what is unknown, learn names.
 
-        Raises DockerUnavailable: then nothing was changed.
+        Raises DockerUnavailable, or StoreUnavailable where it is not known what is held here: then
+        nothing was changed.
         """
+        await self._ipam.presence.confirm()
         before = [
             lease for lease in self._ipam.leasing.leases if is_live(lease)
         ]  # leases come first
@@ -67,7 +69,11 @@ class Reconciliation:
         return findings
 
     async def learn(self) -> Findings:
-        """Only take up what is unknown, and learn names: after a container has started."""
+        """Only take up what is unknown, and learn names: after a container has started.
+
+        Raises what ``run`` does.
+        """
+        await self._ipam.presence.confirm()
         networks = await self._containers.networks()
         attachments = await self._containers.attachments()
         findings = Findings()
@@ -122,14 +128,28 @@ class Reconciliation:
         try:
             requests = list(_requests(network))
             pools = [await self._ipam.adopt_pool(each, _reserved(network)) for each in requests]
-            for each in unknown:
-                for pool, request in zip(pools, requests, strict=True):
-                    if request.subnet is not None and each.address in request.subnet:
-                        endpoint = Endpoint(mac=each.mac, name=each.name)
-                        if await self._ipam.leasing.adopt(
-                            pool, endpoint, each.address, named=self._containers.gives_names
-                        ):
-                            findings.adopted.append(each)
+        except D4DError as error:
+            findings.refused.append(f"network {network.name}: {error}")
+            return
+        for each in unknown:
+            for pool, request in zip(pools, requests, strict=True):
+                if request.subnet is not None and each.address in request.subnet:
+                    await self._adopt_one(network, pool, each, findings)
+
+    async def _adopt_one(
+        self, network: Network, pool: Holdings, each: Attachment, findings: Findings
+    ) -> None:
+        try:
+            endpoint = Endpoint(mac=each.mac, name=each.name)
+            if await self._ipam.leasing.adopt(
+                pool, endpoint, each.address, named=self._containers.gives_names
+            ):
+                findings.adopted.append(each)
+        except AddressInUse as error:
+            findings.refused.append(
+                f"network {network.name}: container {each.name or each.mac} uses {each.address}: "
+                f"{error}. Restart it, so that it gets an address of its own"
+            )
         except D4DError as error:
             findings.refused.append(f"network {network.name}: {error}")
 

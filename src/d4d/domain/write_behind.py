@@ -4,7 +4,7 @@ The newest state of each lease and pool waits here, and one task stores it.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from d4d.domain.errors import StoreUnavailable, Superseded
 from d4d.domain.leases import Lease
@@ -18,9 +18,12 @@ class WriteBehind:
     """What is to be stored, by lease and by pool."""
 
     def __init__(
-        self, store: LeaseStore, owner: str, *, on_superseded: Callable[[Lease], None]
+        self, store: LeaseStore, owner: str, *, on_superseded: Callable[[Lease], Awaitable[None]]
     ) -> None:
-        """``on_superseded`` hears of a lease that turns out to be another host's."""
+        """``on_superseded`` finds out what became of a lease that the store has not any more.
+
+        It raises StoreUnavailable to be asked again.
+        """
         self._store = store
         self._owner = owner
         self._on_superseded = on_superseded
@@ -88,17 +91,17 @@ class WriteBehind:
         key = (lease.pool, lease.address)
         if self._leases.get(key) is not lease:
             return True  # something newer was stored before our turn came
-        superseded = False
         try:
             await self._store.update(lease)
         except StoreUnavailable:
             return False
         except Superseded:
-            superseded = True
+            try:
+                await self._on_superseded(lease)
+            except StoreUnavailable:
+                return False
         if self._leases.get(key) is lease:
             del self._leases[key]
-            if superseded:
-                self._on_superseded(lease)
         return True
 
     async def _write_pool(self, record: PoolRecord) -> bool:

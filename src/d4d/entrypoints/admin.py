@@ -32,6 +32,7 @@ _STATUS: dict[type[errors.D4DError], int] = {
     errors.UnknownPool: 404,
     errors.AddressInUse: 409,
     errors.StoreUnavailable: 503,
+    errors.StoreAway: 503,
 }
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -79,6 +80,8 @@ def create_admin_app(
         Route("/api/leases", asks(_leases)),
         Route("/api/leases/{address}", asks(_lease)),
         Route("/api/leases/{address}/release", asks(_release), methods=["POST"]),
+        Route("/api/hosts", asks(_hosts)),
+        Route("/api/hosts/{host}/drain", asks(_drain), methods=["POST"]),
         Route("/api/history", asks(_history)),
         Route("/api/events", asks(_events)),
         Route("/api/config", config),
@@ -131,7 +134,8 @@ async def _pools(parts: Operations, _: Request) -> Response:
 async def _leases(parts: Operations, request: Request) -> Response:
     wanted = Filter.read(request)
     overdue = {id(lease) for lease in parts.overdue()}
-    leases = [lease for lease in parts.ipam.leasing.leases if wanted.fits(lease)]
+    held = await parts.all_leases() if wanted.all else parts.ipam.leasing.leases
+    leases = [lease for lease in held if wanted.fits(lease)]
     leases.sort(key=lambda lease: (lease.pool, lease.address.packed))
     shown_leases = [forms.LeaseForm.of(each, overdue=id(each) in overdue) for each in leases]
     return Form(forms.LeasesAnswer(leases=shown_leases))
@@ -149,8 +153,7 @@ async def _lease(parts: Operations, request: Request) -> Response:
 
 
 async def _release(parts: Operations, request: Request) -> Response:
-    if MARK not in request.headers:  # a page elsewhere can't send it without asking
-        raise errors.BadRequest(f"a request that changes something needs the header {MARK}")
+    _refuse_unmarked(request)
     lease = find(parts, request, live=True)
     log.warning("released by an operator", address=str(lease.address), pool=lease.pool)
     await parts.ipam.leasing.give_up(lease, "an operator said so")
@@ -158,6 +161,26 @@ async def _release(parts: Operations, request: Request) -> Response:
     leases = parts.ipam.leasing.leases
     latest = next((each for each in leases if (each.pool, each.address) == of_address), lease)
     return Form(_form(parts, latest))
+
+
+async def _hosts(parts: Operations, _: Request) -> Response:
+    now = parts.clock()
+    hosts = await parts.ipam.draining.hosts()
+    shown_hosts = [forms.HostForm.of(each, self_name=parts.host, now=now) for each in hosts]
+    return Form(forms.HostsAnswer(hosts=shown_hosts))
+
+
+async def _drain(parts: Operations, request: Request) -> Response:
+    _refuse_unmarked(request)
+    host = request.path_params["host"]
+    log.warning("an operator drains a host", host=host)
+    return Form(forms.DrainAnswer.of(await parts.ipam.draining.drain(host)))
+
+
+def _refuse_unmarked(request: Request) -> None:
+    """Raises BadRequest: a page elsewhere can't send the mark without asking."""
+    if MARK not in request.headers:
+        raise errors.BadRequest(f"a request that changes something needs the header {MARK}")
 
 
 async def _history(parts: Operations, request: Request) -> Response:

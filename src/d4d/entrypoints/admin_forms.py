@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from d4d.domain.dhcp.messages import INFINITE
+from d4d.domain.draining import Drained, Host
 from d4d.domain.fill import Fill
 from d4d.domain.history import Entry
 from d4d.domain.leases import Lease, Terms
@@ -107,7 +108,7 @@ class TermsForm(_Form):
 
 
 class LeaseForm(_Form):
-    """A lease that this host holds, or remembers."""
+    """A lease that a host holds, or remembers."""
 
     pool: str
     address: str
@@ -222,6 +223,61 @@ class HistoryAnswer(_Form):
     events: list[EventForm]
 
 
+class HostForm(_Form):
+    """A host that uses the store."""
+
+    host: str
+    is_self: bool
+    seen_at: datetime | None = Field(description="When it was last heard of; null: never")
+    is_alive: bool = Field(description="Heard of within D4D_HOST_GRACE")
+    leases: int = Field(description="Addresses that it holds")
+
+    @classmethod
+    def of(cls, host: Host, *, self_name: str, now: datetime) -> "HostForm":
+        """The host in print."""
+        return cls(
+            host=host.name,
+            is_self=host.name == self_name,
+            seen_at=now - host.age if host.age is not None else None,
+            is_alive=host.is_alive,
+            leases=host.leases,
+        )
+
+
+class HostsAnswer(_Form):
+    """GET /api/hosts."""
+
+    hosts: list[HostForm]
+
+
+class FailureForm(_Form):
+    """A lease that could not be given back, and why."""
+
+    address: str
+    pool: str
+    error: str
+
+
+class DrainAnswer(_Form):
+    """POST /api/hosts/HOST/drain."""
+
+    host: str
+    freed: list[str] = Field(description="Addresses that were given back")
+    failed: list[FailureForm] = Field(description="These stay the host's: drain it again")
+
+    @classmethod
+    def of(cls, drained: Drained) -> "DrainAnswer":
+        """What a drain came to, in print."""
+        return cls(
+            host=drained.host,
+            freed=[str(lease.address) for lease in drained.freed],
+            failed=[
+                FailureForm(address=str(lease.address), pool=lease.pool, error=error)
+                for lease, error in drained.failed
+            ],
+        )
+
+
 class CheckForm(_Form):
     """One thing that must be so."""
 
@@ -266,6 +322,8 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     EventForm,
     WebhookMessage,
     HistoryAnswer,
+    HostsAnswer,
+    DrainAnswer,
     HealthAnswer,
     ConfigAnswer,
     ErrorAnswer,

@@ -31,6 +31,8 @@ class Filter:
     mac: MacAddress | None
     name: str | None
     """A pattern such as ``web*``."""
+    all: bool
+    """Of every host that shares the store."""
 
     @classmethod
     def read(cls, request: Request) -> "Filter":
@@ -43,6 +45,7 @@ class Filter:
             state=_member(LeaseState, query["state"], what="state") if "state" in query else None,
             mac=MacAddress.parse(mac) if mac else None,
             name=query.get("name"),
+            all=query.get("all") == "true",
         )
 
     def fits(self, lease: Lease) -> bool:

@@ -1,4 +1,5 @@
-"""What goes on beside Docker's calls: its API is asked what became of containers and their names.
+"""What goes on beside Docker's calls: Docker's API is asked what became of containers and their
+names, and other hosts hear that this one is alive.
 
 Nothing here runs inside a call of Docker's, where its API could wait for us while we wait for it.
 """
@@ -10,21 +11,35 @@ from datetime import timedelta
 import structlog
 
 from d4d.domain.containers import Containers
-from d4d.domain.errors import DockerUnavailable, StoreUnavailable
+from d4d.domain.draining import Reclaim
+from d4d.domain.errors import BadRequest, D4DError, DockerUnavailable, StoreUnavailable
+from d4d.domain.ipam import Ipam
 from d4d.domain.reconciliation import Findings, Reconciliation
 
 _SOON = 5.0  # seconds until a Docker that does not answer yet is asked again, after its start
+_AGAIN = 1.0  # seconds until a store that was away is tried again
 _SETTLE = 0.3  # seconds after an event: containers that start together are looked up together
 
 log = structlog.get_logger()
 
 
 class Background:
-    """The task that reconciles, and the one that listens for containers that start."""
+    """The tasks that reconcile, that listen for containers that start, and that beat."""
 
     def __init__(
-        self, *, reconciliation: Reconciliation, containers: Containers, interval: timedelta
+        self,
+        *,
+        reconciliation: Reconciliation,
+        containers: Containers,
+        interval: timedelta,
+        ipam: Ipam,
+        reclaim: Reclaim,
     ) -> None:
+        """Docker's API is asked every ``interval``, or never where that is 0."""
+        self._presence = ipam.presence
+        self._draining = ipam.draining
+        self._reclaim = reclaim
+        self._store_error = self._presence.trouble
         self._reconciliation = reconciliation
         self._containers = containers
         self._interval = interval.total_seconds()
@@ -33,10 +48,13 @@ class Background:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin, unless the interval is 0."""
+        """Begin."""
+        loop = asyncio.get_running_loop()
+        if self._store_error:
+            log.error("serving without the store", error=self._store_error)
+        self._tasks = [loop.create_task(self._beat())]
         if self._interval:
-            loop = asyncio.get_running_loop()
-            self._tasks = [loop.create_task(self._reconcile()), loop.create_task(self._listen())]
+            self._tasks += [loop.create_task(self._reconcile()), loop.create_task(self._listen())]
 
     def docker_restarted(self) -> None:
         """dockerd was started: it activated us anew. Its API will serve in a while."""
@@ -47,6 +65,36 @@ class Background:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _beat(self) -> None:
+        interval = self._presence.interval.total_seconds()
+        while True:
+            await asyncio.sleep(min(_AGAIN, interval) if self._store_error else interval)
+            try:
+                await self._presence.beat()
+                if self._reclaim is Reclaim.AUTO:
+                    await self._drain_dead()
+            except D4DError as error:
+                if str(error) != self._store_error:
+                    self._store_error = str(error)
+                    log.warning("no heartbeat", error=str(error))
+            else:
+                if self._store_error:
+                    self._store_error = ""
+                    log.info("the store answers again")
+                    self._restarted.set()  # what Docker has was not looked at meanwhile
+
+    async def _drain_dead(self) -> None:
+        for host in await self._draining.dead():
+            log.warning("draining a host that may still run containers", host=host)
+            try:
+                drained = await self._draining.drain(host)
+            except BadRequest as error:  # it came back, or another host was faster
+                log.warning("not drained", host=host, error=str(error))
+                continue
+            log.warning("drained", host=host, freed=len(drained.freed), failed=len(drained.failed))
+            for lease, reason in drained.failed:
+                log.warning("not given back", address=str(lease.address), error=reason)
 
     async def _reconcile(self) -> None:
         while True:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from d4d.entrypoints import cli_host, cli_leases
+from d4d.entrypoints import cli_host, cli_hosts, cli_leases
 
 cli = typer.Typer(
     name="d4d",
@@ -23,6 +23,7 @@ _COMMANDS = (
     cli_leases.release,
     cli_leases.history,
     cli_leases.events,
+    cli_hosts.hosts,
     cli_host.config,
     cli_host.probe,
 )
@@ -53,6 +54,7 @@ def server(
 
 for each in _COMMANDS:
     cli.command()(each)
+cli.add_typer(cli_hosts.host_cli, name="host")
 
 
 def as_typer_wants(words: list[str]) -> list[str]:

@@ -39,6 +39,9 @@ def leases(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Container name, or a pattern: 'web*'.")] = None,
     mac: Annotated[str | None, typer.Option(help="MAC address.")] = None,
+    everywhere: Annotated[
+        bool, typer.Option("--all", help="Of all hosts that share the store.")
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Go on showing, until Ctrl-C.")] = False,
     json: Json = False,
 ) -> None:
@@ -46,7 +49,8 @@ def leases(
     if watch and json:
         typer.echo("d4d: --watch is for people: use d4d events --follow --json", err=True)
         raise typer.Exit(Exit.USAGE)
-    query = given(pool=pool, host=host, state=state, name=name, mac=mac)
+    hosts = "true" if everywhere else None
+    query = given(pool=pool, host=host, state=state, name=name, mac=mac, all=hosts)
     with driver() as client:
         answer = client.get("/api/leases", query)
         if json:

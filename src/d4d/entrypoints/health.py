@@ -32,7 +32,7 @@ def readiness(operations: Operations) -> HealthAnswer:
 
 def _store(operations: Operations) -> CheckForm:
     unwritten = len(operations.ipam.leasing.writes)
-    trouble = operations.store.trouble
+    trouble = operations.ipam.presence.trouble or operations.store.trouble
     if unwritten and not trouble:
         trouble = f"{unwritten} leases and pools wait to be stored"
     return CheckForm(name="store", ok=not trouble, detail=trouble or "takes what is written")

@@ -30,6 +30,7 @@ _STATUS: dict[type[errors.D4DError], int] = {
     errors.NoAddress: 503,
     errors.LinkDown: 503,
     errors.StoreUnavailable: 503,
+    errors.StoreAway: 503,
 }
 
 Answer = dict[str, Any]
@@ -174,6 +175,8 @@ async def driver(container: Container) -> AsyncIterator[Driver]:
             reconciliation=container.reconciliation(),
             containers=container.measured_containers(),
             interval=container.settings().reconcile,
+            ipam=ipam,
+            reclaim=container.settings().reclaim,
         )
         stack.push_async_callback(background.aclose)
         background.start()

@@ -67,6 +67,15 @@ class Operations:
             for record in self.ipam.pools
         }
 
+    async def all_leases(self) -> list[Lease]:
+        """This host's leases, and what the store says of other hosts'. Raises StoreUnavailable."""
+        draining = self.ipam.draining
+        others = [each.name for each in await draining.hosts() if each.name != self.host]
+        leases = self.ipam.leasing.leases
+        for name in others:
+            leases += await draining.leases_of(name)
+        return leases
+
     def overdue(self) -> list[Lease]:
         """Leases in use whose renewal is late."""
         late = self.clock() - OVERDUE

@@ -872,12 +872,6 @@ async def test_the_end_frees_nothing(driver: Driver) -> None:
     assert await driver.stored() == {"192.168.59.1": BOUND, "192.168.59.2": RELEASED}
 
 
-async def test_a_store_that_is_away_at_start_is_an_error(driver: Driver) -> None:
-    driver.store.is_away = True
-    with pytest.raises(StoreUnavailable):
-        await driver.crash()
-
-
 async def test_a_dead_link_is_told_to_docker(driver: Driver) -> None:
     pool = await driver.pool()
     driver.allocator.allocate_fails = LINK_DOWN

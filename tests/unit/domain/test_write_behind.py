@@ -25,7 +25,11 @@ class Bench:
     def __init__(self) -> None:
         self.store = FailingStore()
         self.superseded: list[Lease] = []
-        self.writes = WriteBehind(self.store, "host-a", on_superseded=self.superseded.append)
+        self.writes = WriteBehind(self.store, "host-a", on_superseded=self._supersede)
+
+    async def _supersede(self, lease: Lease) -> None:
+        self.superseded.append(lease)
+        await self.store.reach("supersede")
 
     async def lease(self, address: str = "192.168.59.1") -> Lease:
         return await self.store.inner.add(
@@ -155,6 +159,19 @@ async def test_a_write_now_of_what_is_anothers_is_refused(bench: Bench) -> None:
     await bench.store.inner.add(replace(lease, owner="host-b"))
     with pytest.raises(Superseded):
         await bench.writes.now(released(lease))
+
+
+async def test_what_became_of_it_is_asked_until_the_store_tells(bench: Bench) -> None:
+    lease = await bench.lease()
+    await bench.store.inner.remove(lease)
+    bench.store.away_for = {"supersede"}
+    bench.writes.add(renewed(lease))
+    await settle(2.5)
+    assert len(bench.writes) == 1
+    bench.store.away_for = set()
+    await settle(2.0)
+    assert len(bench.writes) == 0
+    assert bench.superseded == [renewed(lease)] * 4
 
 
 async def test_a_write_of_what_is_anothers_is_told_and_dropped(bench: Bench) -> None:

@@ -2,14 +2,13 @@
 
 from collections import defaultdict
 from dataclasses import replace
-from datetime import datetime
 
 from d4d.adapters.stores.memory_segments import MemorySegment
 from d4d.domain.errors import Superseded
 from d4d.domain.leases import Lease, LeaseState
 from d4d.domain.pools import Address, PoolId, PoolRecord
 from d4d.domain.ports import Contents
-from d4d.domain.ranges import Claim, choose, freed_at, segment_of
+from d4d.domain.ranges import Claim, choose, freed_at, refuse_leased, segment_of
 from d4d.domain.reserved import OperatorReservation, Reserved
 
 
@@ -23,8 +22,6 @@ class MemoryLeaseStore:
         self._pools: dict[tuple[str, PoolId], PoolRecord] = {}
         self._leases: dict[tuple[PoolId, Address], Lease] = {}
         self._segments: defaultdict[str, MemorySegment] = defaultdict(MemorySegment)
-        self._owners: dict[str, None] = {}
-        self._beats: dict[str, datetime] = {}
         self._generation = 0
 
     def __repr__(self) -> str:
@@ -42,16 +39,17 @@ class MemoryLeaseStore:
         key = owner, record.pool.id
         if record.users > 0:
             self._pools[key] = record
-            self._owners[owner] = None
         else:
             self._pools.pop(key, None)
 
-    async def add(self, lease: Lease) -> Lease:
-        """Store a new acquisition; returns it with its generation."""
+    async def add(self, lease: Lease, *, unless_held: bool = False) -> Lease:
+        """Store a new acquisition; returns it with its generation. Raises AddressInUse."""
+        holder = self._segment(lease).holder(lease.address)
+        if unless_held and holder is not None:
+            refuse_leased(lease.address, holder)
         self._generation += 1
         added = replace(lease, generation=self._generation)
         self._leases[lease.pool, lease.address] = added
-        self._owners[lease.owner] = None
         if lease.state is not LeaseState.FREED:
             self._segment(lease).occupy(added)
         return added
@@ -115,22 +113,6 @@ class MemoryLeaseStore:
     async def reservations(self) -> tuple[OperatorReservation, ...]:
         """Those of all segments."""
         return tuple(each for segment in self._segments.values() for each in segment.operators)
-
-    async def beat(self, host: str, at: datetime) -> None:
-        """``host`` is alive."""
-        self._beats[host] = at
-
-    async def beats(self) -> dict[str, datetime]:
-        """When each host was last heard of."""
-        return dict(self._beats)
-
-    async def owners(self) -> list[str]:
-        """Every host that ever stored anything."""
-        return sorted(self._owners)
-
-    async def forget_host(self, host: str) -> None:
-        """Forget its heartbeats."""
-        self._beats.pop(host, None)
 
     async def aclose(self) -> None:
         """There is nothing to let go of."""

@@ -40,7 +40,7 @@ from redis.exceptions import (
     TimeoutError,  # noqa: A004 - redis-py's name for it
 )
 
-from d4d.domain.errors import BadRequest, StoreUnavailable
+from d4d.domain.errors import BadRequest, StoreAway
 
 TIMEOUT = 2.0  # seconds for an answer, and as many for a connection
 CONNECTIONS = 32
@@ -112,7 +112,7 @@ def redacted(url: str) -> str:
     return f"{scheme}://{user}{at}{place}"
 
 
-def unavailable(url: str, doing: str, error: BaseException) -> StoreUnavailable:
+def unavailable(url: str, doing: str, error: BaseException) -> StoreAway:
     """What ``error`` means to the operator, when ``doing`` (such as "take an address") failed."""
     reason = str(error).partition(" script: ")[0] or type(error).__name__
     remedy = _REMEDIES_BY_CODE.get(reason.partition(" ")[0].lstrip("-"))
@@ -120,7 +120,7 @@ def unavailable(url: str, doing: str, error: BaseException) -> StoreUnavailable:
         if remedy is None and isinstance(error, kind):
             remedy = text
     text = f"can't {doing} in Redis at {redacted(url)}: {reason}"
-    return StoreUnavailable(f"{text}: {remedy}" if remedy else text)
+    return StoreAway(f"{text}: {remedy}" if remedy else text)
 
 
 def _options(url: str) -> dict[str, Any]:

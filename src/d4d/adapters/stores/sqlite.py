@@ -12,18 +12,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 from d4d.adapters.stores.serialize import (
     LeaseReader,
     LeaseRow,
-    from_microseconds,
     lease_row,
     reservations_from_json,
     reservations_to_json,
-    to_microseconds,
 )
 from d4d.adapters.stores.sqlite_file import MIGRATIONS, Migration, open_database, unavailable
 from d4d.adapters.stores.sqlite_segments import SqliteSegment, read_reserved
@@ -31,7 +29,7 @@ from d4d.domain.errors import BadRequest, D4DError, StoreUnavailable, Superseded
 from d4d.domain.leases import Lease, LeaseState
 from d4d.domain.pools import Address, Pool, PoolRecord
 from d4d.domain.ports import Contents
-from d4d.domain.ranges import Claim, choose, freed_at, segment_of
+from d4d.domain.ranges import Claim, choose, freed_at, refuse_leased, segment_of
 from d4d.domain.reserved import OperatorReservation, Reserved
 
 _T = TypeVar("_T")
@@ -109,10 +107,16 @@ class SqliteLeaseStore:
 
         await self._write(apply)
 
-    async def add(self, lease: Lease) -> Lease:
-        """Store a new acquisition; returns it with its generation."""
+    async def add(self, lease: Lease, *, unless_held: bool = False) -> Lease:
+        """Store a new acquisition; returns it with its generation. Raises AddressInUse."""
 
-        return await self._write(lambda connection: _add(connection, lease))
+        def apply(connection: sqlite3.Connection) -> Lease:
+            holder = SqliteSegment(connection, segment_of(lease.pool)).holder(lease.address)
+            if unless_held and holder is not None:
+                refuse_leased(lease.address, holder)
+            return _add(connection, lease)
+
+        return await self._write(apply)
 
     async def take(self, claim: Claim) -> Lease:
         """Choose an address and store its lease. Raises AddressInUse, NoAddress."""
@@ -177,32 +181,6 @@ class SqliteLeaseStore:
     async def reservations(self) -> tuple[OperatorReservation, ...]:
         """Those of all segments."""
         return tuple(await self._write(read_reserved))
-
-    async def beat(self, host: str, at: datetime) -> None:
-        """``host`` is alive."""
-        columns = host, to_microseconds(at)
-        await self._write(
-            lambda connection: connection.execute("REPLACE INTO heartbeats VALUES (?, ?)", columns)
-        )
-
-    async def beats(self) -> dict[str, datetime]:
-        """When each host was last heard of."""
-        rows = await self._write(
-            lambda connection: connection.execute("SELECT host, at FROM heartbeats").fetchall()
-        )
-        return {host: from_microseconds(at) for host, at in rows}
-
-    async def owners(self) -> list[str]:
-        """Every host that has stored something."""
-        query = "SELECT owner FROM leases UNION SELECT owner FROM pools ORDER BY owner"
-        rows = await self._write(lambda connection: connection.execute(query).fetchall())
-        return [owner for (owner,) in rows]
-
-    async def forget_host(self, host: str) -> None:
-        """Forget its heartbeats."""
-        await self._write(
-            lambda connection: connection.execute("DELETE FROM heartbeats WHERE host = ?", (host,))
-        )
 
     async def aclose(self) -> None:
         """Finish the writes that wait, and close the file: SQLite then empties its WAL into it."""

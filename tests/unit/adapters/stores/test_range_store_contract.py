@@ -17,7 +17,7 @@ from d4d.adapters.stores.sqlite import SqliteLeaseStore
 from d4d.domain.errors import AddressInUse, NoAddress, Superseded
 from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
 from d4d.domain.pools import Pool, PoolOptions, PoolRecord, Purpose, Reservation
-from d4d.domain.ports import Hosts, RangeStore, Reservations
+from d4d.domain.ports import RangeStore, Reservations
 from d4d.domain.ranges import Claim
 from d4d.domain.reserved import OperatorReservation, Reserved
 
@@ -347,18 +347,16 @@ async def test_takers_at_once_get_each_address_once(store: RangeStore) -> None:
     assert set(stored) == set(leases)
 
 
-async def test_heartbeats_and_owners_are_told(store: RangeStore) -> None:
-    hosts: Hosts = store  # type: ignore[assignment]  # every store of ours serves both ports
-    assert await hosts.beats() == {}
-    await hosts.beat("host-a", NOW)
-    await hosts.beat("host-b", NOW)
-    await hosts.beat("host-a", NOW + SECOND)
-    assert await hosts.beats() == {"host-a": NOW + SECOND, "host-b": NOW}
-    await hosts.forget_host("host-b")
-    assert await hosts.beats() == {"host-a": NOW + SECOND}
-    await store.take(a_claim(owner="host-c"))
-    await store.save_pool(a_record(), "host-d")
-    assert {"host-c", "host-d"} <= set(await hosts.owners())
+async def test_what_is_held_is_not_added_again_if_so_told(store: RangeStore) -> None:
+    held = await store.take(a_claim(owner="host-a"))
+    other = replace(held, owner="host-b", generation=0)
+    with pytest.raises(AddressInUse, match="on host host-a"):
+        await store.add(other, unless_held=True)
+    assert (await store.load("host-b")).leases == ()
+    await store.update(replace(held, state=LeaseState.FREED, released_at=NOW))
+    added = await store.add(other, unless_held=True)
+    assert (await store.load("host-b")).leases == (added,)
+    assert (await store.load("host-a")).leases == ()
 
 
 # Any order of events

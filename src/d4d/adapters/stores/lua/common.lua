@@ -8,6 +8,7 @@ local function leases_key(pool) return root .. ':leases:' .. pool end
 local function of_key(owner, pool) return root .. ':of:' .. owner .. ':' .. pool end
 local function pools_key(owner) return root .. ':pools:' .. owner end
 local function records_key(owner) return root .. ':records:' .. owner end
+local function names_key(segment) return root .. ':names:' .. segment end
 local function held_key(segment) return root .. ':held:' .. segment end
 local function reserved_key(segment) return root .. ':reserved:' .. segment end
 local function operator_key(segment) return root .. ':operator:' .. segment end

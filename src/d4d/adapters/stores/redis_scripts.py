@@ -1,0 +1,146 @@
+"""One Redis, and the scripts that run in it.
+
+It is connected at the first call, and again whenever it must be.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import structlog
+from redis.exceptions import NoPermissionError, NoScriptError
+
+from d4d.adapters.stores.redis_client import (
+    CONNECTIONS,
+    FAILURES,
+    Client,
+    connect,
+    redacted,
+    unavailable,
+)
+from d4d.domain.errors import BadRequest, StoreTooNew, StoreUnavailable
+
+_SCHEMA = 1
+_NAMES = (
+    "add",
+    "beat",
+    "begin_drain",
+    "claim_name",
+    "load",
+    "remove",
+    "reserve",
+    "save_pool",
+    "settle_name",
+    "take",
+    "unreserve",
+    "update",
+)
+
+log = structlog.get_logger()
+
+
+class _Script(NamedTuple):
+    text: str
+    digest: str
+
+    @classmethod
+    def named(cls, name: str) -> "_Script":
+        lua = files("d4d.adapters.stores") / "lua"
+        text = (lua / "common.lua").read_text() + (lua / f"{name}.lua").read_text()
+        return cls(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+class RedisScripts:
+    """A client, checked before its first use, and what is evaluated there."""
+
+    def __init__(self, url: str, *, prefix: str) -> None:
+        """Raises BadRequest where ``url`` or ``prefix`` can't be used."""
+        if "{" in prefix or "}" in prefix:
+            raise BadRequest(f"D4D_REDIS_PREFIX {prefix!r} has braces, which Redis Cluster reads")
+        self._url = url
+        self.prefix = prefix
+        """What the names of all keys begin with."""
+        self._client: Client = connect(url)
+        self._scripts = {name: _Script.named(name) for name in _NAMES}
+        self._slots = asyncio.Semaphore(CONNECTIONS)
+        self._checking = asyncio.Lock()
+        self._is_checked = False
+        self._warned: set[str] = set()
+        self._is_closed = False
+
+    def __repr__(self) -> str:
+        return f"{self.place} {self.prefix}{' closed' if self._is_closed else ''}"
+
+    @property
+    def place(self) -> str:
+        """Where it is, for texts: without password."""
+        return redacted(self._url)
+
+    def root(self, subnet: str) -> str:
+        """What the keys of ``subnet`` begin with."""
+        return f"{self.prefix}{{{subnet}}}"
+
+    async def evaluate(self, client: Client, name: str, key: str, *arguments: object) -> Any:
+        """What the script says of ``key``: the root of a subnet, or a key that stands alone."""
+        script = self._scripts[name]
+        try:
+            return await client.execute_command("EVALSHA", script.digest, 1, key, *arguments)
+        except NoScriptError:  # it was restarted, or this is its first time
+            return await client.execute_command("EVAL", script.text, 1, key, *arguments)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        self._is_closed = True
+        await self._client.aclose()
+
+    @asynccontextmanager
+    async def use(self, doing: str) -> AsyncIterator[Client]:
+        """The client, checked, for one call among ``CONNECTIONS``."""
+        if self._is_closed:
+            raise StoreUnavailable(f"the lease store in Redis at {self} is closed: D4D is stopping")
+        async with self._slots:
+            try:
+                if not self._is_checked:
+                    await self._check()
+                yield self._client
+            except FAILURES as error:
+                self._is_checked = False
+                raise unavailable(self._url, doing, error) from error
+            except UnicodeEncodeError as error:
+                raise BadRequest(f"{error.object!r} is no text that can be stored") from error
+
+    async def _check(self) -> None:
+        """See that this is a Redis for us. Raises StoreTooNew."""
+        async with self._checking:
+            if self._is_checked:
+                return
+            key = self.prefix + "schema"
+            await self._client.execute_command("SET", key, _SCHEMA, "NX")
+            schema = await self._client.execute_command("GET", key)
+            if int(schema) > _SCHEMA:
+                raise StoreTooNew(
+                    f"what Redis at {self.place} holds under {self.prefix} has version "
+                    f"{schema}, and this D4D knows version {_SCHEMA}: run the later D4D that "
+                    f"wrote it, or choose another D4D_REDIS_PREFIX to start afresh"
+                )
+            await self._warn()
+            self._is_checked = True
+
+    async def _warn(self) -> None:
+        """Say what of this Redis's settings may lose leases, as far as it tells."""
+        try:
+            info = await self._client.execute_command("INFO")
+        except NoPermissionError:
+            return
+        risks = []
+        if info.get("maxmemory") and info.get("maxmemory_policy") != "noeviction":
+            risks.append("it may evict leases: set maxmemory-policy noeviction")
+        if not info.get("aof_enabled"):
+            risks.append("it forgets the last writes in a crash: set appendonly yes")
+        for risk in risks:
+            if risk not in self._warned:
+                log.warning("Redis may lose leases", redis=self.place, reason=risk)
+                self._warned.add(risk)
