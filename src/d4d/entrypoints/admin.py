@@ -1,4 +1,4 @@
-"""The operator's side over HTTP: health, metrics, and an API for the command line and the page.
+"""The operator's side over HTTP: the page, health, metrics, and an API for page and command line.
 
 It is served by the driver's process, at a socket of its own. It reads what the driver holds, and
 never waits for a lock of the driver's.
@@ -21,6 +21,7 @@ from d4d.domain.pools import parse_address
 from d4d.entrypoints import admin_forms as forms
 from d4d.entrypoints import health, host_forms
 from d4d.entrypoints.admin_guard import MARK, Form, Guard, refusal
+from d4d.entrypoints.admin_page import page_routes
 from d4d.entrypoints.admin_queries import Filter, find, instant, kind, number, question
 from d4d.entrypoints.operations import Operations
 from d4d.settings import Settings, shown, source
@@ -73,6 +74,7 @@ def create_admin_app(
         return Form(forms.ConfigAnswer(settings=effective(settings, given=given)))
 
     routes = [
+        *page_routes(),
         Route("/healthz", _healthz),
         Route("/readyz", ready),
         Route("/metrics", asks(_metrics)),

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from d4d.domain import errors
 from d4d.domain.pools import parse_address
 from d4d.entrypoints import admin_forms as forms
+from d4d.entrypoints.admin_page import is_page
 
 MARK = "x-d4d-operator"
 """A header that a page of another site can't send without asking us first."""
@@ -45,6 +46,8 @@ class Guard:
     def _reason(self, scope: Scope) -> Response | None:
         request = Request(scope)
         if self._token is not None:
+            if is_page(request.url.path):  # it has to load before it can ask for the token
+                return None
             given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
             if not hmac.compare_digest(given, self._token):
                 return refusal("this needs D4D_ADMIN_TOKEN: Authorization: Bearer TOKEN", 401)

@@ -33,6 +33,8 @@ class Filter:
     """A pattern such as ``web*``."""
     all: bool
     """Of every host that shares the store."""
+    addresses: frozenset[Address]
+    """Any of these; none given is any at all."""
 
     @classmethod
     def read(cls, request: Request) -> "Filter":
@@ -46,11 +48,16 @@ class Filter:
             mac=MacAddress.parse(mac) if mac else None,
             name=query.get("name"),
             all=query.get("all") == "true",
+            addresses=frozenset(
+                parse_address(each, what="address") for each in query.getlist("address")
+            ),
         )
 
     def fits(self, lease: Lease) -> bool:
         """Freed leases are leases no more: they are shown to who asks for that state only."""
         if self.state is None and lease.state is LeaseState.FREED:
+            return False
+        if self.addresses and lease.address not in self.addresses:
             return False
         if self.name is not None and not fnmatchcase(lease.endpoint.name or "", self.name):
             return False

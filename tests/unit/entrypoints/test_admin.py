@@ -387,3 +387,30 @@ async def test_each_answer_has_a_schema(operator: Operator) -> None:
         LeaseState(name)
         for name in schema["LeaseForm"]["properties"]["state"]["description"].split(", ")
     }
+
+
+# The page
+
+
+async def test_the_page_may_load_and_run_nothing_of_others(operator: Operator) -> None:
+    page = await operator.client.get("/")
+    assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
+    assert page.headers["content-security-policy"].startswith(
+        "default-src 'none'; script-src 'self'"
+    )
+    assert "http" not in page.text.replace("http-equiv", "")
+
+
+async def test_a_browser_that_has_the_page_is_not_sent_it_again(operator: Operator) -> None:
+    script = await operator.client.get("/page/main.js")
+    assert script.headers["content-type"].startswith("text/javascript")
+    known = {"If-None-Match": script.headers["etag"]}
+    again = await operator.client.get("/page/main.js", headers=known)
+    assert (again.status_code, again.content) == (304, b"")
+    await operator.get("/page/nothing.js", 404)
+
+
+async def test_leases_are_found_by_several_addresses(operator: Operator) -> None:
+    first, _, third = [await operator.run(f"{WEB[:-2]}{n}") for n in ("21", "22", "23")]
+    answer = await operator.client.get(f"/api/leases?address={first}&address={third}")
+    assert [each["address"] for each in answer.json()["leases"]] == [first, third]
