@@ -332,6 +332,22 @@ def test_a_nak_in_both_forms_loses_the_address() -> None:
     assert bench.client.is_lost
 
 
+def test_a_loss_by_expiry_names_the_refusal_before_it() -> None:
+    bench = Bench().renewing()
+    bench.hear(ours.nak(bench.asked, "no such lease"))
+    (lost,) = (each for each in bench.live(2 * HOUR) if isinstance(each, Lost))
+    assert lost.reason == (
+        "10.77.0.1 refused it in renewing (DHCPNAK), saying 'no such lease', and was silent "
+        "until it expired"
+    )
+
+
+def test_a_loss_by_expiry_without_a_refusal_says_so() -> None:
+    bench = Bench().renewing()
+    (lost,) = (each for each in bench.live(2 * HOUR) if isinstance(each, Lost))
+    assert lost.reason == "no server answered until it expired"
+
+
 def test_a_relayed_client_knows_one_form() -> None:
     bench = Bench(forms=RELAYED).renewing()
     assert told(bench.effects)[-1] == "REQUEST ciaddr"
