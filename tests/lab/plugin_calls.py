@@ -9,7 +9,7 @@ from typing import Any
 
 _PATIENCE = timedelta(seconds=30)
 # As 20.10 sends them: the Host is empty, and there is no Content-Type.
-_HEAD = """POST {path} HTTP/1.1
+HEAD = """POST {path} HTTP/1.1
 Host:
 User-Agent: Go-http-client/1.1
 Content-Length: {length}
@@ -44,7 +44,7 @@ def send(
     if isinstance(body, dict):
         body = json.dumps(body).encode() + b"\n"
     body = body or b""
-    head = _HEAD.format(path=f"/{method}", length=len(body)).replace("\n", "\r\n")
+    head = HEAD.format(path=f"/{method}", length=len(body)).replace("\n", "\r\n")
     connection.sendall(head.encode() + body)
 
 

@@ -1,0 +1,95 @@
+"""The same leases from CNI's DHCP daemon: one at a time, 16 at once, and what a held one costs."""
+
+from collections.abc import Iterator
+
+from tests.bench.cni import CniDaemon
+from tests.bench.figures import Bound, Figure, median, milliseconds, number
+from tests.bench.progress import Progress
+from tests.bench.rig import SITE, Rig, rig
+from tests.bench.sizes import Sizes
+from tests.bench.usage import Usage, usage
+from tests.lab.servers import Dhcpd
+
+_AT_ONCE = 16
+_PART = "cni"
+_AGAINST = "CNI's dhcp daemon, at its socket"
+_KIB = 1024
+
+
+def measure(sizes: Sizes, progress: Progress) -> Iterator[Figure]:
+    """Median, rate and memory, interleaved on one dhcpd."""
+    progress.step("leases of dhcpd one at a time, each beside one of CNI's daemon")
+    with rig(Dhcpd) as at:
+        machine = at.lab.machine("cni", at.switch, f"{SITE.subnet[3]}/16")
+        cni = CniDaemon(machine, links=_AT_ONCE)
+        try:
+            cni.start()
+            yield _one_at_a_time(at, cni, sizes, progress)
+            progress.step("leases of dhcpd 16 at once, in turns with CNI's daemon")
+            yield from _at_once(at, cni, sizes, progress)
+        finally:
+            cni.close()
+
+
+def _one_at_a_time(at: Rig, cni: CniDaemon, sizes: Sizes, progress: Progress) -> Figure:
+    at.plugin.address(at.pool)
+    cni.lease()
+    ours, theirs = [], []
+    for done in range(sizes.cni_singles):
+        ours.append(at.plugin.address(at.pool).seconds)
+        theirs.append(cni.lease())
+        progress.count(done, sizes.cni_singles)
+    return Figure(
+        part=_PART,
+        what="RequestAddress, one at a time, dhcpd: median",
+        against=_AGAINST,
+        reached=median(ours) / median(theirs),
+        bound=Bound.AT_MOST,
+        limit=1 / 8,
+        detail=f"{milliseconds(median(ours))} to {milliseconds(median(theirs))}",
+    )
+
+
+def _at_once(at: Rig, cni: CniDaemon, sizes: Sizes, progress: Progress) -> Iterator[Figure]:
+    burst, rounds = sizes.cni_burst, sizes.cni_rounds
+    before = usage(at.driver.daemon.pid), usage(cni.pid)
+    ours, theirs = [], []
+    for done in range(rounds):
+        ours.append(burst / at.seconds_of(burst, at_once=_AT_ONCE))
+        theirs.append(burst / cni.leases(burst))
+        progress.count(done, rounds)
+    yield Figure(
+        part=_PART,
+        what="leases a second, 16 at once, dhcpd",
+        against=_AGAINST,
+        reached=median(ours) / median(theirs),
+        bound=Bound.AT_LEAST,
+        limit=3,
+        detail=f"{number(median(ours))}/s to {number(median(theirs))}/s",
+    )
+    after = usage(at.driver.daemon.pid), usage(cni.pid)
+    mine, its = (_each(*looks, burst * rounds) for looks in zip(before, after, strict=True))
+    yield Figure(
+        part=_PART,
+        what="memory of a lease held",
+        against=_AGAINST,
+        reached=mine["memory"] / its["memory"],
+        bound=Bound.AT_MOST,
+        limit=1 / 10,
+        detail=f"{_told(mine)} to {_told(its)}",
+    )
+
+
+def _each(before: Usage, after: Usage, leases: int) -> dict[str, float]:
+    return {
+        "memory": (after.rss - before.rss) / leases,
+        "threads": (after.threads - before.threads) / leases,
+        "descriptors": (after.descriptors - before.descriptors) / leases,
+    }
+
+
+def _told(each: dict[str, float]) -> str:
+    return (
+        f"{number(each['memory'] / _KIB)} KiB, {each['threads']:.1f} threads, "
+        f"{each['descriptors']:.1f} descriptors"
+    )

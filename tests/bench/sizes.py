@@ -1,0 +1,63 @@
+"""How much each part measures: enough for steady figures, or just enough to see that it runs."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """All repeats and amounts of a run."""
+
+    singles: int = 300
+    """Leases had one after the other."""
+    cni_singles: int = 60
+    cni_rounds: int = 3
+    """Rounds of leases had 16 at once."""
+    cni_burst: int = 64
+    """Leases of such a round."""
+    burst: int = 2000
+    """Leases had 64 at once."""
+    ceiling_seconds: int = 2
+    """How long perfdhcp holds each rate."""
+    ceiling_rates: int = 7
+    """How many rates it tries."""
+    probed: int = 30
+    networks: int = 50
+    held: int = 10_000
+    held_seconds: float = 20.0
+    """How long renewals are watched."""
+    starts: int = 7
+    range_prefix: int = 16
+    range_takes: int = 400
+    redis_seconds: float = 1.5
+    redis_rounds: int = 3
+    processes: tuple[int, ...] = (1, 8)
+    few_events: int = 10_000
+    many_events: int = 10_000_000
+    history_asks: int = 300
+    containers: int = 12
+
+
+FULL = Sizes()
+SMOKE = Sizes(
+    singles=5,
+    cni_singles=2,
+    cni_rounds=1,
+    cni_burst=32,
+    burst=64,
+    ceiling_seconds=1,
+    ceiling_rates=1,
+    probed=2,
+    networks=3,
+    held=50,
+    held_seconds=1.0,
+    starts=1,
+    range_prefix=26,
+    range_takes=4,
+    redis_seconds=0.2,
+    redis_rounds=1,
+    processes=(1, 2),
+    few_events=100,
+    many_events=1000,
+    history_asks=5,
+    containers=1,
+)
