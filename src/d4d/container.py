@@ -39,6 +39,7 @@ from d4d.domain.ipam import Ipam
 from d4d.domain.on_lost import OnLost
 from d4d.domain.ports import Allocator, Clock, Hosts, LeaseStore, Names
 from d4d.domain.reconciliation import Reconciliation
+from d4d.domain.reserving import Reserving
 from d4d.settings import Settings
 
 _KNOW_RESERVATIONS = {"dhcp", "range"}
@@ -224,6 +225,9 @@ class Container(containers.DeclarativeContainer):
         driver=settings.provided.plugin_socket.stem,
     )
     measured_containers = providers.Singleton(MeasuredContainers, containers, metrics)
+    reserving = providers.Singleton(
+        Reserving, ipam=ipam, store=measured_store, containers=measured_containers, clock=clock
+    )
     reconciliation = providers.Singleton(
         Reconciliation,
         ipam=ipam,

@@ -54,6 +54,11 @@ class AdminClient:
         with self._translated():
             return self._read(self._client.post(path, params=dict(query)))
 
+    def delete(self, path: str, query: Mapping[str, str]) -> Any:
+        """The answer's JSON. Raises NotRunning, NoSuchThing, D4DError."""
+        with self._translated():
+            return self._read(self._client.delete(path, params=dict(query)))
+
     def events(self, kinds: tuple[str, ...]) -> Iterator[Any]:
         """Events from now on, until the driver ends. Raises as ``get`` does."""
         query = {"kind": kinds}

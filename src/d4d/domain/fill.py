@@ -1,11 +1,11 @@
 """How full a pool is."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from d4d.domain.holdings import is_held
 from d4d.domain.leases import Lease
-from d4d.domain.pools import Pool, PoolId, PoolRecord
+from d4d.domain.pools import Address, Pool, PoolId, PoolRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +16,7 @@ class Fill:
     used: int
     """Held by leases, the ones that are being given back included."""
     reserved: int
+    """Gateways, auxiliary addresses and what operators reserved, while nobody has it leased."""
 
     @property
     def free(self) -> int:
@@ -51,15 +52,18 @@ class NearlyFull:
         return news
 
 
-def fill(record: PoolRecord, leases: Iterable[Lease]) -> Fill:
-    """How full the pool is with ``leases``, of which those of other pools are passed over."""
+def fill(record: PoolRecord, leases: Iterable[Lease], kept: Collection[Address] = ()) -> Fill:
+    """How full the pool is with ``leases``, of which those of other pools are passed over.
+
+    ``kept`` is what an operator reserved there.
+    """
     pool = record.pool
     used = {
         lease.address
         for lease in leases
         if lease.pool == pool.id and is_held(lease) and lease.address in pool.assignable
     }
-    reserved = {each.address for each in record.reservations}
+    reserved = {*kept, *(each.address for each in record.reservations)}
     if pool.gateway is not None:
         reserved.add(pool.gateway)
     reserved = {each for each in reserved if each in pool.assignable} - used

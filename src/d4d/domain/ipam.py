@@ -269,7 +269,7 @@ class Ipam:
         return holdings
 
     async def _reserve(self, holdings: Holdings, address: Address, purpose: Purpose) -> str:
-        self._refuse_outside(holdings.pool, address)
+        holdings.pool.refuse_unusable(address)
         holdings.reserve(address, purpose)
         try:
             await self._store.save_pool(holdings.record, self._owner)
@@ -289,16 +289,7 @@ class Ipam:
         return learnt.gateway
 
     def _refuse_unusable(self, holdings: Holdings, endpoint: Endpoint, address: Address) -> None:
-        self._refuse_outside(holdings.pool, address)
+        holdings.pool.refuse_unusable(address)
         holder = holdings.who_has(address, but=endpoint)
         if holder is not None:
             raise AddressInUse(f"{address} is {holder}: choose an address that is free")
-
-    def _refuse_outside(self, pool: Pool, address: Address) -> None:
-        if address not in pool:
-            raise BadRequest(f"{address} is not in the pool's subnet {pool.subnet}")
-        if pool.is_edge(address):
-            raise BadRequest(
-                f"{address} is the network or broadcast address of {pool.subnet}: "
-                f"no host may have it"
-            )

@@ -184,6 +184,16 @@ class Pool:
             return True
         return self.subnet.version == 4 and address == self.subnet.broadcast_address  # noqa: PLR2004 - IPv4
 
+    def refuse_unusable(self, address: Address) -> None:
+        """Raises BadRequest where no host of the subnet may have ``address``."""
+        if address not in self:
+            raise BadRequest(f"{address} is not in the pool's subnet {self.subnet}")
+        if self.is_edge(address):
+            raise BadRequest(
+                f"{address} is the network or broadcast address of {self.subnet}: "
+                f"no host may have it"
+            )
+
     def overlaps(self, other: "Pool") -> bool:
         """Whether the two could hand out the same address on one wire."""
         return self.options.parent == other.options.parent and self.subnet.overlaps(other.subnet)

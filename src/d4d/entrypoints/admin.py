@@ -19,8 +19,8 @@ from d4d.domain.history import Entry, Question
 from d4d.domain.leases import Lease
 from d4d.domain.pools import parse_address
 from d4d.entrypoints import admin_forms as forms
-from d4d.entrypoints import health, host_forms
-from d4d.entrypoints.admin_guard import MARK, Form, Guard, refusal
+from d4d.entrypoints import admin_reservations, health, host_forms
+from d4d.entrypoints.admin_guard import Form, Guard, refusal, require_mark
 from d4d.entrypoints.admin_page import page_routes
 from d4d.entrypoints.admin_queries import Filter, find, instant, kind, number, question
 from d4d.entrypoints.operations import Operations
@@ -84,6 +84,10 @@ def create_admin_app(
         Route("/api/leases/{address}/release", asks(_release), methods=["POST"]),
         Route("/api/hosts", asks(_hosts)),
         Route("/api/hosts/{host}/drain", asks(_drain), methods=["POST"]),
+        Route("/api/reservations", asks(admin_reservations.reservations), methods=["GET", "POST"]),
+        Route(
+            "/api/reservations/{address}", asks(admin_reservations.unreserve), methods=["DELETE"]
+        ),
         Route("/api/history", asks(_history)),
         Route("/api/events", asks(_events)),
         Route("/api/config", config),
@@ -120,10 +124,12 @@ async def _schema(_: Request) -> Response:
 
 
 async def _metrics(parts: Operations, _: Request) -> Response:
+    await parts.learn_reservations()
     return Response(parts.metrics.text(), headers={"Content-Type": _PROMETHEUS})
 
 
 async def _pools(parts: Operations, _: Request) -> Response:
+    await parts.learn_reservations()
     fills = parts.fills()
     pools = [
         forms.PoolForm.of(record, fills[record.pool.id])
@@ -155,7 +161,7 @@ async def _lease(parts: Operations, request: Request) -> Response:
 
 
 async def _release(parts: Operations, request: Request) -> Response:
-    _refuse_unmarked(request)
+    require_mark(request)
     lease = find(parts, request, live=True)
     log.warning("released by an operator", address=str(lease.address), pool=lease.pool)
     await parts.ipam.leasing.give_up(lease, "an operator said so")
@@ -173,16 +179,10 @@ async def _hosts(parts: Operations, _: Request) -> Response:
 
 
 async def _drain(parts: Operations, request: Request) -> Response:
-    _refuse_unmarked(request)
+    require_mark(request)
     host = request.path_params["host"]
     log.warning("an operator drains a host", host=host)
     return Form(forms.DrainAnswer.of(await parts.ipam.draining.drain(host)))
-
-
-def _refuse_unmarked(request: Request) -> None:
-    """Raises BadRequest: a page elsewhere can't send the mark without asking."""
-    if MARK not in request.headers:
-        raise errors.BadRequest(f"a request that changes something needs the header {MARK}")
 
 
 async def _history(parts: Operations, request: Request) -> Response:

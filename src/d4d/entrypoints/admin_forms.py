@@ -15,6 +15,7 @@ from d4d.domain.fill import Fill
 from d4d.domain.history import Entry
 from d4d.domain.leases import Lease, Terms
 from d4d.domain.pools import PoolRecord, Reservation
+from d4d.domain.reserved import OperatorReservation
 
 
 class _Form(BaseModel):
@@ -35,6 +36,29 @@ class ReservationForm(_Form):
             address=str(reservation.address),
             purpose=reservation.purpose.value,
             count=reservation.count,
+        )
+
+
+class OperatorReservationForm(_Form):
+    """An address that an operator keeps, for whom ``mac`` or ``name`` tells, or from all."""
+
+    pool: str = Field(description="One in use here; it holds in all of that subnet and parent")
+    address: str
+    name: str | None
+    mac: str | None
+    note: str
+    made_at: datetime
+
+    @classmethod
+    def of(cls, reservation: OperatorReservation, *, pool: str) -> "OperatorReservationForm":
+        """The reservation in print."""
+        return cls(
+            pool=pool,
+            address=str(reservation.address),
+            name=reservation.name,
+            mac=_text(reservation.mac),
+            note=reservation.note,
+            made_at=reservation.made_at,
         )
 
 
@@ -204,6 +228,19 @@ class PoolsAnswer(_Form):
     pools: list[PoolForm]
 
 
+class ReservationsAnswer(_Form):
+    """GET /api/reservations."""
+
+    reservations: list[OperatorReservationForm]
+
+
+class ReservedAnswer(_Form):
+    """POST /api/reservations?pool=&address=&for=&note=, the last two of which may be left out."""
+
+    reservation: OperatorReservationForm
+    warnings: list[str] = Field(description="What the operator should know")
+
+
 class LeasesAnswer(_Form):
     """GET /api/leases."""
 
@@ -316,6 +353,9 @@ class ErrorAnswer(_Form):
 
 ANSWERS: tuple[type[BaseModel], ...] = (
     PoolsAnswer,
+    ReservationsAnswer,
+    ReservedAnswer,
+    OperatorReservationForm,
     LeasesAnswer,
     LeaseAnswer,
     LeaseForm,

@@ -30,6 +30,12 @@ def refusal(text: str, status: int) -> Form:
     return Form(forms.ErrorAnswer(error=text), status)
 
 
+def require_mark(request: Request) -> None:
+    """Raises BadRequest where a page elsewhere may have sent a request that changes something."""
+    if MARK not in request.headers:
+        raise errors.BadRequest(f"a request that changes something needs the header {MARK}")
+
+
 class Guard:
     """Keeps out who has no token, and pages of other sites that a browser here has open."""
 

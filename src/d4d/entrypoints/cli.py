@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from d4d.entrypoints import cli_host, cli_hosts, cli_leases
+from d4d.entrypoints import cli_host, cli_hosts, cli_leases, cli_reservations
 
 cli = typer.Typer(
     name="d4d",
@@ -21,6 +21,9 @@ _COMMANDS = (
     cli_leases.leases,
     cli_leases.lease,
     cli_leases.release,
+    cli_reservations.reserve,
+    cli_reservations.unreserve,
+    cli_reservations.reservations,
     cli_leases.history,
     cli_leases.events,
     cli_hosts.hosts,

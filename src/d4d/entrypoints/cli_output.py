@@ -30,7 +30,7 @@ class Exit(IntEnum):
     NOT_RUNNING = 3
     """No driver answers at D4D_ADMIN_BIND."""
     NOT_FOUND = 4
-    """There is no such lease."""
+    """There is no such lease, pool or reservation."""
 
 
 def told(command: Callable[P, None]) -> Callable[P, None]:

@@ -1,5 +1,6 @@
 """What an operator sees of a driver that serves, in values of the domain."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from d4d.domain.ipam import Ipam
 from d4d.domain.leases import Lease
 from d4d.domain.pools import PoolId
 from d4d.domain.ports import Clock
+from d4d.domain.reserving import Reserving
+
+_PATIENCE = 1.0  # seconds for a store, where the last that is known will do
 
 OVERDUE = timedelta(minutes=1)
 """How long after its renewal time a lease counts as late: servers take seconds at times."""
@@ -28,6 +32,7 @@ class Operations:
     """One driver's parts that an operator asks."""
 
     ipam: Ipam
+    reserving: Reserving
     host: str
     clock: Clock
     stream: EventStream
@@ -46,6 +51,7 @@ class Operations:
         settings = container.settings()
         return cls(
             ipam=container.ipam(),
+            reserving=container.reserving(),
             host=container.owner(),
             clock=container.clock(),
             stream=container.event_stream(),
@@ -63,7 +69,9 @@ class Operations:
         for lease in self.ipam.leasing.leases:
             by_pool.setdefault(lease.pool, []).append(lease)
         return {
-            record.pool.id: fill(record, by_pool.get(record.pool.id, ()))
+            record.pool.id: fill(
+                record, by_pool.get(record.pool.id, ()), self.reserving.kept_in(record)
+            )
             for record in self.ipam.pools
         }
 
@@ -75,6 +83,14 @@ class Operations:
         for name in others:
             leases += await draining.leases_of(name)
         return leases
+
+    async def learn_reservations(self) -> None:
+        """Read what operators reserved, also on other hosts, for the figures that follow."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self.reserving.refresh()
+        except TimeoutError:
+            return  # the last that is known will do; the store's own health tells
 
     def overdue(self) -> list[Lease]:
         """Leases in use whose renewal is late."""
