@@ -16,6 +16,7 @@ from hypercorn.config import Config
 from hypercorn.utils import LifespanFailureError
 from starlette.applications import Starlette
 
+from d4d.adapters.dhcp.codec import scapy_layers
 from d4d.domain.errors import D4DError
 from d4d.entrypoints.admin import create_admin_app
 from d4d.entrypoints.ipam import Driver, create_app
@@ -49,6 +50,8 @@ def serve_until_stopped(given: Mapping[str, Any]) -> None:
                 operators=str(settings.admin_bind),
             )
             notifier.ready()
+            # Needed for the first message of each shape, and slow: imported while nobody waits.
+            asyncio.get_running_loop().run_in_executor(None, scapy_layers)
 
         app = create_app(lambda: settings, on_ready=on_ready)
         admin = create_admin_app(lambda: _operations(app), settings=settings, given=given)

@@ -1,13 +1,15 @@
-"""Messages to bytes and back, by scapy: the only module that imports it.
+"""Messages to bytes and back, with scapy for reference: the only module that imports it.
 
 scapy takes 150 µs to build a message and 1 µs would do, as the messages of a driver differ in
 their values and hardly in their layout. So scapy builds each *shape* (which options, how long)
 once; later messages of that shape are the same bytes with their values patched in.
+Replies are taken apart here, too; ``dissect`` is scapy's reading of them, which tests compare with.
+So scapy is needed late, and imported late: that takes longer than all the rest of a start.
 """
 
 import logging
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
@@ -20,14 +22,11 @@ from d4d.adapters.dhcp.options import (
     STATIC_ROUTES,
     Option,
     classful_routes,
+    split_addresses,
 )
-from d4d.adapters.dhcp.tlv import HEADER, OVERLOAD, join, walk
+from d4d.adapters.dhcp.tlv import HEADER, join, walk
 from d4d.domain.dhcp.messages import Message, MessageType
 from d4d.domain.leases import MacAddress
-
-# scapy warns at import of a host without a default route, which is none of our business.
-logging.getLogger("scapy").setLevel(logging.ERROR)
-from scapy.layers.dhcp import BOOTP, DHCP, DHCPOptions  # noqa: E402 - after the line above
 
 _log = structlog.get_logger(__name__)
 
@@ -54,20 +53,29 @@ class _Template:
     offsets: tuple[int, ...]
 
 
+_Split = Callable[[int, bytes], Sequence[Any]]
+_SPLITS = {
+    STATIC_ROUTES: split_addresses,
+    **{option.code: option.kind.split for option in OPTIONS},
+}
+
 _Shape = tuple[tuple[int, int], ...]
 _templates: dict[_Shape, _Template] = {}
 
 
-_FIELDS: dict[int, Any] = DHCPOptions
+def scapy_layers() -> Any:
+    """scapy's module of DHCP, imported by the first who asks."""
+    # It warns at import of a host without a default route, which is none of our business.
+    logging.getLogger("scapy").setLevel(logging.ERROR)
+    from scapy.layers import dhcp  # noqa: PLC0415 - late, see above
+
+    return dhcp
 
 
 def _field_name(code: int) -> str:
     """What this release of scapy calls the option. It drops, with a warning, a name it lacks."""
-    field = _FIELDS[code]
+    field = scapy_layers().DHCPOptions[code]
     return field if isinstance(field, str) else str(field.name)
-
-
-_NAMES = {code: _field_name(code) for code in (OVERLOAD, STATIC_ROUTES, *(o.code for o in OPTIONS))}
 
 
 def xid_of(payload: bytes) -> int:
@@ -105,11 +113,12 @@ def encode(message: Message, *, hops: int = 0) -> bytes:
 def build(message: Message, *, hops: int = 0) -> bytes:
     """What ``encode`` returns, all of it by scapy: for templates, and to check patching by."""
     options: list[Any] = [
-        (_NAMES[option.code], *option.kind.show(value))
+        (_field_name(option.code), *option.kind.show(value))
         for option in OPTIONS
         if not _absent(value := getattr(message, option.field))
     ]
-    head = BOOTP(
+    scapy = scapy_layers()
+    head = scapy.BOOTP(
         op=_op(message.type),
         hops=hops,
         xid=message.xid,
@@ -121,21 +130,41 @@ def build(message: Message, *, hops: int = 0) -> bytes:
         giaddr=str(message.giaddr),
         chaddr=bytes(message.chaddr),
     )
-    return bytes(head / DHCP(options=[*options, "end"])).ljust(_LEAST_LENGTH, b"\0")
+    return bytes(head / scapy.DHCP(options=[*options, "end"])).ljust(_LEAST_LENGTH, b"\0")
 
 
 def decode(payload: bytes) -> Message:
     """Read a BOOTP payload. Raises Malformed; an unreadable option alone is left out."""
     xid_of(payload)
-    head = _read_head(payload[:HEADER])
-    fields = _read_options(join(payload))
-    type_ = fields.pop("type", None)
-    if type_ is None:
-        raise Malformed("no message type (option 53), or one that RFC 2132 does not know")
-    if head.op != _op(type_):
-        raise Malformed(f"a {type_.name} with the op code {head.op} is neither request nor reply")
+    op, htype, hlen, _, xid, secs, flags, *rest = _FIXED.unpack_from(payload)
+    *addresses, chaddr = rest
+    if payload[HEADER - len(_COOKIE) : HEADER] != _COOKIE:
+        raise Malformed("the magic cookie is absent: BOOTP without DHCP, or no BOOTP at all")
+    if (htype, hlen) != (_ETHERNET, _MAC_LENGTH):
+        raise Malformed(f"hardware type {htype} with {hlen} bytes is not Ethernet")
+    fields = _read_options(join(payload), _split)
+    ciaddr, yiaddr, siaddr, giaddr = map(IPv4Address, addresses)
     return Message(
-        type=type_,
+        type=_type_of(fields, op),
+        xid=xid,
+        chaddr=MacAddress(chaddr),
+        secs=secs,
+        broadcast=bool(flags & _BROADCAST),
+        ciaddr=ciaddr,
+        yiaddr=yiaddr,
+        siaddr=siaddr,
+        giaddr=giaddr,
+        **fields,
+    )
+
+
+def dissect(payload: bytes) -> Message:
+    """What ``decode`` returns or raises, all of it by scapy, to check that by."""
+    xid_of(payload)
+    head = _read_head(payload[:HEADER])
+    fields = _read_options(join(payload), _values)
+    return Message(
+        type=_type_of(fields, head.op),
         xid=head.xid,
         chaddr=MacAddress(head.chaddr[:_MAC_LENGTH]),
         secs=head.secs,
@@ -146,6 +175,16 @@ def decode(payload: bytes) -> Message:
         giaddr=IPv4Address(head.giaddr),
         **fields,
     )
+
+
+def _type_of(fields: dict[str, Any], op: int) -> MessageType:
+    """The message type, taken out of ``fields``. Raises Malformed."""
+    type_: MessageType | None = fields.pop("type", None)
+    if type_ is None:
+        raise Malformed("no message type (option 53), or one that RFC 2132 does not know")
+    if op != _op(type_):
+        raise Malformed(f"a {type_.name} with the op code {op} is neither request nor reply")
+    return type_
 
 
 def _op(type_: MessageType) -> int:
@@ -188,9 +227,9 @@ def _patch_fixed(payload: bytearray, message: Message, hops: int) -> None:
     )
 
 
-def _read_head(fixed: bytes) -> BOOTP:
+def _read_head(fixed: bytes) -> Any:
     try:
-        head = BOOTP(fixed)
+        head = scapy_layers().BOOTP(fixed)
     except Exception as error:  # scapy documents no exceptions: struct.error, OSError, its own
         raise Malformed(f"scapy can't read the header: {error!r}") from error
     if fixed[-len(_COOKIE) :] != _COOKIE:
@@ -200,26 +239,28 @@ def _read_head(fixed: bytes) -> BOOTP:
     return head
 
 
-def _read_options(options: dict[int, bytes]) -> dict[str, Any]:
+def _read_options(options: dict[int, bytes], split: _Split) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for option in OPTIONS:
         if option.code in options:
-            _read_option(option, options[option.code], fields)
+            _read_option(option, options[option.code], split, fields)
     if STATIC_ROUTES in options and CLASSLESS_ROUTES not in options:  # RFC 3442: 121 hides 33
         try:
-            fields["static_routes"] = classful_routes(
-                _values(STATIC_ROUTES, options[STATIC_ROUTES])
-            )
+            fields["static_routes"] = classful_routes(split(STATIC_ROUTES, options[STATIC_ROUTES]))
         except ValueError as error:
             _log.debug("dhcp_option_left_out", option=STATIC_ROUTES, error=str(error))
     return fields
 
 
-def _read_option(option: Option, raw: bytes, fields: dict[str, Any]) -> None:
+def _read_option(option: Option, raw: bytes, split: _Split, fields: dict[str, Any]) -> None:
     try:
-        fields[option.field] = option.kind.read(_values(option.code, raw))
+        fields[option.field] = option.kind.read(split(option.code, raw))
     except ValueError as error:
         _log.debug("dhcp_option_left_out", option=option.code, value=raw.hex(), error=str(error))
+
+
+def _split(code: int, raw: bytes) -> Sequence[Any]:
+    return _SPLITS[code](raw)
 
 
 def _values(code: int, raw: bytes) -> Sequence[Any]:
@@ -228,7 +269,7 @@ def _values(code: int, raw: bytes) -> Sequence[Any]:
     So the field reads it, not scapy's list of options. A list's items are read one by one, as
     scapy would read no more than 100. Raises Malformed.
     """
-    field = _FIELDS[code]
+    field = scapy_layers().DHCPOptions[code]
     if isinstance(field, str):
         return [raw]
     item = getattr(field, "field", field)

@@ -1,8 +1,9 @@
 """Which DHCP option is which field of a Message, and how its value looks as bytes and to scapy.
 
 ``pack`` gives the option's bytes, for patching them into a template. ``show`` gives the values that
-scapy builds the same bytes from. ``read`` takes the values that scapy found, and raises ValueError
-for what no sane server means: the option is then left out, and the rest of the message is used.
+scapy builds the same bytes from. ``split`` takes the bytes apart into the values that scapy finds
+there, and ``read`` makes ours of them; both raise ValueError for what no sane server means: the
+option is then left out, and the rest of the message is used.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ class Kind:
 
     pack: Callable[[Any], bytes]
     show: Callable[[Any], Sequence[Any]]
+    split: Callable[[bytes], Sequence[Any]]
     read: Callable[[Sequence[Any]], Any]
 
 
@@ -45,18 +47,18 @@ def _one(values: Sequence[Any]) -> Any:
     return values[0]
 
 
-def _address(values: Sequence[str]) -> IPv4Address:
+def _address(values: Sequence[str | IPv4Address]) -> IPv4Address:
     address = IPv4Address(_one(values))
     if address == NO_ADDRESS:
         raise ValueError("0.0.0.0 is nobody's address")
     return address
 
 
-def _addresses(values: Sequence[str]) -> tuple[IPv4Address, ...]:
+def _addresses(values: Sequence[str | IPv4Address]) -> tuple[IPv4Address, ...]:
     return tuple(map(IPv4Address, values))
 
 
-def _mask(values: Sequence[str]) -> IPv4Address:
+def _mask(values: Sequence[str | IPv4Address]) -> IPv4Address:
     mask = _address(values)
     holes = ~int(mask) & 0xFFFFFFFF
     if holes & (holes + 1):
@@ -115,7 +117,9 @@ def _routes(values: Sequence[str]) -> tuple[tuple[IPv4Network, IPv4Address], ...
     return tuple((IPv4Network(to, strict=False), IPv4Address(via)) for to, via in pairs)
 
 
-def classful_routes(values: Sequence[str]) -> tuple[tuple[IPv4Network, IPv4Address], ...]:
+def classful_routes(
+    values: Sequence[str | IPv4Address],
+) -> tuple[tuple[IPv4Network, IPv4Address], ...]:
     """Option 33's pairs (RFC 2132 section 5.8): the prefix is the class's, or 32 for a host."""
     if len(values) % 2:
         raise ValueError("a destination lacks its router")
@@ -143,27 +147,66 @@ def _relay(values: Sequence[bytes]) -> IPv4Address:
     raise ValueError("the relay names no link")
 
 
-_ADDRESS = Kind(pack=lambda a: a.packed, show=lambda a: [str(a)], read=_address)
-_MASK = Kind(pack=_ADDRESS.pack, show=_ADDRESS.show, read=_mask)
+def _whole(raw: bytes) -> Sequence[bytes]:
+    return [raw]
+
+
+def split_addresses(raw: bytes) -> Sequence[IPv4Address]:
+    """Addresses, one behind the other. Raises ValueError."""
+    return [IPv4Address(raw[at : at + _ADDRESS_LENGTH]) for at in range(0, len(raw), 4)]
+
+
+def _numbers(raw: bytes, length: int) -> Sequence[int]:
+    if len(raw) % length:
+        raise ValueError(f"{len(raw)} bytes are no numbers of {length}")
+    return [int.from_bytes(raw[at : at + length], "big") for at in range(0, len(raw), length)]
+
+
+def _split_routes(raw: bytes) -> Sequence[str]:
+    """RFC 3442: a prefix length, as much of the destination as it says, and the router."""
+    routes, at = [], 0
+    while at < len(raw):
+        prefix, begin = raw[at], at + 1
+        at = begin + (prefix + 7) // 8 + _ADDRESS_LENGTH
+        to, via = raw[begin : at - _ADDRESS_LENGTH], raw[at - _ADDRESS_LENGTH : at]
+        to = to.ljust(_ADDRESS_LENGTH, b"\0")
+        routes.append(f"{IPv4Address(to)}/{prefix}:{IPv4Address(via)}")
+    return routes
+
+
+_ADDRESS = Kind(
+    pack=lambda a: a.packed, show=lambda a: [str(a)], split=split_addresses, read=_address
+)
+_MASK = Kind(pack=_ADDRESS.pack, show=_ADDRESS.show, split=split_addresses, read=_mask)
 _ADDRESSES = Kind(
     pack=lambda many: b"".join(a.packed for a in many),
     show=lambda many: [str(a) for a in many],
+    split=split_addresses,
     read=_addresses,
 )
 _DURATION = Kind(
-    pack=lambda d: _seconds(d).to_bytes(4, "big"), show=lambda d: [_seconds(d)], read=_duration
+    pack=lambda d: _seconds(d).to_bytes(4, "big"),
+    show=lambda d: [_seconds(d)],
+    split=lambda raw: _numbers(raw, 4),
+    read=_duration,
 )
-_TEXT = Kind(pack=_pack_text, show=lambda t: [_pack_text(t)], read=_text)
-_OCTETS = Kind(pack=bytes, show=lambda o: [o], read=_octets)
-_CODES = Kind(pack=bytes, show=lambda codes: [list(codes)], read=tuple)
-_MTU = Kind(pack=lambda m: m.to_bytes(2, "big"), show=lambda m: [m], read=_mtu)
-_TYPE = Kind(pack=lambda t: bytes([t]), show=lambda t: [int(t)], read=_type)
+_TEXT = Kind(pack=_pack_text, show=lambda t: [_pack_text(t)], split=_whole, read=_text)
+_OCTETS = Kind(pack=bytes, show=lambda o: [o], split=_whole, read=_octets)
+_CODES = Kind(pack=bytes, show=lambda codes: [list(codes)], split=list, read=tuple)
+_MTU = Kind(
+    pack=lambda m: m.to_bytes(2, "big"),
+    show=lambda m: [m],
+    split=lambda raw: _numbers(raw, 2),
+    read=_mtu,
+)
+_TYPE = Kind(pack=lambda t: bytes([t]), show=lambda t: [int(t)], split=list, read=_type)
 _ROUTES = Kind(
     pack=_pack_routes,
     show=lambda routes: [[f"{to}:{via}" for to, via in routes]],
+    split=_split_routes,
     read=_routes,
 )
-_RELAY = Kind(pack=_pack_relay, show=lambda link: [_pack_relay(link)], read=_relay)
+_RELAY = Kind(pack=_pack_relay, show=lambda link: [_pack_relay(link)], split=_whole, read=_relay)
 
 OPTIONS = (
     Option(code=53, field="type", kind=_TYPE),

@@ -1,6 +1,7 @@
 """The codec: there and back, and what servers get wrong."""
 
 import struct
+from collections.abc import Callable
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network
 
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d4d.adapters.dhcp.codec import Malformed, build, decode, encode, xid_of
+from d4d.adapters.dhcp.codec import Malformed, build, decode, dissect, encode, scapy_layers, xid_of
+from d4d.adapters.dhcp.tlv import HEADER
 from d4d.domain.dhcp.messages import (
     INFINITE,
     Identity,
@@ -18,6 +20,8 @@ from d4d.domain.dhcp.messages import (
     request_selecting,
 )
 from d4d.domain.leases import MacAddress
+
+scapy_layers()  # its import would be the first test's time
 
 MAC = MacAddress.parse("02:42:c0:a8:3b:0a")
 XID = 0x3903F326
@@ -91,6 +95,33 @@ def test_a_message_comes_back_as_it_went(message: Message) -> None:
 def test_patched_bytes_are_those_that_scapy_would_have_built(message: Message) -> None:
     encode(message)  # its shape is remembered now
     assert encode(message, hops=3) == build(message, hops=3)
+
+
+@given(messages)
+def test_a_message_is_read_as_scapy_reads_it(message: Message) -> None:
+    assert decode(encode(message)) == dissect(encode(message))
+
+
+READ = (1, 3, 6, 12, 15, 26, 33, 42, 50, 51, 53, 54, 55, 56, 58, 59, 61, 82, 121)
+any_options = st.lists(st.tuples(st.sampled_from(READ), st.binary(max_size=24)), max_size=6)
+
+
+@given(any_options, st.integers(0, 2**64 - 1), st.booleans())
+def test_what_makes_no_sense_is_read_as_scapy_reads_it(
+    odd: list[tuple[int, bytes]], fixed: int, is_typed: bool
+) -> None:
+    head = reply(b"")[:HEADER]
+    head = head[:4] + fixed.to_bytes(8, "big") + head[12:]
+    payload = head + (OFFER if is_typed else b"")
+    payload += b"".join(option(code, value) for code, value in odd) + END
+    assert outcome_of(decode, payload) == outcome_of(dissect, payload)
+
+
+def outcome_of(read: Callable[[bytes], Message], payload: bytes) -> Message | str:
+    try:
+        return read(payload)
+    except Malformed as error:
+        return str(error)
 
 
 def test_messages_of_one_shape_keep_nothing_of_each_other() -> None:
