@@ -207,11 +207,28 @@ def _values(path: Path) -> Mapping[str, str | None]:
         raise BadRequest(f"settings file {path} can't be read: {error}") from error
 
 
+def correction(name: str) -> str | None:
+    """What may be meant by a ``D4D_`` name that there is not; None for one that there is."""
+    known = [f"D4D_{field.upper()}" for field in Settings.model_fields]
+    if not name.startswith("D4D_") or name in known:
+        return None
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+
+
+def is_read(name: str) -> bool:
+    """Whether there is a setting of this name, ours or the seed's."""
+    aliases = [
+        str(alias)
+        for field in Settings.model_fields.values()
+        if isinstance(field.validation_alias, AliasChoices)
+        for alias in field.validation_alias.choices
+    ]
+    return name in aliases or (name.startswith("D4D_") and correction(name) is None)
+
+
 def _refuse_unknown(names: Iterable[str]) -> None:
     """A misspelt setting would be ignored in silence. Raises BadRequest."""
-    known = [f"D4D_{field.upper()}" for field in Settings.model_fields]
     for name in names:
-        if name.startswith("D4D_") and name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            meant = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+        if meant := correction(name):
             raise BadRequest(f"unknown setting {name}: {meant}")

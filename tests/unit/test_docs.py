@@ -26,6 +26,7 @@ from d4d.domain.leases import Endpoint, MacAddress
 from d4d.domain.pools import PoolId, PoolOptions
 from d4d.domain.ports import Event, EventKind
 from d4d.entrypoints.cli import cli
+from d4d.entrypoints.doctor.ailments import AILMENTS
 from d4d.entrypoints.logs import configure_logs
 from d4d.settings import Settings, load_settings
 from tests.unit.entrypoints.docker import Docker, started
@@ -213,6 +214,17 @@ def _logged_lines() -> Iterator[tuple[str, str]]:
         level = {"exception": "error"}.get(call.func.attr, call.func.attr)
         if call.func.value.id in ("log", "_log") and level in ("info", "warning", "error"):
             yield _text(call.args[0]) or "", level
+
+
+# Findings of the doctor
+
+
+def test_each_finding_of_the_doctor_is_documented_once_with_its_severity() -> None:
+    rows = tables(OPERATING, "findings")
+    documented = [(code(name), severity) for name, severity, *_ in rows]
+    assert documented == [(each.code, str(each.severity)) for each in AILMENTS]
+    assert len({name for name, _ in documented}) == len(documented)
+    assert all(meaning and remedy for _, _, meaning, remedy in rows)
 
 
 # Errors

@@ -49,6 +49,12 @@ class AdminClient:
         with self._translated():
             return self._read(self._client.get(path, params=dict(query)))
 
+    def health(self, path: str) -> Any:
+        """The answer to /healthz or /readyz, also where it says no. Raises NotRunning, D4DError."""
+        with self._translated():
+            response = self._client.get(path)
+            return response.json() if "checks" in response.text else self._read(response)
+
     def post(self, path: str, query: Mapping[str, str]) -> Any:
         """The answer's JSON. Raises NotRunning, NoSuchThing, D4DError."""
         with self._translated():

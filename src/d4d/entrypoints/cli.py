@@ -29,6 +29,7 @@ _COMMANDS = (
     cli_hosts.hosts,
     cli_host.config,
     cli_host.probe,
+    cli_host.doctor,
 )
 _SERVERS_OPTIONS = ("--debug", "--dhcp-server", "--listen-addr")
 

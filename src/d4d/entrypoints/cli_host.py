@@ -8,8 +8,9 @@ import typer
 from d4d.entrypoints.cli_output import Exit, Json, as_json, show, table, told
 
 if TYPE_CHECKING:
-    from d4d.entrypoints.host_forms import OfferForm, ProbedForm
+    from d4d.entrypoints.host_forms import DoctorAnswer, OfferForm, ProbedForm
 
+_COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 _PROBED = ("interface", "server", "server's MAC", "offers", "router", "DNS", "lease time", "after")
 
 
@@ -32,7 +33,7 @@ def config(*, json: Json = False) -> None:
 def probe(
     interfaces: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[INTERFACE]...", help="All that could be parents if left out."),
+        typer.Argument(metavar="INTERFACE", help="All that could be parents if left out."),
     ] = None,
     *,
     timeout: Annotated[str, typer.Option(help="How long to wait for offers.")] = "4s",
@@ -59,6 +60,42 @@ def probe(
         show(table(_PROBED, [row for each in answer.probed for row in _rows(each, timeout)]))
     if not any(each.offers for each in answer.probed) or any(each.error for each in answer.probed):
         raise typer.Exit(Exit.FAILED)
+
+
+@told
+def doctor(
+    *,
+    timeout: Annotated[str, typer.Option(help="How long to wait for DHCP offers.")] = "4s",
+    json: Json = False,
+) -> None:
+    """Look for what is wrong on this host, and say what mends it."""
+    import asyncio  # noqa: PLC0415 - --help is asked more often
+
+    from d4d.entrypoints.doctor.examination import examine  # noqa: PLC0415 - as above
+    from d4d.entrypoints.doctor.findings import Severity  # noqa: PLC0415 - as above
+    from d4d.entrypoints.host_forms import DoctorAnswer, DoctorCheckForm  # noqa: PLC0415 - as above
+    from d4d.entrypoints.logs import configure_logs  # noqa: PLC0415 - as above
+
+    configure_logs(debug=False)
+    outcomes = asyncio.run(examine(_duration(timeout)))
+    worst = max((each.severity for each in outcomes), default=Severity.OK)
+    answer = DoctorAnswer(severity=str(worst), checks=list(map(DoctorCheckForm.of, outcomes)))
+    if json:
+        as_json(answer.model_dump(mode="json"))
+    else:
+        _tell(answer)
+    if worst is Severity.ERROR:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _tell(answer: "DoctorAnswer") -> None:
+    for check in answer.checks:
+        typer.secho(f"{check.severity:<8}", fg=_COLOURS[check.severity], bold=True, nl=False)
+        typer.echo(f"{check.name}: {check.seen}")
+        for finding in check.findings:
+            typer.secho(f"  {finding.code}", fg=_COLOURS[finding.severity], bold=True, nl=False)
+            typer.echo(f": {finding.found}")
+            typer.echo(f"    {finding.remedy}")
 
 
 def _duration(text: str) -> timedelta:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from d4d.adapters.allocators.probe import Offer, Probed
 from d4d.entrypoints.admin_forms import TermsForm
+from d4d.entrypoints.doctor.examination import Outcome
 
 _MILLISECONDS = 1000
 
@@ -65,7 +66,50 @@ class ProbeAnswer(_Form):
     probed: list[ProbedForm]
 
 
-ANSWERS: tuple[type[BaseModel], ...] = (ProbeAnswer,)
+class FindingForm(_Form):
+    """One thing that is wrong."""
+
+    code: str = Field(description="A name that stays: docs/operating.md lists all of them")
+    severity: str = Field(description="warning, error")
+    found: str
+    remedy: str
+
+
+class DoctorCheckForm(_Form):
+    """One subject that was looked at."""
+
+    name: str = Field(description="settings, parents, driver, docker, store, dhcp, clock, doctor")
+    severity: str = Field(description="ok, warning, error: the worst of its findings")
+    seen: str
+    findings: list[FindingForm]
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> "DoctorCheckForm":
+        """The outcome in print."""
+        return cls(
+            name=outcome.name,
+            severity=str(outcome.severity),
+            seen=outcome.seen,
+            findings=[
+                FindingForm(
+                    code=each.code,
+                    severity=str(each.severity),
+                    found=each.found,
+                    remedy=each.remedy,
+                )
+                for each in outcome.findings
+            ],
+        )
+
+
+class DoctorAnswer(_Form):
+    """``d4d doctor --json``."""
+
+    severity: str = Field(description="ok, warning, error: the worst of all findings")
+    checks: list[DoctorCheckForm]
+
+
+ANSWERS: tuple[type[BaseModel], ...] = (ProbeAnswer, DoctorAnswer)
 
 
 def schema() -> dict[str, Any]:

@@ -16,7 +16,7 @@ Valkey answers to the same names. Nothing is retried in here: a script whose ans
 have run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -110,6 +110,16 @@ def redacted(url: str) -> str:
     credentials, at, place = rest.rpartition("@")
     user = credentials.partition(":")[0]
     return f"{scheme}://{user}{at}{place}"
+
+
+def risks(info: Mapping[str, Any]) -> list[str]:
+    """What of Redis's settings may lose leases, as far as its INFO tells."""
+    found = []
+    if info.get("maxmemory") and info.get("maxmemory_policy") != "noeviction":
+        found.append("it may evict leases: set maxmemory-policy noeviction")
+    if not info.get("aof_enabled"):
+        found.append("it forgets the last writes in a crash: set appendonly yes")
+    return found
 
 
 def unavailable(url: str, doing: str, error: BaseException) -> StoreAway:

@@ -19,6 +19,7 @@ from d4d.adapters.stores.redis_client import (
     Client,
     connect,
     redacted,
+    risks,
     unavailable,
 )
 from d4d.domain.errors import BadRequest, StoreTooNew, StoreUnavailable
@@ -135,12 +136,7 @@ class RedisScripts:
             info = await self._client.execute_command("INFO")
         except NoPermissionError:
             return
-        risks = []
-        if info.get("maxmemory") and info.get("maxmemory_policy") != "noeviction":
-            risks.append("it may evict leases: set maxmemory-policy noeviction")
-        if not info.get("aof_enabled"):
-            risks.append("it forgets the last writes in a crash: set appendonly yes")
-        for risk in risks:
+        for risk in risks(info):
             if risk not in self._warned:
                 log.warning("Redis may lose leases", redis=self.place, reason=risk)
                 self._warned.add(risk)

@@ -1,0 +1,93 @@
+"""What a look at the host has seen. What could not be looked at is None, and judged by nobody."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from d4d.adapters.allocators.probe import Probed
+from d4d.adapters.host.docker_look import DockerLook
+from d4d.adapters.host.links import HostLink
+from d4d.adapters.host.plugin_look import PluginSocketLook
+from d4d.adapters.host.processes import Privileges, Process
+from d4d.adapters.host.store_look import DatabaseLook, DirectoryLook, RedisLook
+from d4d.domain.containers import Network
+from d4d.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverLook:
+    """The driver, and what it has of the host."""
+
+    process: Process | None
+    """Which has the state directory's lock."""
+    privileges: Privileges | None
+    others: Sequence[Process]
+    """Further drivers of this network namespace."""
+    socket: PluginSocketLook
+    specs: Sequence[Path] = ()
+    """Files by which Docker would find another driver of this name."""
+    port_67: Sequence[Process] = ()
+    """Who has the port, but for the driver."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminLook:
+    """The operator's socket."""
+
+    error: str | None = None
+    version: str = ""
+    """The running driver's."""
+    failing: Sequence[str] = ()
+    """What /readyz says is not so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbedNetwork:
+    """What was heard on a way to servers that a network, or a setting, goes."""
+
+    probed: Probed
+    networks: Sequence[Network] = ()
+    """Of Docker's, that take their addresses by this way."""
+    servers: Sequence[str] = ()
+    """Whose offers are taken there; none is anybody's."""
+    is_wanted: bool = True
+    """Whether D4D has to find a server there; else it is one of several candidates."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """All of it."""
+
+    settings: Settings
+    now: datetime
+    version: str
+    """Of the D4D that is installed."""
+    links: Sequence[HostLink] | None = None
+    driver: DriverLook | None = None
+    admin: AdminLook | None = None
+    docker: DockerLook | None = None
+    directory: DirectoryLook | None = None
+    database: DatabaseLook | None = None
+    redis: RedisLook | None = None
+    probed: Sequence[ProbedNetwork] | None = None
+    is_synchronised: bool | None = None
+    sources: Sequence[str] = field(default_factory=tuple)
+    """The files that settings came from."""
+
+    @property
+    def networks(self) -> Sequence[Network]:
+        """Docker's networks that are ours; none where Docker was not asked."""
+        return self.docker.networks if self.docker else ()
+
+    @property
+    def parents(self) -> dict[str, list[str]]:
+        """Each interface that is to be a parent, and what says so."""
+        wanted: dict[str, list[str]] = {}
+        if self.settings.parent:
+            wanted[self.settings.parent] = ["D4D_PARENT"]
+        for network in self.networks:
+            for parent in dict.fromkeys((network.options.get("parent"), network.parent)):
+                if parent:
+                    wanted.setdefault(parent, []).append(f"network {network.name}")
+        return wanted
