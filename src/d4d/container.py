@@ -29,7 +29,6 @@ from d4d.adapters.metrics import Metrics
 from d4d.adapters.state_dir import StateDir
 from d4d.adapters.stores.memory import MemoryLeaseStore
 from d4d.adapters.stores.memory_hosts import MemoryHosts
-from d4d.adapters.stores.redis import RedisLeaseStore
 from d4d.adapters.stores.sqlite import SqliteLeaseStore
 from d4d.adapters.third_party import third_party
 from d4d.adapters.webhook import Webhook
@@ -37,7 +36,7 @@ from d4d.domain.errors import BadRequest
 from d4d.domain.identity import IdentityPolicy
 from d4d.domain.ipam import Ipam
 from d4d.domain.on_lost import OnLost
-from d4d.domain.ports import Allocator, Clock, Hosts, LeaseStore, Names
+from d4d.domain.ports import Allocator, Clock, Hosts, LeaseStore, Names, RangeStore
 from d4d.domain.reconciliation import Reconciliation
 from d4d.domain.reserving import Reserving
 from d4d.settings import Settings
@@ -81,6 +80,13 @@ def _database(state_dir: Path) -> Path:
 
 def _history(state_dir: Path) -> Path:
     return state_dir / "history.db"
+
+
+def _redis_store(url: str, *, prefix: str) -> RangeStore:
+    """The store in Redis, whose client takes long to import for those who have none."""
+    from d4d.adapters.stores.redis import RedisLeaseStore  # noqa: PLC0415 - see above
+
+    return RedisLeaseStore(url, prefix=prefix)
 
 
 def _days(count: int) -> timedelta:
@@ -145,7 +151,7 @@ class Container(containers.DeclarativeContainer):
             SqliteLeaseStore, providers.Callable(_database, settings.provided.state_dir)
         ),
         redis=providers.Singleton(
-            RedisLeaseStore, settings.provided.redis_url, prefix=settings.provided.redis_prefix
+            _redis_store, settings.provided.redis_url, prefix=settings.provided.redis_prefix
         ),
     )
 
