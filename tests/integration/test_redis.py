@@ -21,6 +21,8 @@ from d4d.domain.pools import Pool, PoolOptions, PoolRecord
 from d4d.domain.ports import Hosts
 from d4d.domain.ranges import Claim
 from tests.lab.redis_servers import PROGRAMS, RedisServer
+from tests.unit.adapters.allocators import test_allocator_contract
+from tests.unit.adapters.allocators.test_allocator_contract import Bench, over_store
 from tests.unit.adapters.stores import (
     test_hosts_contract,
     test_range_store_contract,
@@ -36,6 +38,7 @@ for contract in (
     test_range_store_contract,
     test_reservations_contract,
     test_hosts_contract,
+    test_allocator_contract,
 ):
     tests = {name: test for name, test in vars(contract).items() if name.startswith("test_")}
     assert not tests.keys() & globals().keys(), "one test would replace another"
@@ -61,6 +64,13 @@ async def store(server: RedisServer) -> AsyncIterator[RedisLeaseStore]:
 @pytest.fixture
 def hosts(store: RedisLeaseStore) -> Hosts:
     return store.hosts
+
+
+@pytest.fixture
+async def bench(store: RedisLeaseStore) -> AsyncIterator[Bench]:
+    made = over_store(store)
+    yield made
+    await made.allocator.aclose()
 
 
 # What only Redis has

@@ -247,7 +247,12 @@ def test_each_error_of_the_troubleshooting_table_is_in_the_code() -> None:
 
 def _is_of(pattern: str, text: str) -> bool:
     """Whether ``text`` is what ``pattern`` says, an ellipsis being anything."""
-    return re.fullmatch(".*".join(map(re.escape, pattern.split("…"))), text, re.S) is not None
+    return _compiled(pattern).fullmatch(text) is not None
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, pattern.split("…"))), re.S)
 
 
 def _raised() -> Iterator[str]:

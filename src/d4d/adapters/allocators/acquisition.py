@@ -57,9 +57,12 @@ class Acquisition:
         self._report = report
         self._probing: tuple[IPv4Address, asyncio.Task[MacAddress | None]] | None = None
         self._declined: dict[IPv4Address, str] = {}
+        self._exactly: IPv4Address | None = None
+        """What ``--ip`` asks for."""
 
     async def run(self, address: IPv4Address | None, hint: IPv4Address | None) -> Grant:
         """The grant of ``address``, or of any that will do, ``hint`` first. Raises NoAddress."""
+        self._exactly = address
         try:
             for requested in self._wishes(address, hint):
                 exactly = requested is not None and requested in (address, self._own)
@@ -74,7 +77,7 @@ class Acquisition:
                 self._report(EventKind.DECLINED, grant.address, reason)
                 if len(self._declined) == _DECLINES:
                     break
-            raise NoAddress(self._failure(address))
+            raise NoAddress(self._failure())
         finally:
             self._stop_probing()
 
@@ -89,14 +92,14 @@ class Acquisition:
         """What to tell the operator when the deadline of ``seconds`` has passed."""
         name, mac = self._exchange.link, self._client.identity.chaddr
         if self._declined:
-            return self._failure(None)
+            return self._failure()
         if (offered := self._exchange.offered) is not None:
             return (
                 f"DHCP server {offered.server} on {name} offered {offered.address} to {mac}, but "
                 f"did not acknowledge the DHCPREQUEST for it within {seconds:g} s: see its log"
             )
         if self._exchange.refused:
-            return self._failure(None)
+            return self._failure()
         asked = ", ".join(map(str, self._client.servers)) or "any server"
         return (
             f"no DHCP server answered {mac} on {name} within {seconds:g} s (DHCPDISCOVER to "
@@ -207,7 +210,7 @@ class Acquisition:
             self._probing[1].cancel()
             self._probing = None
 
-    def _failure(self, address: IPv4Address | None) -> str:
+    def _failure(self) -> str:
         name, mac, refused = (
             self._exchange.link,
             self._client.identity.chaddr,
@@ -223,17 +226,17 @@ class Acquisition:
                 f"{declined}. Take these addresses out of the server's range"
             )
         kept = filter(None, map(self._kept, dict.fromkeys(self._passed_over)))
-        if address is None and self._passed_over:
+        if self._exactly is None and self._passed_over:
             return (
                 f"the DHCP server on {name} has no address for {mac} but what is kept for others: "
                 f"{'; '.join(map(str, kept))}. Give its range more addresses, or take a "
                 f"reservation away with d4d unreserve"
             )
-        if address is not None:
+        if self._exactly is not None:
             return (
-                f"{address} can't be had: {mac} asked for it on {name} and was offered {offers}. "
-                f"It may be leased to another client, or outside the server's range: choose an "
-                f"address that is free, or leave --ip out"
+                f"{self._exactly} can't be had: {mac} asked for it on {name} and was offered "
+                f"{offers}. It may be leased to another client, or outside the server's range: "
+                f"choose an address that is free, or leave --ip out"
             )
         return (
             f"no address of {self._pool.assignable} can be had: {mac} asked on {name} and was "
