@@ -188,7 +188,7 @@ class Container(containers.DeclarativeContainer):
         reservations=measured_store,
     )
     range_allocator = providers.Singleton(
-        RangeAllocator, store=store, owner=owner, clock=clock, rest=settings.provided.rest
+        RangeAllocator, store=measured_store, owner=owner, clock=clock, rest=settings.provided.rest
     )
     allocators = providers.Dict(dhcp=dhcp_allocator, range=range_allocator)
 

@@ -8,10 +8,19 @@ from typing import cast
 
 from d4d.adapters.metrics import Metrics
 from d4d.domain.containers import Attachment, ContainerEvent, Containers, Network
-from d4d.domain.errors import BadRequest, LinkDown, NoAddress, StoreUnavailable
+from d4d.domain.errors import BadRequest, D4DError, LinkDown, NoAddress, StoreUnavailable
 from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Address, Pool, PoolRecord, PoolRequest
-from d4d.domain.ports import Allocator, Clock, Contents, Holder, LeaseStore, Reservations
+from d4d.domain.ports import (
+    Allocator,
+    Clock,
+    Contents,
+    Holder,
+    LeaseStore,
+    RangeStore,
+    Reservations,
+)
+from d4d.domain.ranges import Claim
 from d4d.domain.reserved import OperatorReservation, Reserved
 
 
@@ -26,6 +35,9 @@ class MeasuredStore:
         self._metrics = metrics
         self.trouble = ""
         """Why the last call failed, where it did."""
+
+    def __repr__(self) -> str:
+        return repr(self._store)  # errors name what the operator chose
 
     async def load(self, owner: str) -> Contents:
         """See ``LeaseStore``."""
@@ -87,6 +99,16 @@ class MeasuredStore:
         with self._call("reservations"):
             return await store.reservations()
 
+    async def take(self, claim: Claim) -> Lease:
+        """See ``RangeStore``. Raises BadRequest where the store chooses no addresses."""
+        if not callable(getattr(self._store, "take", None)):
+            raise BadRequest(
+                f"{self._store!r} chooses no addresses, as the range allocator needs: choose "
+                f"another D4D_STORE, or another allocator"
+            )
+        with self._call("take"):
+            return await cast("RangeStore", self._store).take(claim)
+
     async def aclose(self) -> None:
         """See ``LeaseStore``."""
         await self._store.aclose()
@@ -104,6 +126,9 @@ class MeasuredStore:
                 yield
         except StoreUnavailable as error:
             self.trouble = str(error)
+            raise
+        except D4DError:  # it answered, if not with what was asked for
+            self.trouble = ""
             raise
         self.trouble = ""
 
