@@ -82,11 +82,11 @@ def _history(state_dir: Path) -> Path:
     return state_dir / "history.db"
 
 
-def _redis_store(url: str, *, prefix: str) -> RangeStore:
+def _redis_store(url: str, *, prefix: str, wait: int) -> RangeStore:
     """The store in Redis, whose client takes long to import for those who have none."""
     from d4d.adapters.stores.redis import RedisLeaseStore  # noqa: PLC0415 - see above
 
-    return RedisLeaseStore(url, prefix=prefix)
+    return RedisLeaseStore(url, prefix=prefix, wait=wait)
 
 
 def _days(count: int) -> timedelta:
@@ -151,7 +151,10 @@ class Container(containers.DeclarativeContainer):
             SqliteLeaseStore, providers.Callable(_database, settings.provided.state_dir)
         ),
         redis=providers.Singleton(
-            _redis_store, settings.provided.redis_url, prefix=settings.provided.redis_prefix
+            _redis_store,
+            settings.provided.redis_url,
+            prefix=settings.provided.redis_prefix,
+            wait=settings.provided.redis_wait,
         ),
     )
 

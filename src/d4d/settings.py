@@ -106,6 +106,8 @@ class Settings(BaseSettings):
     store: str = "sqlite"
     redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False)  # it may have a password
     redis_prefix: str = "d4d:"
+    redis_wait: int = Field(0, ge=0)
+    """How many replicas have a write before it counts."""
     state_dir: Path = Path("/var/lib/d4d")
     plugin_socket: Path = Path("/run/docker/plugins/talkingdata.sock")
     docker_socket: Path = Path("/var/run/docker.sock")

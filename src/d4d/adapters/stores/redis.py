@@ -79,9 +79,11 @@ _STEPS = 10_000  # addresses that one run of a script may pass by: others wait f
 class RedisLeaseStore:
     """A RangeStore and Reservations in Redis. What fails is not repeated: it may be done."""
 
-    def __init__(self, url: str, *, prefix: str = "d4d:", steps: int = _STEPS) -> None:
-        """Raises BadRequest where ``url`` or ``prefix`` can't be used."""
-        self.redis = RedisScripts(url, prefix=prefix)
+    def __init__(
+        self, url: str, *, prefix: str = "d4d:", wait: int = 0, steps: int = _STEPS
+    ) -> None:
+        """``wait`` replicas have each write before it counts. Raises BadRequest."""
+        self.redis = RedisScripts(url, prefix=prefix, wait=wait)
         self.hosts = RedisHosts(self.redis)
         self.names = RedisNames(self.redis)
         self._steps = steps

@@ -44,9 +44,15 @@ from d4d.domain.errors import BadRequest, StoreAway
 
 TIMEOUT = 2.0  # seconds for an answer, and as many for a connection
 CONNECTIONS = 32
+_WAIT = 1.0  # seconds in which replicas acknowledge a write: below TIMEOUT
 
 FAILURES = (RedisError, RedisClusterException, OSError)
 """Whatever redis-py raises where Redis does not do as it is told."""
+
+
+class TooFewReplicas(RedisError):
+    """A write was done, and fewer replicas than it needs told that they have it."""
+
 
 _SCHEMES = "redis://, rediss://, unix://, redis+cluster://, redis+sentinel://"
 _CREDENTIALS = "see user and password in D4D_REDIS_URL, and the ACL of Redis"
@@ -61,6 +67,11 @@ _REMEDIES: tuple[tuple[type[Exception], str], ...] = (
     ),
     (OutOfMemoryError, "raise its maxmemory: what D4D keeps may not be evicted"),
     (ClusterDownError, "see its cluster's state: D4D goes on by itself when it is mended"),
+    (
+        TooFewReplicas,
+        "see whether its replicas run and reach it, or lower D4D_REDIS_WAIT: a failover would "
+        "forget the write, so it is taken back",
+    ),
     (TimeoutError, f"it did not answer within {TIMEOUT:g} s: see its load, and the network"),
     (ConnectionError, "does it run, and does this host reach it?"),
     (OSError, "does it run, and does this host reach it?"),
@@ -80,6 +91,9 @@ class Client(Protocol):
 
     async def execute_command(self, *args: Any) -> Any:
         """Send one command. Raises ``FAILURES``."""
+
+    def pipeline(self, transaction: bool) -> Any:
+        """Commands that go over one connection, one behind the other."""
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -102,6 +116,31 @@ def connect(url: str) -> Client:
     except (ValueError, TypeError, RedisClusterException) as error:
         raise BadRequest(f"D4D_REDIS_URL {redacted(url)} can't be used: {error}") from error
     raise BadRequest(f"D4D_REDIS_URL begins with {scheme + '://'!r}: known are {_SCHEMES}")
+
+
+def is_cluster(url: str) -> bool:
+    """Whether ``url`` names a cluster, whose nodes have replicas of their own."""
+    return url.partition("://")[0].endswith("+cluster")
+
+
+async def acknowledged(client: Client, replicas: int, *command: object) -> Any:
+    """What a writing command answers, when so many replicas have it. Raises TooFewReplicas.
+
+    WAIT is about what its own connection wrote, so both go over one.
+    """
+    async with client.pipeline(transaction=False) as pipeline:
+        pipeline.execute_command(*command)
+        pipeline.execute_command("WAIT", replicas, int(_WAIT * 1000))
+        answers = await pipeline.execute(raise_on_error=False)  # else it changes their texts
+    for each in answers:
+        if isinstance(each, Exception):
+            raise each
+    answer, count = answers
+    if count < replicas:
+        raise TooFewReplicas(
+            f"{count} of {replicas} replicas acknowledged the write within {_WAIT:g} s"
+        )
+    return answer
 
 
 def redacted(url: str) -> str:
@@ -205,6 +244,9 @@ class _BehindSentinels:
 
     async def execute_command(self, *args: Any) -> Any:
         return await self._master.execute_command(*args)
+
+    def pipeline(self, transaction: bool) -> Any:
+        return self._master.pipeline(transaction)
 
     async def aclose(self) -> None:
         for client in (self._master, *self._sentinels):

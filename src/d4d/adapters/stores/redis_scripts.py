@@ -17,7 +17,9 @@ from d4d.adapters.stores.redis_client import (
     CONNECTIONS,
     FAILURES,
     Client,
+    acknowledged,
     connect,
+    is_cluster,
     redacted,
     risks,
     unavailable,
@@ -39,6 +41,7 @@ _NAMES = (
     "unreserve",
     "update",
 )
+_UNACKNOWLEDGED = ("load", "beat")  # one writes nothing, the other is repeated anyway
 
 log = structlog.get_logger()
 
@@ -57,11 +60,17 @@ class _Script(NamedTuple):
 class RedisScripts:
     """A client, checked before its first use, and what is evaluated there."""
 
-    def __init__(self, url: str, *, prefix: str) -> None:
-        """Raises BadRequest where ``url`` or ``prefix`` can't be used."""
+    def __init__(self, url: str, *, prefix: str, wait: int = 0) -> None:
+        """``wait`` replicas have each write before it counts. Raises BadRequest."""
         if "{" in prefix or "}" in prefix:
             raise BadRequest(f"D4D_REDIS_PREFIX {prefix!r} has braces, which Redis Cluster reads")
+        if wait and is_cluster(url):
+            raise BadRequest(
+                f"D4D_REDIS_WAIT={wait} is for one server and for sentinels, and D4D_REDIS_URL "
+                f"{redacted(url)} names a cluster: leave D4D_REDIS_WAIT out, or use sentinels"
+            )
         self._url = url
+        self._wait = wait
         self.prefix = prefix
         """What the names of all keys begin with."""
         self._client: Client = connect(url)
@@ -87,10 +96,11 @@ class RedisScripts:
     async def evaluate(self, client: Client, name: str, key: str, *arguments: object) -> Any:
         """What the script says of ``key``: the root of a subnet, or a key that stands alone."""
         script = self._scripts[name]
+        wait = 0 if name in _UNACKNOWLEDGED else self._wait
         try:
-            return await client.execute_command("EVALSHA", script.digest, 1, key, *arguments)
+            return await _execute(client, wait, "EVALSHA", script.digest, 1, key, *arguments)
         except NoScriptError:  # it was restarted, or this is its first time
-            return await client.execute_command("EVAL", script.text, 1, key, *arguments)
+            return await _execute(client, wait, "EVAL", script.text, 1, key, *arguments)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -140,3 +150,9 @@ class RedisScripts:
             if risk not in self._warned:
                 log.warning("Redis may lose leases", redis=self.place, reason=risk)
                 self._warned.add(risk)
+
+
+async def _execute(client: Client, wait: int, *command: object) -> Any:
+    if wait:
+        return await acknowledged(client, wait, *command)
+    return await client.execute_command(*command)
