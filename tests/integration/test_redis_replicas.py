@@ -105,6 +105,8 @@ async def test_an_address_that_no_replica_has_is_refused_and_taken_back(
 ) -> None:
     server = RedisServer(tmp_path, program=program).start()
     try:
+        async with opened(server.url) as before:  # it had no replicas, and nobody waited for any
+            assert await before.remove(await before.take(a_claim()))
         async with opened(server.url, wait=1) as store:
             allocator = RangeAllocator(
                 store=store, owner="host-a", clock=lambda: datetime.now(UTC), rest=timedelta(0)
