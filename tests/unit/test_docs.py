@@ -432,3 +432,10 @@ def test_each_arrow_of_a_sequence_is_between_those_named(block: Block) -> None:
     arrows = re.findall(r"^ +(\w+) ?-{1,2}>>?[+-]?(\w+): ", block.text, re.MULTILINE)
     assert arrows
     assert {end for arrow in arrows for end in arrow} == named
+
+
+def test_each_picture_is_there_and_not_large() -> None:
+    for page in (ROOT / "README.md", DOCS / "operating.md"):
+        for name in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text()):
+            size = (page.parent / name).stat().st_size
+            assert 0 < size < 200_000, name
