@@ -27,7 +27,7 @@ from d4d.entrypoints.admin_forms import WebhookMessage
 POOL = PoolId("192.168.59.0/24")
 SECRET = b"0123456789abcdef"
 HANG = -1
-QUICK = Pace(patience=0.2, first=0.005, longest=0.02, most_waiting=5)
+QUICK = Pace(patience=1.0, first=0.005, longest=0.02, most_waiting=5)
 OPERATING = Path(__file__).parents[3] / "docs" / "operating.md"
 
 
@@ -101,7 +101,7 @@ def event(kind: EventKind, address: str = "192.168.59.10") -> Event:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - a webhook tells nobody how far it is
             await asyncio.sleep(0.005)
 
@@ -191,7 +191,7 @@ async def test_a_receiver_that_hangs_is_let_go_and_tried_again(receiver: Receive
     with structlog.testing.capture_logs() as logged:
         webhook.record(event(EventKind.LOST))
         await until(lambda: len(receiver.taken) == 1)
-    assert logged[0]["error"] == "no answer in 0.2 s"
+    assert logged[0]["error"] == "no answer in 1 s"
     await webhook.aclose()
 
 
