@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from d4d.domain.beside import beside
 from d4d.domain.errors import StoreUnavailable
 from d4d.domain.history import ENDING, HOLDING, Entry, Question
 from d4d.domain.leases import Endpoint, MacAddress
@@ -101,7 +102,7 @@ class SqliteHistory:
 
     def start(self) -> None:
         """Begin to write; the file is opened with the first event."""
-        self._task = asyncio.get_running_loop().create_task(self._write_behind())
+        self._task = beside(self._write_behind(), "history")
 
     async def aclose(self) -> None:
         """Write what waits, trying once, and close the file."""

@@ -19,6 +19,7 @@ import httpx
 import structlog
 
 from d4d.adapters.metrics import Metrics
+from d4d.domain.beside import beside
 from d4d.domain.fill import Fill
 from d4d.domain.pools import PoolId
 from d4d.domain.ports import Clock, Event, EventKind
@@ -98,7 +99,7 @@ class Webhook:
 
     def start(self) -> None:
         """Begin to send."""
-        self._task = asyncio.get_running_loop().create_task(self._send_all())
+        self._task = beside(self._send_all(), "webhook")
 
     async def aclose(self) -> None:
         """Send what waits, if the receiver takes it within a moment."""

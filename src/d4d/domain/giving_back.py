@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
+from d4d.domain.beside import beside, tell
 from d4d.domain.errors import D4DError
 from d4d.domain.leases import Lease
 from d4d.domain.pools import Address, PoolId
@@ -36,7 +37,7 @@ class GivingBack:
 
     def start(self) -> None:
         """Begin to give back what is due."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task = beside(self._run(), "giving back")
 
     async def aclose(self) -> None:
         """Stop; what is still waiting stands in the store, and is taken up at the next start."""
@@ -85,4 +86,10 @@ class GivingBack:
             async with asyncio.timeout(_TRY):
                 await self._give_back(lease, reason)
         except (D4DError, TimeoutError):  # a link that is down or gone is not so for ever
-            self._push(self._clock() + retry, lease, reason, min(retry * 2, _LONGEST_RETRY))
+            self._again(lease, reason, retry)
+        except Exception as error:  # a bug that one lease meets must not keep the others
+            tell(error, "giving back")
+            self._again(lease, reason, retry)
+
+    def _again(self, lease: Lease, reason: str, retry: timedelta) -> None:
+        self._push(self._clock() + retry, lease, reason, min(retry * 2, _LONGEST_RETRY))

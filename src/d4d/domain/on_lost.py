@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 from enum import Enum
 
+from d4d.domain.beside import beside
 from d4d.domain.containers import Attachment, Containers
 from d4d.domain.errors import D4DError
 from d4d.domain.leases import Lease, LeaseState
@@ -52,7 +53,7 @@ class OnLost:
                 self._begin(lease)
 
     def _begin(self, lease: Lease) -> None:
-        task = asyncio.get_running_loop().create_task(self._act_later(lease))
+        task = beside(self._act_later(lease), "on lost")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

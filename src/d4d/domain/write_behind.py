@@ -6,6 +6,7 @@ The newest state of each lease and pool waits here, and one task stores it.
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from d4d.domain.beside import beside
 from d4d.domain.errors import StoreUnavailable, Superseded
 from d4d.domain.leases import Lease
 from d4d.domain.pools import Address, PoolId, PoolRecord
@@ -72,7 +73,7 @@ class WriteBehind:
 
     def _begin(self) -> None:
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._flush())
+            self._task = beside(self._flush(), "write behind")
 
     async def _flush(self) -> None:
         while len(self):

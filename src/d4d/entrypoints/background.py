@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import structlog
 
+from d4d.domain.beside import beside
 from d4d.domain.containers import Containers
 from d4d.domain.draining import Reclaim
 from d4d.domain.errors import BadRequest, D4DError, DockerUnavailable, StoreUnavailable
@@ -49,12 +50,14 @@ class Background:
 
     def start(self) -> None:
         """Begin."""
-        loop = asyncio.get_running_loop()
         if self._store_error:
             log.error("serving without the store", error=self._store_error)
-        self._tasks = [loop.create_task(self._beat())]
+        self._tasks = [beside(self._beat(), "heartbeat")]
         if self._interval:
-            self._tasks += [loop.create_task(self._reconcile()), loop.create_task(self._listen())]
+            self._tasks += [
+                beside(self._reconcile(), "reconciliation"),
+                beside(self._listen(), "Docker's events"),
+            ]
 
     def docker_restarted(self) -> None:
         """dockerd was started: it activated us anew. Its API will serve in a while."""

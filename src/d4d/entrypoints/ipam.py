@@ -1,5 +1,6 @@
 """Docker's IPAM plugin protocol over HTTP: ``hypercorn d4d.entrypoints.ipam:app``."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from d4d.domain import errors
 from d4d.domain.ipam import Ipam
 from d4d.entrypoints import wire
 from d4d.entrypoints.background import Background
-from d4d.entrypoints.logs import configure_logs
+from d4d.entrypoints.logs import configure_logs, log_failures
 from d4d.entrypoints.operations import Operations
 from d4d.entrypoints.pool_watch import PoolWatch
 from d4d.settings import Settings, load_settings
@@ -207,6 +208,7 @@ def create_app(
         try:
             chosen = settings()
             configure_logs(debug=chosen.debug)
+            log_failures(asyncio.get_running_loop())
             async with driver(composed(chosen)) as opened:
                 app.state.driver = opened
                 if on_ready is not None:

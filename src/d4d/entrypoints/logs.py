@@ -1,11 +1,17 @@
 """How logs look: key=value on a terminal, JSON elsewhere; also what libraries and Python log."""
 
+import asyncio
 import logging
 import os
 import sys
+from typing import Any
 
 import structlog
 from structlog.typing import Processor
+
+from d4d.domain.beside import FAILED
+
+log = structlog.get_logger()
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # of any stream
@@ -56,3 +62,15 @@ def _adopt_libraries(shared: list[Processor], renderer: Processor) -> None:
     # a plain hypercorn has made a handler of its own, for plain text
     logging.getLogger("hypercorn.error").handlers.clear()
     logging.captureWarnings(True)
+
+
+def log_failures(loop: asyncio.AbstractEventLoop) -> None:
+    """Log what D4D's tasks in ``loop`` fail by; the rest goes asyncio's usual way."""
+    loop.set_exception_handler(_log_failure)
+
+
+def _log_failure(loop: asyncio.AbstractEventLoop, told: dict[str, Any]) -> None:
+    if told["message"] == FAILED:
+        log.error("failed beside the calls", task=told["task_name"], exc_info=told["exception"])
+    else:
+        loop.default_exception_handler(told)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from d4d.domain.beside import beside
 from d4d.domain.fill import Fill, NearlyFull
 from d4d.domain.pools import PoolId
 from d4d.domain.ports import Event, EventKind
@@ -34,7 +35,7 @@ class PoolWatch:
     def start(self) -> None:
         """Begin, with a look at the pools as they are."""
         self._news.set()
-        self._task = asyncio.get_running_loop().create_task(self._watch())
+        self._task = beside(self._watch(), "pool watch")
 
     async def aclose(self) -> None:
         """Stop."""

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 import structlog
 
+from d4d.domain.beside import beside
 from d4d.domain.errors import AddressInUse, BadRequest, NoAddress, StoreUnavailable, Superseded
 from d4d.domain.leases import Endpoint, Lease, LeaseState
 from d4d.domain.pools import Address, Network, Pool, PoolRequest
@@ -187,7 +188,7 @@ class RangeAllocator:
                 await self._store.remove(lease)
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = beside(work, "claims in doubt")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
