@@ -175,7 +175,7 @@ async def test_a_receiver_that_fails_and_recovers_gets_each_message_once_and_in_
         webhook.start()
         for last in (10, 11):
             webhook.record(event(EventKind.LOST, f"192.168.59.{last}"))
-        await until(lambda: len(receiver.taken) == 2)
+        await until(lambda: len(receiver.taken) == 2 and not webhook.waiting)
         await webhook.aclose()
     assert [each["address"] for each in receiver.taken] == ["192.168.59.10", "192.168.59.11"]
     assert deliveries(metrics) == {"sent": 2, "retried": 4}
