@@ -1,5 +1,6 @@
 """The composition root: which adapter serves which port, by the settings."""
 
+import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -31,6 +32,7 @@ from d4d.adapters.stores.memory import MemoryLeaseStore
 from d4d.adapters.stores.memory_hosts import MemoryHosts
 from d4d.adapters.stores.sqlite import SqliteLeaseStore
 from d4d.adapters.third_party import third_party
+from d4d.adapters.traces import traces_of
 from d4d.adapters.webhook import Webhook
 from d4d.domain.errors import BadRequest
 from d4d.domain.identity import IdentityPolicy
@@ -140,9 +142,10 @@ class Container(containers.DeclarativeContainer):
     interfaces = providers.Singleton(Interfaces)
     events = providers.Singleton(EventLog)
     event_stream = providers.Singleton(EventStream)
-    metrics = providers.Singleton(Metrics)
     state_dir = providers.Singleton(StateDir, settings.provided.state_dir)
     owner = providers.Singleton(state_dir.provided.host.call(settings.provided.host))
+    traces = providers.Singleton(traces_of, providers.Object(os.environ), host=owner)
+    metrics = providers.Singleton(Metrics, traces)
 
     store = providers.Selector(
         settings.provided.store,

@@ -22,6 +22,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from d4d.adapters.traces import Traces
 from d4d.domain import errors
 from d4d.domain.fill import Fill
 from d4d.domain.leases import LeaseState
@@ -61,7 +62,9 @@ class State:
 class Metrics:
     """One driver's metrics, in a registry of their own. It is a listener to events."""
 
-    def __init__(self) -> None:
+    def __init__(self, traces: Traces | None = None) -> None:
+        """``traces`` get a span for each call that is measured."""
+        self._traces = traces or Traces()
         registry = self.registry = CollectorRegistry()
         for collector in (PROCESS_COLLECTOR, GC_COLLECTOR):
             registry.register(collector)
@@ -109,19 +112,28 @@ class Metrics:
     @contextmanager
     def exchange(self, allocator: str, call: str) -> Iterator[None]:
         """Measure a call of an allocator."""
-        with _measured(lambda result: self._exchanges.labels(allocator, call, result)):
+        with (
+            self._traces.span(f"{allocator} {call}", allocator=allocator, call=call),
+            _measured(lambda result: self._exchanges.labels(allocator, call, result)),
+        ):
             yield
 
     @contextmanager
     def store(self, call: str) -> Iterator[None]:
         """Measure a call of the lease store."""
-        with _measured(lambda result: self._store.labels(call, result)):
+        with (
+            self._traces.span(f"store {call}", call=call),
+            _measured(lambda result: self._store.labels(call, result)),
+        ):
             yield
 
     @contextmanager
     def docker(self, call: str) -> Iterator[None]:
         """Measure a call of Docker's API."""
-        with _measured(lambda result: self._docker.labels(call, result)):
+        with (
+            self._traces.span(f"docker {call}", call=call),
+            _measured(lambda result: self._docker.labels(call, result)),
+        ):
             yield
 
     def delivered(self, result: str, count: int = 1) -> None:

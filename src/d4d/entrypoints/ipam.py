@@ -106,7 +106,9 @@ def _constant(answer: Answer) -> Route | Any:
 def _verb(handler: Handler) -> Any:
     async def endpoint(request: Request) -> IpamResponse:
         try:
-            return IpamResponse(await handler(request.app.state.driver.ipam, await request.body()))
+            body, serving = await request.body(), request.app.state.driver
+            with serving.operations.traces.span(request.url.path.removeprefix("/")):
+                return IpamResponse(await handler(serving.ipam, body))
         except errors.D4DError as error:
             log.warning("refused", call=request.url.path, error=str(error))
             return _refusal(str(error), _STATUS.get(type(error), 500))
@@ -155,6 +157,7 @@ async def driver(container: Container) -> AsyncIterator[Driver]:
         state_dir = container.state_dir()
         state_dir.lock()
         stack.callback(state_dir.close)
+        stack.push_async_callback(container.traces().aclose)
         stack.push_async_callback(container.store().aclose)
         for allocator in container.allocators().values():
             stack.push_async_callback(allocator.aclose)

@@ -11,6 +11,7 @@ from d4d.adapters.history import SqliteHistory
 from d4d.adapters.interfaces import Interfaces
 from d4d.adapters.measured import MeasuredAllocator, MeasuredStore
 from d4d.adapters.metrics import Metrics, State
+from d4d.adapters.traces import Traces
 from d4d.adapters.webhook import Webhook
 from d4d.container import Container
 from d4d.domain.fill import Fill, fill
@@ -41,6 +42,7 @@ class Operations:
     webhook: Webhook | None
     """None where none is set."""
     metrics: Metrics
+    traces: Traces
     store: MeasuredStore
     allocators: Mapping[str, MeasuredAllocator]
     interfaces: Interfaces
@@ -58,6 +60,7 @@ class Operations:
             history=container.history() if settings.history_days else None,
             webhook=container.webhook() if settings.webhook_url else None,
             metrics=container.metrics(),
+            traces=container.traces(),
             store=container.measured_store(),
             allocators=container.measured_allocators(),
             interfaces=container.interfaces(),

@@ -1,0 +1,82 @@
+"""OpenTelemetry's spans, where the extra ``d4d[otel]`` is there and its environment asks for them.
+
+The SDK is imported then only. It keeps spans that wait in a bounded queue and sends them from a
+thread of its own, so that a collector that is away costs spans and holds up nobody.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+_LAST_WORDS = 2.0  # seconds at the end for spans that still wait
+
+_log = structlog.get_logger()
+
+
+class Traces:
+    """Where spans go: to a provider, or nowhere."""
+
+    def __init__(self, provider: "TracerProvider | None" = None) -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer("d4d") if provider else None
+
+    @property
+    def are_sent(self) -> bool:
+        """Whether spans go anywhere."""
+        return self._provider is not None
+
+    @contextmanager
+    def span(self, name: str, **attributes: str) -> Iterator[None]:
+        """A span around what is done meanwhile, within the span that is open here, if any."""
+        if self._tracer is None:
+            yield
+            return
+        given = {f"d4d.{key}": value for key, value in attributes.items()}
+        with self._tracer.start_as_current_span(name, attributes=given):
+            yield
+
+    async def aclose(self) -> None:
+        """Send what waits, if the collector takes it within a moment."""
+        if self._provider is None:
+            return
+        ending = Thread(target=self._provider.shutdown, daemon=True)  # it may wait for long
+        ending.start()
+        await asyncio.to_thread(ending.join, _LAST_WORDS)
+        if ending.is_alive():
+            _log.warning("traces end with spans unsent")
+
+
+def traces_of(environment: Mapping[str, str], *, host: str) -> Traces:
+    """Traces as OpenTelemetry's variables in ``environment`` want them."""
+    if not _are_wanted(environment):
+        return Traces()
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - not imported unless asked for
+            OTLPSpanExporter,
+        )
+        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - as above
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - as above
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - as above
+    except ImportError as error:
+        _log.warning("no traces: d4d[otel] is not installed", error=str(error))
+        return Traces()
+    service = {} if environment.get("OTEL_SERVICE_NAME") else {"service.name": "d4d"}
+    resource = Resource.create({**service, "host.name": host})
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return Traces(provider)
+
+
+def _are_wanted(environment: Mapping[str, str]) -> bool:
+    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    exporter = environment.get("OTEL_TRACES_EXPORTER", "")
+    endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    return exporter == "otlp" or (not exporter and any(map(environment.get, endpoints)))
