@@ -220,13 +220,17 @@ def correction(name: str) -> str | None:
 
 def is_read(name: str) -> bool:
     """Whether there is a setting of this name, ours or the seed's."""
-    aliases = [
-        str(alias)
-        for field in Settings.model_fields.values()
-        if isinstance(field.validation_alias, AliasChoices)
-        for alias in field.validation_alias.choices
-    ]
-    return name in aliases or (name.startswith("D4D_") and correction(name) is None)
+    return len(names_of(name)) > 1 or (name.startswith("D4D_") and correction(name) is None)
+
+
+def names_of(name: str) -> tuple[str, ...]:
+    """All names of the setting that has this one, ours and the seed's."""
+    for field in Settings.model_fields.values():
+        if isinstance(field.validation_alias, AliasChoices):
+            names = tuple(map(str, field.validation_alias.choices))
+            if name in names:
+                return names
+    return (name,)
 
 
 def _refuse_unknown(names: Iterable[str]) -> None:

@@ -24,7 +24,9 @@ class DirectoryLook:
     exists: bool
     is_writable: bool
     """By us."""
+    our_uid: int = 0
     uid: int = 0
+    """Whose it is."""
     mode: int = 0o700
     free: int = 1 << 40
     """Bytes."""
@@ -68,6 +70,7 @@ def look_at_directory(path: Path) -> DirectoryLook:
         path=path,
         exists=there == path,
         is_writable=there.is_dir() and os.access(there, os.R_OK | os.W_OK | os.X_OK),
+        our_uid=os.geteuid(),
         uid=status.st_uid,
         mode=status.st_mode & 0o7777,
         free=usage.free,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from d4d.adapters.allocators.probe import Probed
+from d4d.adapters.allocators.probe import Offer, Probed
 from d4d.entrypoints.doctor import ailments
 from d4d.entrypoints.doctor.facts import Facts, ProbedNetwork
 from d4d.entrypoints.doctor.findings import Finding
@@ -31,16 +31,18 @@ def judge(facts: Facts) -> Iterator[Finding]:
     wanted = [way for way in silent if way.is_wanted]
     for way in wanted:
         yield _silence([way])
-    if silent and not wanted and silent == asked:
+    nobody = bool(silent) and silent == asked
+    if nobody and not wanted:
         yield _silence(silent)
-    if silent and facts.driver is not None and facts.driver.port_67:
+    if (nobody or wanted) and facts.driver is not None and facts.driver.port_67:
         owners = ", ".join(map(str, facts.driver.port_67))
         yield ailments.DHCP_SERVER_HERE.found(
             f"{owners} has UDP port 67 of this host, and no server answers on the wire"
         )
+    is_served = any(map(_taken, asked))
     for way in asked:
         if way.probed.offers:
-            yield from _judge_offers(way)
+            yield from _judge_offers(way, is_needed=way.is_wanted or not is_served)
 
 
 def _silence(ways: Sequence[ProbedNetwork]) -> Finding:
@@ -49,10 +51,16 @@ def _silence(ways: Sequence[ProbedNetwork]) -> Finding:
     return ailments.DHCP_SILENT.found(f"no DHCP server answers on {names}", parent=parent)
 
 
-def _judge_offers(way: ProbedNetwork) -> Iterator[Finding]:
-    where, offers = _way(way.probed), way.probed.offers
-    taken = [offer for offer in offers if not way.servers or str(offer.terms.server) in way.servers]
-    if not taken and way.is_wanted:
+def _taken(way: ProbedNetwork) -> list[Offer]:
+    """The offers that D4D would take."""
+    offers = way.probed.offers
+    return [each for each in offers if not way.servers or str(each.terms.server) in way.servers]
+
+
+def _judge_offers(way: ProbedNetwork, *, is_needed: bool) -> Iterator[Finding]:
+    """``is_needed`` tells whether D4D has to find a server there."""
+    where, offers, taken = _way(way.probed), way.probed.offers, _taken(way)
+    if not taken and is_needed:
         yield ailments.DHCP_NAMED_SILENT.found(
             f"{_servers(way.probed)} answers on {where}, but of {', '.join(way.servers)}, whose "
             "offers alone are taken, nobody does"

@@ -51,7 +51,7 @@ def _judge_capabilities(facts: Facts, look: DriverLook) -> Iterator[Finding]:
     if look.privileges is None or look.process is None:
         return
     needed = [("CAP_NET_RAW", NET_RAW, "speaks no DHCP on a parent, and asks nobody by ARP")]
-    if any(each.probed.relay for each in facts.probed or ()):
+    if facts.is_relaying:
         needed.append(("CAP_NET_BIND_SERVICE", NET_BIND_SERVICE, "can't have port 67 as a relay"))
     for name, number, consequence in needed:
         if not look.privileges.has(number):
@@ -103,7 +103,7 @@ def _judge_places(facts: Facts, look: DriverLook) -> Iterator[Finding]:
         yield ailments.PLUGIN_SOCKET_ELSEWHERE.found(f"Docker does not look for {path}")
     for spec in look.specs:
         yield ailments.PLUGIN_SPEC_LEFT.found(f"{spec} names a driver {path.stem}, too")
-    if look.port_67 and any(each.probed.relay for each in facts.probed or ()):
+    if look.port_67 and facts.is_relaying:
         owners = ", ".join(map(str, look.port_67))
         yield ailments.PORT_67_TAKEN.found(f"UDP port 67 is {owners}'s, and D4D is to relay")
 

@@ -81,6 +81,11 @@ class Facts:
         return self.docker.networks if self.docker else ()
 
     @property
+    def is_relaying(self) -> bool:
+        """Whether D4D speaks to a server as a relay, for which no parent is needed."""
+        return any(each.probed.relay for each in self.probed or ())
+
+    @property
     def parents(self) -> dict[str, list[str]]:
         """Each interface that is to be a parent, and what says so."""
         wanted: dict[str, list[str]] = {}

@@ -25,7 +25,8 @@ def judge(facts: Facts) -> Iterator[Finding]:
     if facts.links is None:
         return
     links = {link.name: link for link in facts.links}
-    if not any(link.may_be_parent for link in facts.links) and not facts.parents:
+    needs_one = facts.settings.allocator == "dhcp" and not (facts.is_relaying or facts.parents)
+    if needs_one and not any(link.may_be_parent for link in facts.links):
         yield ailments.NO_PARENT.found(
             f"no interface is an Ethernet that is up and has carrier: there are {', '.join(links)}"
         )

@@ -27,7 +27,7 @@ def seen(facts: Facts) -> str:
 def judge(facts: Facts) -> Iterator[Finding]:
     """What endangers leases."""
     if facts.directory is not None:
-        yield from _judge_directory(facts.directory, _drivers_uid(facts))
+        yield from _judge_directory(facts, facts.directory)
     if facts.database is not None:
         yield from _judge_database(facts.database)
     if facts.redis is not None:
@@ -48,10 +48,11 @@ def _hands_out_ranges(facts: Facts) -> bool:
     return "range" in (facts.settings.allocator, *named)
 
 
-def _judge_directory(look: DirectoryLook, uid: int | None) -> Iterator[Finding]:
-    """``uid`` is the driver's; None where none runs, and we judge by what we may do."""
-    what = f"state directory {look.path}"
-    if not look.is_writable:
+def _judge_directory(facts: Facts, look: DirectoryLook) -> Iterator[Finding]:
+    """What we may do is what the driver may, unless we are another user, and not root."""
+    what, uid = f"state directory {look.path}", _drivers_uid(facts)
+    is_known = look.our_uid == 0 or (facts.driver is not None and uid in (None, look.our_uid))
+    if is_known and not look.is_writable:
         where = "" if look.exists else ", which is not there and can't be made,"
         yield ailments.STATE_DIR_DENIED.found(f"{what}{where} can't be written")
     elif look.exists and uid and (uid != look.uid or look.mode & _OWNER_MAY != _OWNER_MAY):

@@ -11,9 +11,10 @@ from dotenv.parser import parse_stream
 from d4d.domain.errors import BadRequest
 from d4d.entrypoints.doctor import ailments
 from d4d.entrypoints.doctor.findings import Finding
-from d4d.settings import FILES, Settings, correction, is_read, load_settings
+from d4d.settings import FILES, Settings, correction, is_read, load_settings, names_of
 
 _NAME = re.compile(r"D4D_[A-Z_]+")
+_LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,22 +32,24 @@ class _Line:
     place: str
     name: str | None
     """None where it is no setting at all."""
-    text: str
+    has_value: bool = True
 
 
 def read_settings(files: Sequence[Path] = FILES) -> Written:
     """The settings as a driver started here would have them."""
     findings: list[Finding] = []
     lines: list[_Line] = []
+    sources: list[str] = []
     for path in files:
         try:
             lines += _lines(path)
+            sources.append(str(path))
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # neither file has to be there
         except (OSError, UnicodeDecodeError) as error:
             findings.append(ailments.SETTINGS_UNREADABLE.found(f"{path} can't be read: {error}"))
     lines += [
-        _Line(place="environment", name=name, text=name)
-        for name in os.environ
-        if name.startswith("D4D_")
+        _Line(place="environment", name=name) for name in os.environ if name.startswith("D4D_")
     ]
     findings += _judge_names(lines)
     settings = None
@@ -54,33 +57,34 @@ def read_settings(files: Sequence[Path] = FILES) -> Written:
         try:
             settings = load_settings(files=files)
         except BadRequest as error:
-            places = {line.name: line.place for line in lines if line.name}
+            places = {name: line.place for line in lines for name in names_of(line.name or "")}
             findings.append(ailments.SETTING_INVALID.found(_with_places(str(error), places)))
-    sources = tuple(str(path) for path in files if path.exists())
-    return Written(settings=settings, sources=sources, findings=tuple(findings))
+    return Written(settings=settings, sources=tuple(sources), findings=tuple(findings))
 
 
 def _lines(path: Path) -> Iterator[_Line]:
     """Raises OSError, UnicodeDecodeError."""
-    if not path.exists():
-        return
     with path.open(encoding="utf-8") as stream:
         for binding in parse_stream(stream):
             text = binding.original.string
-            number = binding.original.line + len(text) - len(text.lstrip("\n"))
+            before = text[: len(text) - len(text.lstrip())]
+            number = binding.original.line + len(_LINE_END.findall(before))
             if binding.key is not None or binding.error:
-                place = f"{path} line {number}"
-                yield _Line(place=place, name=binding.key, text=text.strip())
+                place, has_value = f"{path} line {number}", binding.value is not None
+                yield _Line(place=place, name=binding.key, has_value=has_value)
 
 
 def _judge_names(lines: Sequence[_Line]) -> Iterator[Finding]:
     for line in lines:
         if line.name is None:
-            yield ailments.SETTING_IGNORED.found(f"{line.place} is no setting: {line.text!r}")
+            # The line itself is not told: what is written wrong may be a secret.
+            yield ailments.SETTING_IGNORED.found(f"{line.place} is no setting: write NAME=value")
         elif meant := correction(line.name):
             yield ailments.SETTING_UNKNOWN.found(f"{line.place}: {line.name}: {meant}")
         elif not is_read(line.name):
             yield ailments.SETTING_IGNORED.found(f"{line.place}: {line.name} is no setting of D4D")
+        elif not line.has_value:
+            yield ailments.SETTING_IGNORED.found(f"{line.place}: {line.name} has no = and no value")
 
 
 def _with_places(text: str, places: Mapping[str, str]) -> str:
