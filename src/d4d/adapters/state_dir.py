@@ -2,6 +2,9 @@
 
 import fcntl
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from d4d.domain.errors import StoreUnavailable
@@ -43,17 +46,65 @@ class StateDir:
 
         A host that is renamed must find its leases again. Raises StoreUnavailable.
         """
+        if (known := self.known_host()) is not None:
+            return known
         path = self._path / "host"
         try:
-            if path.exists() and (stored := path.read_text().strip()):
-                return stored
             path.write_text(name + "\n")
         except OSError as error:
             raise StoreUnavailable(f"{path} can't be used: {error.strerror}") from error
         return name
+
+    def known_host(self) -> str | None:
+        """The name under which this host's leases are stored; None before the first start.
+
+        Raises StoreUnavailable.
+        """
+        path = self._path / "host"
+        try:
+            return path.read_text().strip() or None
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreUnavailable(f"{path} can't be used: {error.strerror}") from error
+
+    @contextmanager
+    def as_its_owner(self) -> Iterator[None]:
+        """What root makes in the directory meanwhile becomes the directory's owner's.
+
+        A driver that runs unprivileged could not open it else.
+        """
+        if os.geteuid() != 0:
+            yield
+            return
+        before = self._files()
+        try:
+            yield
+        finally:
+            if made := self._files() - before:
+                owner = self._path.stat()
+                for path in made:
+                    _give(path, owner.st_uid, owner.st_gid)
+
+    def _files(self) -> set[Path]:
+        return set(self._path.iterdir()) if self._path.is_dir() else set()
 
     def close(self) -> None:
         """Let another driver have the directory."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _give(path: Path, user: int, group: int) -> None:
+    """Give a plain file to ``user``, unless it is a link by which another file would change."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return  # of SQLite's, gone when the database was closed
+    try:
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+            os.fchown(descriptor, user, group)
+    finally:
+        os.close(descriptor)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from d4d.entrypoints import cli_host, cli_hosts, cli_leases, cli_reservations
+from d4d.entrypoints import cli_backup, cli_host, cli_hosts, cli_leases, cli_reservations
 
 cli = typer.Typer(
     name="d4d",
@@ -30,6 +30,8 @@ _COMMANDS = (
     cli_host.config,
     cli_host.probe,
     cli_host.doctor,
+    cli_backup.backup,
+    cli_backup.restore,
 )
 _SERVERS_OPTIONS = ("--debug", "--dhcp-server", "--listen-addr")
 

@@ -64,3 +64,29 @@ def test_a_name_that_cannot_be_kept_is_an_error(state_dir: StateDir, tmp_path: P
     (tmp_path / "var" / "d4d" / "host").mkdir()
     with pytest.raises(StoreUnavailable, match="host can't be used"):
         state_dir.host("host-a")
+
+
+def test_a_host_is_known_from_its_first_start_on(tmp_path: Path) -> None:
+    state_dir = StateDir(tmp_path)
+    assert state_dir.known_host() is None
+    state_dir.host("docker1")
+    assert state_dir.known_host() == "docker1"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_makes_in_it_belongs_to_the_directorys_owner(tmp_path: Path) -> None:
+    os.chown(tmp_path, 4711, 4712)
+    elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere"
+    elsewhere.touch()
+    (tmp_path / "old").touch()
+    with StateDir(tmp_path).as_its_owner():
+        (tmp_path / "new").touch()
+        (tmp_path / "link").hardlink_to(elsewhere)
+    assert _owner(tmp_path / "new") == (4711, 4712)
+    assert _owner(tmp_path / "old") == (0, 0)
+    assert _owner(elsewhere) == (0, 0)
+
+
+def _owner(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_uid, found.st_gid

@@ -1,0 +1,66 @@
+"""Leases that a real DHCP server gave come back from a backup, also into another kind of store."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.integration.life_support import LONG, NewEngine, World, events
+from tests.lab.lab import Lab
+from tests.lab.processes import LabError
+from tests.lab.redis_servers import RedisServer
+from tests.lab.servers import Dhcpd, Site
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+
+WEB_MAC, DB_MAC = "0e:a2:bc:e5:f4:01", "0e:a2:bc:e5:f4:02"
+DRIVERS_USER = 4711
+
+
+def test_lost_leases_come_back_from_a_backup_and_move_to_redis(tmp_path: Path) -> None:
+    file = tmp_path / "backup"
+    redis = RedisServer(tmp_path / "redis").start()
+    try:
+        with Lab() as lab:
+            world = World(lab, Dhcpd, site=Site(lease_time=LONG), docker=False)
+            driver, engine = world.driver, NewEngine(world)
+            web, db = engine.run("web", WEB_MAC), engine.run("db", DB_MAC)
+            for end in (web, db):
+                world.await_lease(end)
+            assert "1 pools, 2 leases" in driver.cli("backup", str(file))
+            with pytest.raises(LabError, match="another D4D"):
+                driver.cli("restore", str(file), "--replace", "--yes")
+
+            assert driver.stop() == 0
+            name = (driver.state_dir / "host").read_text()
+            shutil.rmtree(driver.state_dir)
+            driver.state_dir.mkdir(mode=0o700)
+            os.chown(driver.state_dir, DRIVERS_USER, DRIVERS_USER)
+            assert "2 leases" in driver.cli("restore", str(file), "--yes")
+            assert (driver.state_dir / "host").read_text() == name
+            made = {path.name: path.stat().st_uid for path in driver.state_dir.iterdir()}
+            assert {"leases.db", "lock", "host"} <= made.keys()
+            assert set(made.values()) == {DRIVERS_USER}
+            driver.start()
+            assert (engine.run("web", WEB_MAC), engine.run("db", DB_MAC)) == (web, db)
+            assert world.has(web)
+            assert world.has(db)
+
+            driver.cli("backup", str(file))
+            assert driver.stop() == 0
+            driver.environment |= {"D4D_STORE": "redis", "D4D_REDIS_URL": redis.url}
+            (driver.state_dir / "leases.db").unlink()
+            driver.cli("restore", str(file), "--yes")
+            driver.start()
+            assert (engine.run("web", WEB_MAC), engine.run("db", DB_MAC)) == (web, db)
+            assert events(driver, "released") == []
+            assert world.has(web)
+
+            engine.rm(db)  # the server takes it back from the client that it gave it to only
+            world.await_release(db.address)
+            assert world.has(web)
+            assert driver.exceptions() == []
+            assert not (driver.state_dir / "leases.db").exists()
+    finally:
+        redis.stop()
