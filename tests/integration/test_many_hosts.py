@@ -1,99 +1,42 @@
 """Hosts that share a Redis and a DHCP server: alive, dead, drained, frozen and back."""
 
-import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from d4d.entrypoints import admin_forms as forms
-from tests.lab.driver import Driver
 from tests.lab.lab import Lab
 from tests.lab.lan import SITE
-from tests.lab.plugin_calls import Reply, call
+from tests.lab.network import Switch
+from tests.lab.plugin_calls import call
+from tests.lab.plugin_host import PluginHost, next_mac
 from tests.lab.processes import eventually
 from tests.lab.redis_servers import RedisServer
 from tests.lab.servers import Dhcpd
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 
-POOL = {
-    "AddressSpace": "d4d-local",
-    "Pool": str(SITE.subnet),
-    "SubPool": "",
-    "Options": {"parent": "eth0"},
-}
 GRACE = "3s"
-MACS = (f"02:42:0a:4d:02:{n:02x}" for n in range(256))
 
 
-class Host:
-    """A driver, and what Docker would ask of it."""
+class Host(PluginHost):
+    """One of several on a Redis."""
 
-    def __init__(self, lab: Lab, switch: Any, number: int, redis: RedisServer, **more: str) -> None:
+    def __init__(
+        self, lab: Lab, switch: Switch, number: int, redis: RedisServer, **more: str
+    ) -> None:
         self.name = f"host{number}"
-        machine = lab.machine(self.name, switch, f"10.77.0.{number}/16")
-        self.driver = Driver(
-            machine,
-            socket=machine.directory / "talkingdata.sock",
-            docker_socket=machine.directory / "none.sock",
-            settings={
-                "D4D_HOST": self.name,
-                "D4D_STORE": "redis",
-                "D4D_REDIS_URL": redis.url,
-                "D4D_HOST_GRACE": GRACE,
-                "D4D_IDENTITY": "cluster-name",
-                **more,
-            },
-        )
-
-    def start(self) -> None:
-        self.driver.start()
-
-    def create(self) -> str:
-        reply = call(self.driver.socket, "IpamDriver.RequestPool", POOL)
-        assert reply.status == 200, reply
-        return str(reply.content["PoolID"])
-
-    def ask(self, pool: str, name: str, mac: str = "") -> Reply:
-        options = {
-            "com.docker.network.endpoint.macaddress": mac or next(MACS),
-            "com.docker.network.endpoint.name": name,
+        settings = {
+            "D4D_HOST": self.name,
+            "D4D_STORE": "redis",
+            "D4D_REDIS_URL": redis.url,
+            "D4D_HOST_GRACE": GRACE,
+            "D4D_IDENTITY": "cluster-name",
+            **more,
         }
-        body = {"PoolID": pool, "Address": "", "Options": options}
-        return call(self.driver.socket, "IpamDriver.RequestAddress", body)
-
-    def run(self, pool: str, name: str, mac: str = "") -> str:
-        reply = self.ask(pool, name, mac)
-        assert reply.status == 200, reply
-        return str(reply.content["Address"]).partition("/")[0]
-
-    def remove(self, pool: str, address: str) -> None:
-        body = {"PoolID": pool, "Address": address}
-        assert call(self.driver.socket, "IpamDriver.ReleaseAddress", body).status == 200
-
-    def d4d(self, *words: str, code: int = 0) -> str:
-        command = self.driver.namespace.command([self.driver.program, *words])
-        done = subprocess.run(
-            [str(word) for word in command],
-            env=self.driver.environment,
-            input="",
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout if code == 0 else done.stderr
-
-    def json(self, form: type[BaseModel], *words: str) -> Any:
-        said = json.loads(self.d4d(*words, "--json"))
-        assert form.model_validate(said).model_dump(mode="json").keys() == said.keys()
-        return form.model_validate(said)
+        super().__init__(lab.machine(self.name, switch, f"10.77.0.{number}/16"), settings)
 
     def is_alive(self, other: str) -> bool:
         hosts = {each.host: each for each in self.json(forms.HostsAnswer, "hosts").hosts}
@@ -113,8 +56,8 @@ class World:
         self.dhcpd.start()
         self.one.start()
         self.two.start()
-        self.pool = self.one.create()
-        assert self.two.create() == self.pool
+        self.pool = self.one.create(str(SITE.subnet), parent="eth0")
+        assert self.two.create(str(SITE.subnet), parent="eth0") == self.pool
 
     def leased(self) -> set[str]:
         return {str(address) for address in self.dhcpd.leased()}
@@ -194,7 +137,7 @@ def test_a_dead_host_keeps_its_addresses_until_it_is_drained(world: World) -> No
 
 
 def test_a_frozen_host_finds_out_what_it_lost_before_it_answers(world: World) -> None:
-    mac = next(MACS)
+    mac = next_mac()
     address = world.two.run(world.pool, "frozen", mac)
     world.two.driver.daemon.signal(signal.SIGSTOP)
     try:
@@ -213,7 +156,7 @@ def test_a_frozen_host_finds_out_what_it_lost_before_it_answers(world: World) ->
 
 
 def test_a_driver_starts_without_redis_and_recovers(world: World) -> None:
-    address = world.two.run(world.pool, "kept", mac := next(MACS))
+    address = world.two.run(world.pool, "kept", mac := next_mac())
     assert world.two.driver.stop() == 0
     world.redis.command("SAVE")
     world.redis.stop()
