@@ -33,7 +33,7 @@ def write(figures: Sequence[Figure], missing: Sequence[str], docs: Path = _DOCS)
     if not found or not ended:
         raise ValueError(f"{page} has lost its markers, {_BEGIN} and {_END}")
     page.write_text(f"{before}{_BEGIN}\n\n{_markdown(figures, missing)}\n{_END}{after}")
-    content = {"machine": _machine(), "figures": [*map(_plain, figures)], "missing": [*missing]}
+    content = {"machine": machine(), "figures": [*map(_plain, figures)], "missing": [*missing]}
     text = json.dumps(content, indent=1, ensure_ascii=False)
     (docs / "performance.json").write_text(text + "\n")
 
@@ -41,7 +41,7 @@ def write(figures: Sequence[Figure], missing: Sequence[str], docs: Path = _DOCS)
 def _markdown(figures: Sequence[Figure], missing: Sequence[str]) -> str:
     lines = [f"| {' | '.join(_HEAD)} |", "|---" * len(_HEAD) + "|"]
     lines += [f"| {' | '.join(_row(figure))} |" for figure in figures]
-    lines += ["", f"Measured on {_machine()}."]
+    lines += ["", f"Measured on {machine()}."]
     if missing:
         lines += ["", f"Not measured in this run: {', '.join(missing)}."]
     return "\n".join([*lines, ""])
@@ -59,7 +59,8 @@ def _plain(figure: Figure) -> dict[str, object]:
     return {**asdict(figure), "bound": figure.bound.value, "limit": limit, "ok": figure.is_good}
 
 
-def _machine() -> str:
+def machine() -> str:
+    """What the figures were measured on."""
     return (
         f"{os.cpu_count()} cores of {platform.machine()}, Linux {platform.release()}, "
         f"Python {platform.python_version()}"
