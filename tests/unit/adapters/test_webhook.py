@@ -203,7 +203,7 @@ async def test_a_message_that_is_refused_is_not_sent_again(receiver: Receiver) -
     with structlog.testing.capture_logs() as logged:
         webhook.record(event(EventKind.LOST))
         webhook.record(event(EventKind.CONFLICT))
-        await until(lambda: len(receiver.taken) == 1)
+        await until(lambda: len(receiver.taken) == 1 and webhook.waiting == 0)
     assert [each["kind"] for each in receiver.taken] == ["conflict"]
     (line,) = logged
     assert (line["event"], line["log_level"]) == ("webhook refuses a message", "error")
@@ -222,6 +222,7 @@ async def test_a_message_at_which_the_receiver_fails_again_and_again_holds_up_no
     webhook.record(event(EventKind.LOST))
     webhook.record(event(EventKind.CONFLICT))
     await until(lambda: len(receiver.taken) == 1)
+    await until(lambda: webhook.waiting == 0)  # it has heard the answer
     await webhook.aclose()
     assert [each["kind"] for each in receiver.taken] == ["conflict"]
     assert deliveries(metrics) == {"retried": 9, "failed": 1, "sent": 1}
