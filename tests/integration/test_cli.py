@@ -1,14 +1,10 @@
 """Each command against a real driver, with leases of a real server."""
 
-import json
 import os
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from d4d.entrypoints import admin_forms as forms
 from tests.lab.driver import Driver
@@ -37,6 +33,7 @@ class Site:
             socket=host.directory / "talkingdata.sock",
             docker_socket=host.directory / "none.sock",
         )
+        self.d4d, self.json = self.driver.d4d, self.driver.json
         self.driver.start()
         self.pool = str(call(self.driver.socket, "IpamDriver.RequestPool", POOL).content["PoolID"])
 
@@ -49,26 +46,6 @@ class Site:
         reply = call(self.driver.socket, "IpamDriver.RequestAddress", asked)
         assert reply.status == 200, reply
         return str(reply.content["Address"]).partition("/")[0]
-
-    def d4d(self, *words: str, code: int = 0, typed: str = "") -> str:
-        command = self.driver.namespace.command([self.driver.program, *words])
-        done = subprocess.run(
-            [str(word) for word in command],
-            env=self.driver.environment,
-            input=typed,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout if code == 0 else done.stderr
-
-    def json(self, form: type[BaseModel], *words: str) -> Any:
-        """What the command says, which its documented form must fit to the letter."""
-        said = json.loads(self.d4d(*words, "--json"))
-        assert form.model_validate(said).model_dump(mode="json").keys() == said.keys()
-        return form.model_validate(said)
 
 
 @pytest.fixture(scope="module")

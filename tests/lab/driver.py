@@ -1,11 +1,16 @@
 """D4D itself on a machine of the lab: the program that a user starts, with its environment."""
 
+import json
 import os
 import re
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
 
 from tests.lab.engine import Engine
 from tests.lab.network import Namespace
@@ -80,6 +85,27 @@ class Driver:
     def cli(self, *words: str) -> str:
         """What ``d4d WORDS`` prints with this driver's settings. Raises LabError if it fails."""
         return self.namespace.run([_program(), *words], env=self.environment)
+
+    def d4d(self, *words: str, code: int = 0, typed: str = "") -> str:
+        """What ``d4d WORDS`` prints: to its user if it fails, as it must with ``code``."""
+        command = self.namespace.command([self.program, *words])
+        done = subprocess.run(
+            [str(word) for word in command],
+            env=self.environment,
+            input=typed,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout if code == 0 else done.stderr
+
+    def json(self, form: type[BaseModel], *words: str) -> Any:
+        """What ``d4d WORDS --json`` prints, which has the documented form to the letter."""
+        said = json.loads(self.d4d(*words, "--json"))
+        assert form.model_validate(said).model_dump(mode="json").keys() == said.keys()
+        return form.model_validate(said)
 
     def log(self) -> str:
         """What it has printed, over all its starts."""

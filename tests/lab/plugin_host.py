@@ -1,11 +1,6 @@
 """A host without an engine: a driver, and what Docker would ask of it."""
 
-import json
-import subprocess
 from collections.abc import Mapping
-from typing import Any
-
-from pydantic import BaseModel
 
 from tests.lab.driver import Driver
 from tests.lab.network import Namespace
@@ -29,6 +24,7 @@ class PluginHost:
             docker_socket=machine.directory / "none.sock",
             settings=settings,
         )
+        self.d4d, self.json = self.driver.d4d, self.driver.json
 
     def start(self) -> None:
         """Start the driver."""
@@ -60,24 +56,3 @@ class PluginHost:
         """End the container that has the address."""
         body = {"PoolID": pool, "Address": address}
         assert call(self.driver.socket, "IpamDriver.ReleaseAddress", body).status == 200
-
-    def d4d(self, *words: str, code: int = 0) -> str:
-        """What ``d4d WORDS`` prints: to its user if it fails, as it must with ``code``."""
-        command = self.driver.namespace.command([self.driver.program, *words])
-        done = subprocess.run(
-            [str(word) for word in command],
-            env=self.driver.environment,
-            input="",
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout if code == 0 else done.stderr
-
-    def json(self, form: type[BaseModel], *words: str) -> Any:
-        """What ``d4d WORDS --json`` prints, which has the documented form."""
-        said = json.loads(self.d4d(*words, "--json"))
-        assert form.model_validate(said).model_dump(mode="json").keys() == said.keys()
-        return form.model_validate(said)
