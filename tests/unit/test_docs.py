@@ -25,7 +25,7 @@ from d4d.domain import errors
 from d4d.domain.leases import Endpoint, MacAddress
 from d4d.domain.pools import PoolId, PoolOptions
 from d4d.domain.ports import Event, EventKind
-from d4d.entrypoints.cli import cli
+from d4d.entrypoints.commands import cli
 from d4d.entrypoints.doctor.ailments import AILMENTS
 from d4d.entrypoints.logs import configure_logs
 from d4d.settings import Settings, load_settings

@@ -10,13 +10,18 @@ import time
 from collections.abc import AsyncGenerator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from d4d.adapters.docker_forms import EVENTS, ContainerForm, NetworkForm, read, read_event
 from d4d.adapters.docker_http import ApiVersion, DockerApi, NotFound
 from d4d.domain.containers import Attachment, Change, ContainerEvent, Network
 from d4d.domain.errors import DockerUnavailable
+from d4d.late import late
+
+if TYPE_CHECKING:
+    from d4d.adapters import docker_forms as forms
+else:
+    forms = late("d4d.adapters.docker_forms")
 
 _FIRST_WITH_NAMES: ApiVersion = (1, 52)  # engine 29.0
 _LISTINGS = 3  # attempts to list networks none of which goes away while they are read
@@ -62,11 +67,11 @@ class DockerContainers:
         while True:
             try:
                 # Docker answers before it subscribes us: since closes the gap
-                query = {"filters": json.dumps(EVENTS), "since": f"{time.time():.6f}"}
+                query = {"filters": json.dumps(forms.EVENTS), "since": f"{time.time():.6f}"}
                 async with self._api.lines("/events", query) as lines:
                     yield ContainerEvent(change=Change.MISSED)
                     async for line in lines:
-                        event = read_event(line)
+                        event = forms.read_event(line)
                         if event is not None:
                             yield event
             except DockerUnavailable:
@@ -76,7 +81,9 @@ class DockerContainers:
         """See ``Containers``. An end that has another address by now is left alone."""
         container_id, network_id = attachment.container_id, attachment.network_id
         path = f"/containers/{quote(container_id, safe='')}/json"
-        container = read(ContainerForm, await self._api.request("GET", path), asked=f"GET {path}")
+        container = forms.read(
+            forms.ContainerForm, await self._api.request("GET", path), asked=f"GET {path}"
+        )
         end = container.end_on(network_id)
         key = (network_id, container_id)
         if end is not None and str(attachment.address) in (end.ipv4, end.ipv6):
@@ -103,14 +110,16 @@ class DockerContainers:
         """See ``Containers``."""
         await self._api.aclose()
 
-    async def _list(self) -> list[NetworkForm]:
+    async def _list(self) -> "list[forms.NetworkForm]":
         content = await self._api.request("GET", "/networks")
-        networks = read(list[NetworkForm], content, asked="GET /networks")
+        networks = forms.read(list[forms.NetworkForm], content, asked="GET /networks")
         return [each for each in networks if each.is_served_by(self._driver)]
 
-    async def _network(self, network_id: str) -> NetworkForm:
+    async def _network(self, network_id: str) -> "forms.NetworkForm":
         path = f"/networks/{network_id}"
-        return read(NetworkForm, await self._api.request("GET", path), asked=f"GET {path}")
+        return forms.read(
+            forms.NetworkForm, await self._api.request("GET", path), asked=f"GET {path}"
+        )
 
     async def _change(self, network_id: str, verb: str, body: dict[str, Any]) -> None:
         path = f"/networks/{network_id}/{verb}"

@@ -7,12 +7,18 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
-
-from d4d.adapters.docker_forms import Version, read
 from d4d.domain.errors import DockerUnavailable
+from d4d.late import late
+
+if TYPE_CHECKING:
+    import httpx
+
+    from d4d.adapters import docker_forms
+else:
+    httpx = late("httpx")
+    docker_forms = late("d4d.adapters.docker_forms")
 
 ApiVersion = tuple[int, int]
 
@@ -81,7 +87,7 @@ class DockerApi:
         if client is not None:
             await client.aclose()
 
-    def _connected(self) -> httpx.AsyncClient:
+    def _connected(self) -> "httpx.AsyncClient":
         if self._client is None:
             transport = httpx.AsyncHTTPTransport(
                 uds=str(self._socket),
@@ -92,7 +98,7 @@ class DockerApi:
             self._client = httpx.AsyncClient(
                 transport=transport,
                 base_url="http://docker",
-                timeout=None,  # noqa: S113 - each request has its time as a whole, not for each read
+                timeout=None,
                 trust_env=False,  # a proxy for the world is none for this socket
                 headers={"Accept": "application/json"},
             )
@@ -103,14 +109,14 @@ class DockerApi:
         if not self._agreed or self.version is None:
             response = await self._connected().get("/version")
             self._check(response, "GET /version")
-            ranged = read(Version, response.content, asked="GET /version")
+            ranged = docker_forms.read(docker_forms.Version, response.content, asked="GET /version")
             newest, oldest = _parsed(ranged.newest), _parsed(ranged.oldest)
             self.version = max(min(newest, _NEWEST), oldest)
             self._agreed = True
         major, minor = self.version
         return f"/v{major}.{minor}{path}"
 
-    def _check(self, response: httpx.Response, asked: str) -> None:
+    def _check(self, response: "httpx.Response", asked: str) -> None:
         if not response.is_error:
             return
         text = f"Docker at {self._socket} refused {asked}: {_reason(response)}"
@@ -140,7 +146,7 @@ class DockerApi:
             raise
 
 
-async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+async def _lines(response: "httpx.Response") -> AsyncGenerator[bytes, None]:
     """Split at newlines only: what else ends a line for Python may stand in a container's label."""
     rest = b""
     async for chunk in response.aiter_bytes():
@@ -156,7 +162,7 @@ def _parsed(version: str) -> ApiVersion:
     return int(major), int(minor)
 
 
-def _reason(response: httpx.Response) -> str:
+def _reason(response: "httpx.Response") -> str:
     """What Docker says went wrong: an object with a message, or old engines' plain text."""
     try:
         return str(json.loads(response.content)["message"])

@@ -3,12 +3,17 @@
 import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-
-import psutil
+from typing import TYPE_CHECKING
 
 from d4d.domain.errors import BadRequest, LinkDown
 from d4d.domain.leases import MacAddress
 from d4d.domain.pools import Address, Network
+from d4d.late import late
+
+if TYPE_CHECKING:
+    import psutil
+else:
+    psutil = late("psutil")
 
 _MAC_LENGTH = 6
 

@@ -11,11 +11,10 @@ from collections import deque
 from dataclasses import dataclass
 from hashlib import sha256
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import httpx
 import structlog
 
 from d4d.adapters.metrics import Metrics
@@ -23,6 +22,12 @@ from d4d.domain.beside import beside
 from d4d.domain.fill import Fill
 from d4d.domain.pools import PoolId
 from d4d.domain.ports import Clock, Event, EventKind
+from d4d.late import late
+
+if TYPE_CHECKING:
+    import httpx
+else:
+    httpx = late("httpx")
 
 TIMESTAMP, SIGNATURE = "D4D-Timestamp", "D4D-Signature"
 """The headers: seconds since 1970, and ``sha256=`` with the HMAC of ``TIMESTAMP.BODY`` in hex."""
@@ -168,7 +173,7 @@ class Webhook:
                     await self._deliver(client, self._sending)
                     self._sending = None
 
-    async def _deliver(self, client: httpx.AsyncClient, message: bytes) -> None:
+    async def _deliver(self, client: "httpx.AsyncClient", message: bytes) -> None:
         """Send ``message`` until it is taken or refused."""
         pause, errors = self._pace.first, 0
         while True:
@@ -187,7 +192,7 @@ class Webhook:
             await asyncio.sleep(pause)
             pause = min(2 * pause, self._pace.longest)
 
-    async def _attempt(self, client: httpx.AsyncClient, message: bytes) -> _Outcome:
+    async def _attempt(self, client: "httpx.AsyncClient", message: bytes) -> _Outcome:
         headers = {"Content-Type": "application/json", **self._signed(message)}
         try:
             async with (

@@ -5,6 +5,7 @@ never waits for a lock of the driver's.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from typing import TYPE_CHECKING
 
 import structlog
 from starlette.applications import Starlette
@@ -19,12 +20,18 @@ from d4d.domain.history import Entry, Question
 from d4d.domain.leases import Lease
 from d4d.domain.pools import parse_address
 from d4d.entrypoints import admin_forms as forms
-from d4d.entrypoints import admin_reservations, health, host_forms
+from d4d.entrypoints import admin_reservations, health
 from d4d.entrypoints.admin_guard import Form, Guard, refusal, require_mark
 from d4d.entrypoints.admin_page import page_routes
 from d4d.entrypoints.admin_queries import Filter, find, instant, kind, number, question
 from d4d.entrypoints.operations import Operations
+from d4d.late import late
 from d4d.settings import Settings, shown, source
+
+if TYPE_CHECKING:
+    from d4d.entrypoints import host_forms
+else:
+    host_forms = late("d4d.entrypoints.host_forms")
 
 _PULSE = 15.0  # seconds after which a silent stream of events says that it lives
 _HISTORY_OF_LEASE = 100

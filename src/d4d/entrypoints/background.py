@@ -16,7 +16,9 @@ from d4d.domain.draining import Reclaim
 from d4d.domain.errors import BadRequest, D4DError, DockerUnavailable, StoreUnavailable
 from d4d.domain.ipam import Ipam
 from d4d.domain.reconciliation import Findings, Reconciliation
+from d4d.late import import_late
 
+CALLS_FIRST = 0.1  # seconds for calls that waited for us: what else a start does delays them
 _SOON = 5.0  # seconds until a Docker that does not answer yet is asked again, after its start
 _AGAIN = 1.0  # seconds until a store that was away is tried again
 _SETTLE = 0.3  # seconds after an event: containers that start together are looked up together
@@ -100,6 +102,7 @@ class Background:
                 log.warning("not given back", address=str(lease.address), error=reason)
 
     async def _reconcile(self) -> None:
+        await _import_first()
         while True:
             self._restarted.clear()
             served = await self._attempt(self._reconciliation.run)
@@ -113,6 +116,7 @@ class Background:
             await asyncio.sleep(min(_SETTLE, self._interval))  # it asks us before it serves
 
     async def _listen(self) -> None:
+        await _import_first()
         async for _ in self._containers.started():
             await asyncio.sleep(_SETTLE)
             await self._attempt(self._reconciliation.learn)
@@ -137,3 +141,9 @@ class Background:
         for refused in findings.refused:
             log.warning("not adopted", error=refused)
         return True
+
+
+async def _import_first() -> None:
+    """What speaks with Docker is imported late; in a thread, so that calls are answered."""
+    await asyncio.sleep(CALLS_FIRST)
+    await asyncio.to_thread(import_late)

@@ -1,14 +1,15 @@
 """``d4d server``: Docker's socket and the operator's, served by one process until it is stopped."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
 import sys
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from hypercorn.asyncio import serve
@@ -18,14 +19,21 @@ from starlette.applications import Starlette
 
 from d4d.adapters.dhcp.codec import scapy_layers
 from d4d.domain.errors import D4DError
-from d4d.entrypoints.admin import create_admin_app
+from d4d.entrypoints.background import CALLS_FIRST
 from d4d.entrypoints.ipam import Driver, create_app
 from d4d.entrypoints.logs import configure_logs
 from d4d.entrypoints.operations import Operations
 from d4d.entrypoints.plugin_socket import PluginSocket
 from d4d.entrypoints.sd_notify import Notifier
+from d4d.late import import_late, late
 from d4d.settings import Settings, load_settings
 
+if TYPE_CHECKING:
+    from d4d.entrypoints import admin
+else:
+    admin = late("d4d.entrypoints.admin")
+
+_OPENING = 1.0  # seconds after which operators are told that the driver still starts
 _OPERATORS_END = 1.0  # seconds for an operator's request at the end; a stream has none of its own
 
 log = structlog.get_logger()
@@ -39,7 +47,7 @@ def serve_until_stopped(given: Mapping[str, Any]) -> None:
         plugin_socket = PluginSocket(settings.plugin_socket)
         stack.callback(plugin_socket.close)
         plugin_socket.open()
-        notifier = Notifier()
+        notifier, served = Notifier(), asyncio.Event()
 
         def on_ready() -> None:
             plugin_socket.publish()
@@ -50,14 +58,15 @@ def serve_until_stopped(given: Mapping[str, Any]) -> None:
                 operators=str(settings.admin_bind),
             )
             notifier.ready()
-            # Needed for the first message of each shape, and slow: imported while nobody waits.
-            asyncio.get_running_loop().run_in_executor(None, scapy_layers)
+            served.set()
 
         app = create_app(lambda: settings, on_ready=on_ready)
-        admin = create_admin_app(lambda: _operations(app), settings=settings, given=given)
         docker_config = _config(plugin_socket.detach(), settings.dhcp_deadline.total_seconds() + 1)
         admin_socket = _admin_socket(settings, stack)
         admin_config = _config(admin_socket, _OPERATORS_END) if admin_socket is not None else None
+
+        def admin_app() -> Starlette:
+            return admin.create_admin_app(lambda: _operations(app), settings=settings, given=given)
 
         async def run() -> None:
             stop = asyncio.Event()
@@ -69,15 +78,14 @@ def serve_until_stopped(given: Mapping[str, Any]) -> None:
                 notifier.stopping()
 
             told = asyncio.create_task(notifier.run(lambda: _status(app)))
-            beside = [told]
-            if admin_config is not None:
-                beside.append(asyncio.create_task(_serve(admin, admin_config, stop)))
+            rest = asyncio.create_task(_serve_operators(admin_app, admin_config, served, stop))
             try:
                 await serve(app, docker_config, shutdown_trigger=stopped)  # type: ignore[arg-type]  # Starlette is an ASGI app; hypercorn's type is narrower
             finally:
                 stop.set()
+                served.set()
                 told.cancel()
-                for each in await asyncio.gather(*beside, return_exceptions=True):
+                for each in await asyncio.gather(told, rest, return_exceptions=True):
                     if isinstance(each, Exception):  # no cancellation is one
                         raise each
 
@@ -87,14 +95,32 @@ def serve_until_stopped(given: Mapping[str, Any]) -> None:
             sys.exit(1)  # what failed stands in the log
 
 
-async def _serve(admin: Starlette, config: Config, stop: asyncio.Event) -> None:
-    async def stopped() -> None:
-        await stop.wait()
+async def _serve_operators(
+    make: Callable[[], Starlette], config: Config | None, served: asyncio.Event, stop: asyncio.Event
+) -> None:
+    """Serve the operator, where ``config`` says so, once Docker is served.
 
+    All that was not imported before is imported then, also what Docker's calls will need.
+    """
     try:
-        await serve(admin, config, shutdown_trigger=stopped)  # type: ignore[arg-type]  # as above
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_OPENING):
+                await served.wait()
+                await asyncio.sleep(CALLS_FIRST)
+        if stop.is_set():
+            return
+        await asyncio.to_thread(_import_rest)
+        if config is not None:
+            await serve(make(), config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]  # as above
     except Exception:  # Docker is served all the same
         log.exception("operator not served any more")
+
+
+def _import_rest() -> None:
+    scapy_layers()  # first, as a container's start needs it
+    import_late()
+    gc.freeze()  # nor is it looked at again
+    gc.enable()
 
 
 def _operations(app: Starlette) -> Operations | None:

@@ -17,8 +17,8 @@ from d4d.domain.pools import Pool, PoolRecord
 from d4d.domain.ports import Contents
 from d4d.domain.ranges import segment_of
 from d4d.domain.reserved import OperatorReservation
-from d4d.entrypoints.cli import cli
 from d4d.entrypoints.cli_output import Exit
+from d4d.entrypoints.commands import cli
 from d4d.settings import Settings
 
 NOW = datetime(2026, 11, 25, 16, 30, tzinfo=UTC)

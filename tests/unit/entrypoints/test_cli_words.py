@@ -11,8 +11,9 @@ import pytest
 import typer.main
 from typer.testing import CliRunner, Result
 
-from d4d.entrypoints.cli import as_typer_wants, cli
+from d4d.entrypoints.cli import as_typer_wants
 from d4d.entrypoints.cli_output import Exit
+from d4d.entrypoints.commands import cli
 from d4d.settings import Settings
 
 # httpcore leaves a unix socket that did not connect to the garbage collector

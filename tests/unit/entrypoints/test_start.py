@@ -1,0 +1,73 @@
+"""What ``d4d server`` has imported when it serves: Docker waits for it, and a clock would measure
+what else the machine does.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+_MAIN = "from d4d.entrypoints.cli import main; main()"
+_IMPORTED = re.compile(r"^import time: +\d+ \| +\d+ \| *(\S+)$")
+
+LATE = {
+    *("scapy", "httpx", "psutil", "typer", "click", "redis", "pyroute2", "opentelemetry"),
+    *("d4d.adapters.docker_forms", "d4d.entrypoints.admin", "d4d.entrypoints.admin_forms"),
+    *("d4d.entrypoints.host_forms", "d4d.entrypoints.doctor.examination"),
+}
+"""What no answer needs that Docker may wait for, or not before a container starts."""
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A directory whose name is short enough for a socket's."""
+    with TemporaryDirectory() as directory:
+        yield Path(directory)
+
+
+def imported_until_serving(home: Path) -> set[str]:
+    """The modules that a start imports before it says that it serves."""
+    environment = {
+        **os.environ,
+        "D4D_STATE_DIR": str(home / "state"),
+        "D4D_PLUGIN_SOCKET": str(home / "plugin.sock"),
+        "D4D_DOCKER_SOCKET": str(home / "docker.sock"),
+        "D4D_ADMIN_BIND": f"unix:{home / 'admin.sock'}",
+    }
+    command = [sys.executable, "-X", "importtime", "-c", _MAIN, "server"]
+    names = set()
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        for line in server.stderr:
+            if '"event": "serving"' in line:
+                break
+            found = _IMPORTED.match(line)
+            assert found or line.startswith("import time:"), line
+            names |= {found[1]} if found else set()
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=30)
+    assert server.returncode == 0
+    return names
+
+
+def test_a_start_imports_what_its_first_answer_needs(home: Path) -> None:
+    names = imported_until_serving(home)
+
+    assert {"d4d.entrypoints.ipam", "d4d.adapters.stores.sqlite"} <= names
+    assert names & {*LATE, "rich.console"} == set()
+
+
+def test_importing_the_app_imports_nothing_of_these(home: Path) -> None:
+    """Plain hypercorn's way; structlog takes rich there, where it is installed."""
+    script = "import sys, d4d.entrypoints.ipam; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=home
+    )
+
+    assert set(done.stdout.split()) & LATE == set()
