@@ -7,19 +7,18 @@ nothing (an event lost with the machine's power is no loss), and answers questio
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 
+from d4d.adapters.history_file import HistoryFile
 from d4d.domain.beside import beside
 from d4d.domain.errors import StoreUnavailable
 from d4d.domain.history import ENDING, HOLDING, Entry, Question
-from d4d.domain.leases import Endpoint, MacAddress
 from d4d.domain.pools import Address, PoolId
 from d4d.domain.ports import Clock, Event, EventKind
 
@@ -28,48 +27,8 @@ _RETRY = 5.0  # seconds until a file that could not be written is tried again
 _MOST_WAITING = 100_000  # events that wait for such a file; then the oldest go
 _RENEWALS = timedelta(hours=1)  # one renewal of a lease in this time is kept
 _PRUNE_EVERY = timedelta(hours=6)
-_PRUNE_AT_ONCE = 20_000
+_PRUNE_AT_ONCE = 2_000  # a tenth of a second, in which look-ups wait
 _EPOCH = datetime.fromtimestamp(0, UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-_SCHEMA = """
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = OFF;
-CREATE TABLE IF NOT EXISTS events (
-    at      INTEGER NOT NULL,
-    kind    TEXT NOT NULL,
-    host    TEXT NOT NULL,
-    pool    TEXT NOT NULL,
-    address TEXT NOT NULL,
-    mac     TEXT,
-    name    TEXT,
-    detail  TEXT NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS events_of_address ON events (address, pool, at);
-CREATE INDEX IF NOT EXISTS events_of_mac ON events (mac, at);
-CREATE INDEX IF NOT EXISTS events_of_name ON events (name, at);
-CREATE INDEX IF NOT EXISTS events_at ON events (at);
-"""
-_COLUMNS = "at, kind, host, pool, address, mac, name, detail"
-_TOLD = ", ".join(f"'{kind.value}'" for kind in sorted(HOLDING | ENDING, key=lambda k: k.value))
-
-# S608: these strings are made of the names above, never of values.
-_INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - see above
-_POOLS = "SELECT DISTINCT pool FROM events WHERE address = ?"
-_LAST = f"""
-SELECT {_COLUMNS} FROM events
-WHERE address = ? AND pool = ? AND at <= ? AND kind IN ({_TOLD})
-ORDER BY at DESC, rowid DESC LIMIT 1
-"""  # noqa: S608 - see above
-_PRUNE = """
-DELETE FROM events WHERE rowid IN (
-    SELECT rowid FROM events AS old WHERE at < ? AND EXISTS (
-        SELECT 1 FROM events AS newer
-        WHERE newer.address = old.address AND newer.pool = old.pool AND newer.at > old.at
-    ) LIMIT ?
-)
-"""
-"""The last event of an address stays: a lease without end is told of once only."""
 
 _T = TypeVar("_T")
 _log = structlog.get_logger()
@@ -87,7 +46,7 @@ class SqliteHistory:
         self._waiting: deque[Event] = deque(maxlen=_MOST_WAITING)
         self._renewed: dict[tuple[PoolId, Address], datetime] = {}
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="d4d-history")
-        self._connection: sqlite3.Connection | None = None
+        self._file: HistoryFile | None = None
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._pruned_at = _EPOCH
@@ -110,7 +69,7 @@ class SqliteHistory:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             await self._flush()
-        await self._in_worker(self._close)
+        await asyncio.get_running_loop().run_in_executor(self._worker, self._close)
         self._worker.shutdown()
 
     def record(self, event: Event) -> None:
@@ -130,22 +89,12 @@ class SqliteHistory:
     async def find(self, question: Question) -> list[Entry]:
         """See ``History``."""
         await self._flush()
-        where, values = _where(question)
-        query = f"SELECT {_COLUMNS} FROM events {where} ORDER BY at DESC, rowid DESC LIMIT ?"  # noqa: S608 - see above
-        return await self._in_worker(lambda: self._read(query, (*values, question.limit)))
+        return await self._in_worker(lambda file: file.find(question))
 
     async def holders(self, address: Address, at: datetime) -> list[Entry]:
         """See ``History``."""
         await self._flush()
-
-        def ask() -> list[Entry]:
-            pools = self._opened().execute(_POOLS, (str(address),)).fetchall()
-            entries = []
-            for (pool,) in pools:
-                entries += self._read(_LAST, (str(address), pool, _instant(at)))
-            return [each for each in entries if each.event.kind in HOLDING]
-
-        return await self._in_worker(ask)
+        return await self._in_worker(lambda file: file.holders(address, at))
 
     # Behind
 
@@ -162,6 +111,8 @@ class SqliteHistory:
 
     async def _flush(self) -> bool:
         """Write what waits; False where that fails: it waits on."""
+        if not self._waiting:
+            return True
         try:
             await self._in_worker(self._write)
         except StoreUnavailable as error:
@@ -171,107 +122,46 @@ class SqliteHistory:
 
     async def _prune(self) -> None:
         self._pruned_at = self._clock()
-        oldest = _instant(self._clock() - self._keep)
+        before = self._pruned_at - self._keep
+        after: datetime | None = None
 
-        def delete() -> int:
-            with self._opened() as connection:
-                return connection.execute(_PRUNE, (oldest, _PRUNE_AT_ONCE)).rowcount
+        def prune(file: HistoryFile) -> datetime | None:
+            return file.prune(after=after, before=before, most=_PRUNE_AT_ONCE)
 
         try:
-            while await self._in_worker(delete) == _PRUNE_AT_ONCE:  # noqa: ASYNC110 - it polls nothing: others have their turn between
-                await asyncio.sleep(_BATCH)
+            while (after := await self._in_worker(prune)) is not None:
+                await asyncio.sleep(_BATCH)  # look-ups have their turn, and what waits
+                await self._flush()
         except StoreUnavailable as error:
             _log.warning("history not shortened", error=str(error))
 
     # In the worker
 
-    async def _in_worker(self, work: Callable[[], _T]) -> _T:
-        def attempt() -> _T:
-            try:
-                return work()
-            except (sqlite3.Error, OSError) as error:
-                self._close()
-                raise StoreUnavailable(
-                    f"the history {self._path} can't be used: {error}. Free some space there, or "
-                    "move it away: D4D begins a new one"
-                ) from error
+    async def _in_worker(self, work: Callable[[HistoryFile], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._with_file, work)
 
-        return await asyncio.get_running_loop().run_in_executor(self._worker, attempt)
-
-    def _write(self) -> None:
-        batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        if not batch:
-            return
+    def _with_file(self, work: Callable[[HistoryFile], _T]) -> _T:
         try:
-            with self._opened() as connection:
-                connection.executemany(_INSERT, [_row(self._host, event) for event in batch])
+            if self._file is None:
+                self._file = HistoryFile.open(self._path)
+            return work(self._file)
+        except (sqlite3.Error, OSError) as error:
+            self._close()
+            raise StoreUnavailable(
+                f"the history {self._path} can't be used: {error}. Free some space there, or "
+                "move it away: D4D begins a new one"
+            ) from error
+
+    def _write(self, file: HistoryFile) -> None:
+        batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        try:
+            file.add(self._host, batch)
         except BaseException:
             room = _MOST_WAITING - len(self._waiting)
             self._waiting.extendleft(reversed(batch[-room:] if room else []))
             raise
 
-    def _opened(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._path.touch(mode=0o600)
-            self._connection = sqlite3.connect(self._path)
-            self._connection.executescript(_SCHEMA)
-        return self._connection
-
-    def _read(self, query: str, values: Sequence[Any]) -> list[Entry]:
-        return [_entry(row) for row in self._opened().execute(query, values)]
-
     def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-
-def _where(question: Question) -> tuple[str, tuple[Any, ...]]:
-    """The condition of ``question``, and its values."""
-    asked: list[tuple[str, Any]] = []
-    if question.address is not None:
-        asked.append(("address = ?", str(question.address)))
-    if question.mac is not None:
-        asked.append(("mac = ?", str(question.mac)))
-    if question.name is not None:
-        asked.append(("name = ?", question.name))
-    if question.since is not None:
-        asked.append(("at >= ?", _instant(question.since)))
-    if question.until is not None:
-        asked.append(("at <= ?", _instant(question.until)))
-    if not asked:
-        return "", ()
-    conditions = " AND ".join(condition for condition, _ in asked)
-    return f"WHERE {conditions}", tuple(value for _, value in asked)
-
-
-def _row(host: str, event: Event) -> tuple[Any, ...]:
-    endpoint = event.endpoint
-    return (
-        _instant(event.at),
-        event.kind.value,
-        host,
-        event.pool,
-        str(event.address),
-        str(endpoint.mac) if endpoint else None,
-        endpoint.name if endpoint else None,
-        event.detail,
-    )
-
-
-def _entry(row: tuple[Any, ...]) -> Entry:
-    at, kind, host, pool, address, mac, name, detail = row
-    event = Event(
-        kind=EventKind(kind),
-        at=_EPOCH + at * _MICROSECOND,
-        pool=PoolId(pool),
-        address=ip_address(address),
-        endpoint=Endpoint(mac=MacAddress.parse(mac), name=name) if mac else None,
-        detail=detail,
-    )
-    return Entry(host=host, event=event)
-
-
-def _instant(at: datetime) -> int:
-    return (at - _EPOCH) // _MICROSECOND
+        if self._file is not None:
+            self._file.close()
+            self._file = None
