@@ -13,6 +13,7 @@ from tests.bench.figures import Figure
 from tests.bench.parts import (
     against_cni,
     ceiling,
+    history,
     one_at_a_time,
     probe,
     range_fill,
@@ -32,6 +33,7 @@ PARTS: Mapping[str, Measure] = {
     "start": start.measure,
     "range-fill": range_fill.measure,
     "range-redis": range_redis.measure,
+    "history": history.measure,
 }
 _DESCRIPTION = """Measures D4D in a lab of network namespaces: each figure is a ratio to something
 that is measured in the same run, or a count. It takes ten minutes at most, and leaves nothing

@@ -33,7 +33,7 @@ class Sizes:
     processes: tuple[int, ...] = (1, 8)
     few_events: int = 10_000
     many_events: int = 10_000_000
-    history_asks: int = 300
+    history_asks: int = 150
     containers: int = 12
 
 
