@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import logging
 import signal
 import socket
 import sys
@@ -12,13 +11,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
-from hypercorn.utils import LifespanFailureError
 from starlette.applications import Starlette
 
 from d4d.adapters.dhcp.codec import scapy_layers
 from d4d.domain.errors import D4DError
+from d4d.entrypoints import http
 from d4d.entrypoints.background import CALLS_FIRST
 from d4d.entrypoints.ipam import Driver, create_app
 from d4d.entrypoints.logs import configure_logs
@@ -61,9 +58,8 @@ def serve_until_stopped(given: Mapping[str, Any]) -> None:
             served.set()
 
         app = create_app(lambda: settings, on_ready=on_ready)
-        docker_config = _config(plugin_socket.detach(), settings.dhcp_deadline.total_seconds() + 1)
         admin_socket = _admin_socket(settings, stack)
-        admin_config = _config(admin_socket, _OPERATORS_END) if admin_socket is not None else None
+        serve = http.server()
 
         def admin_app() -> Starlette:
             return admin.create_admin_app(lambda: _operations(app), settings=settings, given=given)
@@ -73,32 +69,37 @@ def serve_until_stopped(given: Mapping[str, Any]) -> None:
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
-            async def stopped() -> None:
+            async def tell_the_end() -> None:
                 await stop.wait()
                 notifier.stopping()
 
             told = asyncio.create_task(notifier.run(lambda: _status(app)))
-            rest = asyncio.create_task(_serve_operators(admin_app, admin_config, served, stop))
+            ending = asyncio.create_task(tell_the_end())
+            rest = asyncio.create_task(_serve_operators(admin_app, admin_socket, served, stop))
+            grace = settings.dhcp_deadline.total_seconds() + 1
             try:
-                await serve(app, docker_config, shutdown_trigger=stopped)  # type: ignore[arg-type]  # Starlette is an ASGI app; hypercorn's type is narrower
+                await serve(app, plugin_socket.detach(), stop=stop, grace=grace)
             finally:
                 stop.set()
                 served.set()
                 told.cancel()
-                for each in await asyncio.gather(told, rest, return_exceptions=True):
+                for each in await asyncio.gather(told, ending, rest, return_exceptions=True):
                     if isinstance(each, Exception):  # no cancellation is one
                         raise each
 
         try:
-            asyncio.run(run())
-        except LifespanFailureError:
+            http.run(run)
+        except http.CannotStart:
             sys.exit(1)  # what failed stands in the log
 
 
 async def _serve_operators(
-    make: Callable[[], Starlette], config: Config | None, served: asyncio.Event, stop: asyncio.Event
+    make: Callable[[], Starlette],
+    descriptor: int | None,
+    served: asyncio.Event,
+    stop: asyncio.Event,
 ) -> None:
-    """Serve the operator, where ``config`` says so, once Docker is served.
+    """Serve the operator at ``descriptor``, where there is one, once Docker is served.
 
     All that was not imported before is imported then, also what Docker's calls will need.
     """
@@ -110,8 +111,8 @@ async def _serve_operators(
         if stop.is_set():
             return
         await asyncio.to_thread(_import_rest)
-        if config is not None:
-            await serve(make(), config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]  # as above
+        if descriptor is not None:
+            await http.server()(make(), descriptor, stop=stop, grace=_OPERATORS_END)
     except Exception:  # Docker is served all the same
         log.exception("operator not served any more")
 
@@ -154,11 +155,3 @@ def _admin_socket(settings: Settings, stack: ExitStack) -> int | None:
     except (D4DError, OSError) as error:
         log.warning("operator not served", bind=str(bind), error=str(error))
     return None
-
-
-def _config(descriptor: int, graceful_timeout: float) -> Config:
-    config = Config()
-    config.bind = [f"fd://{descriptor}"]
-    config.graceful_timeout = graceful_timeout
-    config.errorlog = logging.getLogger("d4d.hypercorn")  # its warnings, without "Running on"
-    return config

@@ -1,0 +1,55 @@
+"""What speaks HTTP at a listening socket.
+
+uvicorn on uvloop's event loop where they are installed, which the extra ``fast`` does; hypercorn on
+asyncio's else. docs/performance.md says what that brings.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from importlib.util import find_spec
+from typing import Protocol
+
+from starlette.applications import Starlette
+
+from d4d.entrypoints.http.errors import CannotStart as CannotStart
+
+
+class Serve(Protocol):
+    """Serves ``app`` at the listening socket ``descriptor``, which it closes, until ``stop``.
+
+    Requests in flight then have ``grace`` seconds left. Raises CannotStart where the app does not
+    start, which has said why.
+    """
+
+    async def __call__(
+        self, app: Starlette, descriptor: int, *, stop: asyncio.Event, grace: float
+    ) -> None:
+        """See above."""
+
+
+def is_fast() -> bool:
+    """Whether the extra ``fast`` is installed."""
+    return all(find_spec(name) for name in ("uvicorn", "httptools", "uvloop"))
+
+
+def server() -> Serve:
+    """The fastest that is installed."""
+    if is_fast():
+        from d4d.entrypoints.http.fast import serve  # noqa: PLC0415 - it may be missing
+    else:
+        from d4d.entrypoints.http.plain import serve  # noqa: PLC0415 - imports what it runs on
+    return serve
+
+
+def run(main: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Run ``main`` on the event loop that is the server's."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(main())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if not is_fast():
+        return None
+    from uvloop import new_event_loop  # noqa: PLC0415 - it may be missing
+
+    return new_event_loop
