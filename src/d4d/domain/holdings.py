@@ -1,11 +1,10 @@
 """What is held of one pool: who uses it, which addresses are reserved, which are leased."""
 
-from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Iterator
 
 from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
 from d4d.domain.pools import Address, Pool, PoolRecord, Purpose, Reservation
-from d4d.domain.turns import Turns
+from d4d.domain.turns import Turn, Turns
 
 _LIVE = frozenset(LeaseState) - {LeaseState.RELEASED, LeaseState.FREED}
 
@@ -36,14 +35,9 @@ class Holdings:
         """Whether a network uses the pool, or a lease of it is still held."""
         return self.users > 0 or any(is_held(lease) for lease in self._leases.values())
 
-    @asynccontextmanager
-    async def turn(self, endpoint: Endpoint) -> AsyncIterator[None]:
-        """Alone with this MAC and this name."""
-        async with (
-            self._turns.of(endpoint.mac),
-            self._turns.of(endpoint.name or endpoint.mac.hex()),
-        ):
-            yield
+    def turn(self, endpoint: Endpoint) -> Turn:
+        """To be alone with this MAC and this name, within ``async with``."""
+        return self._turns.of(endpoint.mac, endpoint.name or endpoint.mac.hex())
 
     # Reservations
 

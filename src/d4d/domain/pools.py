@@ -5,7 +5,7 @@ parses back into it: a driver that lost its store serves an old network all the 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from ipaddress import (
     IPv4Address,
@@ -143,10 +143,13 @@ class Pool:
     gateway: Address | None = None
     """Learnt from the DHCP server; a gateway that the user names is a reservation instead."""
     options: PoolOptions = PoolOptions()
+    id: PoolId = field(init=False, repr=False, compare=False)
+    """The pool in print, such as ``192.168.59.0/24?gateway=192.168.59.1&parent=enp0s8``."""
 
-    @property
-    def id(self) -> PoolId:
-        """The pool in print, such as ``192.168.59.0/24?gateway=192.168.59.1&parent=enp0s8``."""
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", self._print())  # frozen, and asked for with each lease
+
+    def _print(self) -> PoolId:
         parts = {
             "range": str(self.range) if self.range else None,
             "gateway": str(self.gateway) if self.gateway else None,

@@ -130,14 +130,15 @@ async def _not_http(_: Request, error: Exception) -> IpamResponse:
 
 
 _ROUTES = {
+    # They are looked through in this order: what each container waits for comes first.
+    "/IpamDriver.RequestAddress": _verb(request_address),
+    "/IpamDriver.ReleaseAddress": _verb(release_address),
+    "/IpamDriver.RequestPool": _verb(request_pool),
+    "/IpamDriver.ReleasePool": _verb(release_pool),
     # These three are constants: a failure here sticks in dockerd until it restarts.
     "/Plugin.Activate": _activate,
     "/IpamDriver.GetCapabilities": _constant(wire.CAPABILITIES),
     "/IpamDriver.GetDefaultAddressSpaces": _constant(wire.ADDRESS_SPACES),
-    "/IpamDriver.RequestPool": _verb(request_pool),
-    "/IpamDriver.ReleasePool": _verb(release_pool),
-    "/IpamDriver.RequestAddress": _verb(request_address),
-    "/IpamDriver.ReleaseAddress": _verb(release_address),
 }
 
 

@@ -6,8 +6,7 @@ An acquisition goes through these hands: ``routes.py`` says which way the server
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -35,7 +34,7 @@ from d4d.domain.pools import Address, Pool, PoolId, PoolOptions, PoolRequest
 from d4d.domain.ports import Clock, Event, EventKind, Events, Holder, Reservations
 from d4d.domain.ranges import segment_of
 from d4d.domain.reserved import Reserved
-from d4d.domain.turns import Turns
+from d4d.domain.turns import Turn, Turns
 
 _SURVEY = 6.0  # seconds for an offer that names the router, where we can do without
 _ROUTE_RETRY = 5.0  # seconds until an interface that is not there yet is looked for again
@@ -139,7 +138,7 @@ class DhcpAllocator:
         session = self._session(route)
         client = self._client(self._identity(pool, endpoint, route), route)
         exchange = Exchange(session, client, now=self._clock)
-        async with self._turn(client.identity):
+        async with self._turn(client.identity), self._window:
             reserved = await self._reserved(pool)
             if address is not None and (kept := reserved.against(address, endpoint)):
                 kept.refuse()
@@ -232,7 +231,7 @@ class DhcpAllocator:
         key = (lease.pool, lease.address)
         route = self._route_to(lease.pool)
         identity = identity_of(lease)
-        async with self._turns.of(identity.chaddr), self._turns.of(identity.client_id):
+        async with self._turn(identity):
             held = self._held.get(key)
             if held is not None and held.lease.generation != lease.generation:
                 return  # the address was got anew meanwhile: this RELEASE would free that
@@ -318,15 +317,9 @@ class DhcpAllocator:
             hostname=hostname(endpoint, template=policy.hostname_template, host=policy.host),
         )
 
-    @asynccontextmanager
-    async def _turn(self, identity: Identity) -> AsyncIterator[None]:
-        """Alone with this MAC, alone with this client id, and one of ``window``."""
-        async with (
-            self._turns.of(identity.chaddr),
-            self._turns.of(identity.client_id),
-            self._window,
-        ):
-            yield
+    def _turn(self, identity: Identity) -> Turn:
+        """To be alone with this MAC and this client id."""
+        return self._turns.of(identity.chaddr, identity.client_id)
 
     async def _survey(self, route: Route, subnet: IPv4Network | None) -> Refused | None:
         """An offer that is not taken, for what it says of the network; None where none came."""
@@ -335,7 +328,7 @@ class DhcpAllocator:
         client = self._client(Identity(chaddr=mac, client_id=b"\x01" + mac), route)
         exchange = Exchange(session, client, now=self._clock)
         seconds = self._policy.deadline.total_seconds() if subnet is None else _SURVEY
-        async with self._turn(client.identity):
+        async with self._turn(client.identity), self._window:
             try:
                 async with asyncio.timeout(seconds):
                     await exchange.run(partial(client.start, accepts=_nothing), linger=0.0)

@@ -11,18 +11,17 @@ import logging
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Any
 
 import structlog
 
 from d4d.adapters.dhcp.options import (
+    CLASSFUL,
     CLASSLESS_ROUTES,
     OPTIONS,
     STATIC_ROUTES,
-    Option,
-    classful_routes,
-    split_addresses,
 )
 from d4d.adapters.dhcp.tlv import HEADER, join, walk
 from d4d.domain.dhcp.messages import Message, MessageType
@@ -53,11 +52,8 @@ class _Template:
     offsets: tuple[int, ...]
 
 
-_Split = Callable[[int, bytes], Sequence[Any]]
-_SPLITS = {
-    STATIC_ROUTES: split_addresses,
-    **{option.code: option.kind.split for option in OPTIONS},
-}
+_ValueOf = Callable[[int, bytes], Any]
+_KINDS = {STATIC_ROUTES: CLASSFUL, **{option.code: option.kind for option in OPTIONS}}
 
 _Shape = tuple[tuple[int, int], ...]
 _templates: dict[_Shape, _Template] = {}
@@ -142,7 +138,7 @@ def decode(payload: bytes) -> Message:
         raise Malformed("the magic cookie is absent: BOOTP without DHCP, or no BOOTP at all")
     if (htype, hlen) != (_ETHERNET, _MAC_LENGTH):
         raise Malformed(f"hardware type {htype} with {hlen} bytes is not Ethernet")
-    fields = _read_options(join(payload), _split)
+    fields = _read_options(join(payload), _value)
     ciaddr, yiaddr, siaddr, giaddr = map(IPv4Address, addresses)
     return Message(
         type=_type_of(fields, op),
@@ -162,7 +158,7 @@ def dissect(payload: bytes) -> Message:
     """What ``decode`` returns or raises, all of it by scapy, to check that by."""
     xid_of(payload)
     head = _read_head(payload[:HEADER])
-    fields = _read_options(join(payload), _values)
+    fields = _read_options(join(payload), _value_by_scapy)
     return Message(
         type=_type_of(fields, head.op),
         xid=head.xid,
@@ -239,28 +235,35 @@ def _read_head(fixed: bytes) -> Any:
     return head
 
 
-def _read_options(options: dict[int, bytes], split: _Split) -> dict[str, Any]:
+def _read_options(options: dict[int, bytes], value_of: _ValueOf) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for option in OPTIONS:
         if option.code in options:
-            _read_option(option, options[option.code], split, fields)
+            _read_into(fields, option.field, option.code, options, value_of)
     if STATIC_ROUTES in options and CLASSLESS_ROUTES not in options:  # RFC 3442: 121 hides 33
-        try:
-            fields["static_routes"] = classful_routes(split(STATIC_ROUTES, options[STATIC_ROUTES]))
-        except ValueError as error:
-            _log.debug("dhcp_option_left_out", option=STATIC_ROUTES, error=str(error))
+        _read_into(fields, "static_routes", STATIC_ROUTES, options, value_of)
     return fields
 
 
-def _read_option(option: Option, raw: bytes, split: _Split, fields: dict[str, Any]) -> None:
+def _read_into(
+    fields: dict[str, Any], field: str, code: int, options: dict[int, bytes], value_of: _ValueOf
+) -> None:
+    raw = options[code]
     try:
-        fields[option.field] = option.kind.read(split(option.code, raw))
+        fields[field] = value_of(code, raw)
     except ValueError as error:
-        _log.debug("dhcp_option_left_out", option=option.code, value=raw.hex(), error=str(error))
+        _log.debug("dhcp_option_left_out", option=code, value=raw.hex(), error=str(error))
 
 
-def _split(code: int, raw: bytes) -> Sequence[Any]:
-    return _SPLITS[code](raw)
+@lru_cache(maxsize=4096)  # a server says the same with most of its leases
+def _value(code: int, raw: bytes) -> Any:
+    """What the option holds, which no one can change. Raises ValueError."""
+    kind = _KINDS[code]
+    return kind.read(kind.split(raw))
+
+
+def _value_by_scapy(code: int, raw: bytes) -> Any:
+    return _KINDS[code].read(_values(code, raw))
 
 
 def _values(code: int, raw: bytes) -> Sequence[Any]:

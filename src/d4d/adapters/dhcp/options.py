@@ -7,7 +7,7 @@ option is then left out, and the rest of the message is used.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
@@ -117,7 +117,7 @@ def _routes(values: Sequence[str]) -> tuple[tuple[IPv4Network, IPv4Address], ...
     return tuple((IPv4Network(to, strict=False), IPv4Address(via)) for to, via in pairs)
 
 
-def classful_routes(
+def _classful_routes(
     values: Sequence[str | IPv4Address],
 ) -> tuple[tuple[IPv4Network, IPv4Address], ...]:
     """Option 33's pairs (RFC 2132 section 5.8): the prefix is the class's, or 32 for a host."""
@@ -151,7 +151,7 @@ def _whole(raw: bytes) -> Sequence[bytes]:
     return [raw]
 
 
-def split_addresses(raw: bytes) -> Sequence[IPv4Address]:
+def _split_addresses(raw: bytes) -> Sequence[IPv4Address]:
     """Addresses, one behind the other. Raises ValueError."""
     return [IPv4Address(raw[at : at + _ADDRESS_LENGTH]) for at in range(0, len(raw), 4)]
 
@@ -175,13 +175,13 @@ def _split_routes(raw: bytes) -> Sequence[str]:
 
 
 _ADDRESS = Kind(
-    pack=lambda a: a.packed, show=lambda a: [str(a)], split=split_addresses, read=_address
+    pack=lambda a: a.packed, show=lambda a: [str(a)], split=_split_addresses, read=_address
 )
-_MASK = Kind(pack=_ADDRESS.pack, show=_ADDRESS.show, split=split_addresses, read=_mask)
+_MASK = Kind(pack=_ADDRESS.pack, show=_ADDRESS.show, split=_split_addresses, read=_mask)
 _ADDRESSES = Kind(
     pack=lambda many: b"".join(a.packed for a in many),
     show=lambda many: [str(a) for a in many],
-    split=split_addresses,
+    split=_split_addresses,
     read=_addresses,
 )
 _DURATION = Kind(
@@ -206,6 +206,8 @@ _ROUTES = Kind(
     split=_split_routes,
     read=_routes,
 )
+CLASSFUL = replace(_ROUTES, split=_split_addresses, read=_classful_routes)
+"""Option 33, which is read only: it means the same as option 121."""
 _RELAY = Kind(pack=_pack_relay, show=lambda link: [_pack_relay(link)], split=_whole, read=_relay)
 
 OPTIONS = (

@@ -10,7 +10,7 @@ import asyncio
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -56,7 +56,8 @@ class _Write:
     """A change that waits for the next transaction, and who waits for it."""
 
     apply: Callable[[sqlite3.Connection], Any]
-    done: "Future[Any]"
+    done: "asyncio.Future[Any]"
+    """Of the caller's loop, and settled there."""
 
 
 class SqliteLeaseStore:
@@ -192,10 +193,11 @@ class SqliteLeaseStore:
 
     async def _write(self, apply: Callable[[sqlite3.Connection], _T]) -> _T:
         self._refuse_if_closed()
-        done: Future[_T] = Future()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[_T] = loop.create_future()
         self._waiting.append(_Write(apply=apply, done=done))
-        self._worker.submit(self._commit_waiting)
-        return await asyncio.wrap_future(done)
+        self._worker.submit(self._commit_waiting, loop)
+        return await done
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
@@ -203,12 +205,12 @@ class SqliteLeaseStore:
 
     # From here on, everything runs in the worker thread.
 
-    def _commit_waiting(self) -> None:
+    def _commit_waiting(self, loop: asyncio.AbstractEventLoop) -> None:
         """One transaction for all that waits; nothing may, if an earlier one took it along."""
         writes = []
         while self._waiting:
             write = self._waiting.popleft()
-            if write.done.set_running_or_notify_cancel():
+            if not write.done.cancelled():
                 writes.append(write)
         if not writes:
             return
@@ -216,20 +218,14 @@ class SqliteLeaseStore:
             outcomes = self._transact(writes)
         except Exception as error:  # whatever it is, nobody may wait for ever
             self._disconnect()
-            for write in writes:
-                write.done.set_exception(self._failure(error))
-            return
-        for write, outcome in zip(writes, outcomes, strict=True):
-            if isinstance(outcome, D4DError):
-                write.done.set_exception(outcome)
-            else:
-                write.done.set_result(outcome)
+            outcomes = [self._failure(error) for _ in writes]
+        loop.call_soon_threadsafe(_settle, writes, outcomes)
 
     def _transact(self, writes: list[_Write]) -> list[object]:
         """Each write's result, or the D4DError that is its own; all others' changes are durable."""
         connection = self._connected()
         connection.execute("BEGIN IMMEDIATE")
-        outcomes = []
+        outcomes: list[object] = []
         for write in writes:
             # No savepoint: a statement that fails like this has changed nothing.
             try:
@@ -288,6 +284,17 @@ class SqliteLeaseStore:
         if isinstance(error, D4DError):
             return type(error)(*error.args)
         return error
+
+
+def _settle(writes: list[_Write], outcomes: list[object]) -> None:
+    """Tell each caller what came of its write; in their loop."""
+    for write, outcome in zip(writes, outcomes, strict=True):
+        if write.done.done():  # its caller was cancelled
+            continue
+        if isinstance(outcome, Exception):
+            write.done.set_exception(outcome)
+        else:
+            write.done.set_result(outcome)
 
 
 def _pool_record(pool: str, users: int, reservations: str) -> PoolRecord:

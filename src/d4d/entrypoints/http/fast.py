@@ -42,6 +42,7 @@ async def serve(app: Starlette, descriptor: int, *, stop: asyncio.Event, grace: 
         access_log=False,
         server_header=False,
         date_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=math.ceil(grace),
     )
     server = _Server(config, stop)
