@@ -17,7 +17,7 @@ _MAIN = "from d4d.entrypoints.cli import main; main()"
 _IMPORTED = re.compile(r"^import time: +\d+ \| +\d+ \| *(\S+)$")
 
 LATE = {
-    *("scapy", "httpx", "psutil", "typer", "click", "redis", "pyroute2", "opentelemetry"),
+    *("scapy", "httpx", "psutil", "typer", "redis", "pyroute2", "opentelemetry"),
     *("d4d.adapters.docker_forms", "d4d.entrypoints.admin", "d4d.entrypoints.admin_forms"),
     *("d4d.entrypoints.host_forms", "d4d.entrypoints.doctor.examination"),
 }
