@@ -13,6 +13,7 @@ from tests.bench.figures import Figure
 from tests.bench.parts import (
     against_cni,
     ceiling,
+    container_start,
     history,
     one_at_a_time,
     probe,
@@ -31,6 +32,7 @@ PARTS: Mapping[str, Measure] = {
     "ceiling": ceiling.measure,
     "probe": probe.measure,
     "start": start.measure,
+    "container-start": container_start.measure,
     "range-fill": range_fill.measure,
     "range-redis": range_redis.measure,
     "history": history.measure,
