@@ -47,6 +47,7 @@ class Background:
         self._containers = containers
         self._interval = interval.total_seconds()
         self._restarted = asyncio.Event()
+        self._container_started = asyncio.Event()
         self._docker_error = ""
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -59,6 +60,7 @@ class Background:
             self._tasks += [
                 beside(self._reconcile(), "reconciliation"),
                 beside(self._listen(), "Docker's events"),
+                beside(self._learn(), "containers' names"),
             ]
 
     def docker_restarted(self) -> None:
@@ -118,7 +120,13 @@ class Background:
     async def _listen(self) -> None:
         await _import_first()
         async for _ in self._containers.started():
+            self._container_started.set()
+
+    async def _learn(self) -> None:
+        while True:
+            await self._container_started.wait()
             await asyncio.sleep(_SETTLE)
+            self._container_started.clear()
             await self._attempt(self._reconciliation.learn)
 
     async def _attempt(self, reconcile: Callable[[], Awaitable[Findings]]) -> bool:

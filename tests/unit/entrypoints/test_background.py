@@ -1,0 +1,57 @@
+"""What is done beside Docker's calls, and how often Docker is asked for it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from d4d.domain.containers import Attachment, Change, ContainerEvent
+from d4d.domain.draining import Reclaim
+from d4d.domain.reconciliation import Reconciliation
+from d4d.entrypoints.background import Background
+from tests.unit.domain.test_reconciliation import FakeContainers
+from tests.unit.driver import A, Driver
+from tests.unit.virtual_time import settle
+
+VIRTUAL_TIME = True
+
+
+class BusyContainers(FakeContainers):
+    """They start all at once, and how often it is asked which there are is counted."""
+
+    def __init__(self, *, starting: int) -> None:
+        super().__init__()
+        self._starting = starting
+        self.looks = 0
+
+    async def attachments(self) -> tuple[Attachment, ...]:
+        self.looks += 1
+        return await super().attachments()
+
+    async def started(self) -> AsyncIterator[ContainerEvent]:
+        for _ in range(self._starting):
+            yield ContainerEvent(change=Change.STARTED)
+        await asyncio.Event().wait()
+
+
+async def test_containers_that_start_together_are_looked_up_together() -> None:
+    docker = BusyContainers(starting=64)
+    async with Driver() as driver:
+        address = await driver.run(await driver.pool(), A)
+        docker.runs(A, address, name="web")
+        background = Background(
+            reconciliation=Reconciliation(
+                ipam=driver.ipam, containers=docker, clock=driver.clock, grace=timedelta(minutes=1)
+            ),
+            containers=docker,
+            interval=timedelta(minutes=5),
+            ipam=driver.ipam,
+            reclaim=Reclaim.MANUAL,
+        )
+        background.start()
+        while docker.looks < 2:  # the first waits for a thread, which virtual time does not
+            await settle()
+        await settle(seconds=60)
+        await background.aclose()
+        (lease,) = driver.ipam.leasing.leases
+        assert lease.endpoint.name == "web"
+    assert docker.looks == 2  # one at the start, and one for the 64
