@@ -34,7 +34,7 @@ class Sizes:
     few_events: int = 10_000
     many_events: int = 10_000_000
     history_asks: int = 150
-    containers: int = 12
+    containers: int = 16
 
 
 FULL = Sizes()
