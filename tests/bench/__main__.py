@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from signal import SIG_IGN, SIGALRM, SIGINT, SIGTERM, Signals
 from types import FrameType
 
 from tests.bench import report
@@ -43,8 +44,12 @@ behind. Exit code 1 says that a figure is not as wanted, 2 that one could not be
 _MOST_SECONDS = 570  # what is left of ten minutes is for taking the lab down
 
 
-class OutOfTimeError(Exception):
-    """Ten minutes are over."""
+class OutOfTimeError(SystemExit):
+    """Ten minutes are over. An event loop lets a SystemExit pass, and nothing else."""
+
+
+class EndedError(SystemExit):
+    """Somebody wants it to end: it leaves nothing behind."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if os.geteuid():
         parser.error("network namespaces need root")
     names = given.parts or [*PARTS]
-    figures, missing = run(names, SMOKE if given.smoke else FULL)
+    with _ended_by(SIGTERM, SIGINT):
+        figures, missing = run(names, SMOKE if given.smoke else FULL)
     report.print_table(figures)
     is_whole = not given.parts and not given.smoke
     if is_whole and not given.dry:
@@ -78,7 +84,7 @@ def run(names: Sequence[str], sizes: Sizes) -> tuple[list[Figure], list[str]]:
         for name in names:
             try:
                 figures += PARTS[name](sizes, progress)
-            except Exception as error:  # the others are worth measuring all the same
+            except (Exception, OutOfTimeError) as error:  # others are worth measuring all the same
                 progress.step(f"{name} could not be measured: {error}")
                 missing.append(name)
                 if isinstance(error, OutOfTimeError):
@@ -92,13 +98,33 @@ def _alarm(seconds: int) -> Iterator[None]:
     def ring(_number: int, _frame: FrameType | None) -> None:
         raise OutOfTimeError(f"{seconds} s are over")
 
-    before = signal.signal(signal.SIGALRM, ring)
+    before = signal.signal(SIGALRM, ring)
     signal.alarm(seconds)
     try:
         yield
     finally:
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(SIGALRM, before)
+
+
+@contextlib.contextmanager
+def _ended_by(*signals: Signals) -> Iterator[None]:
+    """Take down what was built and end, where one of them comes; a shell sees which one it was."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        for each in (*signals, SIGALRM):
+            signal.signal(each, SIG_IGN)  # once more would only disturb the taking down
+        raise EndedError(128 + number)
+
+    before = [signal.signal(each, end) for each in signals]
+    try:
+        yield
+    except EndedError:
+        print("ended: what was built has been taken down", file=sys.stderr)
+        raise
+    finally:
+        for each, handler in zip(signals, before, strict=True):
+            signal.signal(each, handler)
 
 
 if __name__ == "__main__":

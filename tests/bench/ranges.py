@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from d4d.adapters.allocators.range import RangeAllocator
 from d4d.adapters.stores.memory import MemoryLeaseStore
@@ -15,6 +14,7 @@ from d4d.adapters.stores.sqlite import SqliteLeaseStore
 from d4d.domain.leases import Endpoint, Lease, MacAddress
 from d4d.domain.pools import Pool
 from tests.bench.plugin import new_mac
+from tests.lab.lab import Lab
 from tests.lab.redis_servers import RedisServer
 
 STORES = ("memory", "sqlite", "redis")
@@ -49,8 +49,8 @@ class Ranged:
 @contextmanager
 def places() -> Iterator["Places"]:
     """Where stores are, while the block runs."""
-    with TemporaryDirectory(prefix="d4d-bench-") as directory, ExitStack() as stack:
-        yield Places(Path(directory), stack)
+    with Lab() as lab, ExitStack() as stack:
+        yield Places(lab.directory, stack)
 
 
 class Places:
@@ -65,8 +65,9 @@ class Places:
     def redis(self) -> RedisServer:
         """Started when it is first asked for; it syncs its log once a second, as is usual."""
         if self._redis is None:
-            self._redis = RedisServer(self._directory / "redis", config=["appendonly yes"]).start()
+            self._redis = RedisServer(self._directory / "redis", config=["appendonly yes"])
             self._stack.callback(self._redis.kill)
+            self._redis.start()
         return self._redis
 
     def new(self, kind: str) -> Store:

@@ -11,7 +11,6 @@ from functools import partial
 from ipaddress import IPv4Address, ip_network
 from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
 
 from d4d.adapters.history import SqliteHistory
 from d4d.adapters.history_file import HistoryFile
@@ -22,6 +21,7 @@ from d4d.domain.ports import EventKind
 from tests.bench.figures import Bound, Figure, median, milliseconds, number
 from tests.bench.progress import Progress
 from tests.bench.sizes import Sizes
+from tests.lab.lab import Lab
 
 _MOST = 2.0
 _EVENTS_OF_ADDRESS = 200  # in the history of a day: more than a look-up's limit
@@ -58,9 +58,9 @@ CROSS JOIN site AS container ON container.n = (place.n + r / :life) % :addresses
 
 def measure(sizes: Sizes, progress: Progress) -> Iterator[Figure]:
     """One figure: of the kind of look-up that grows most."""
-    with TemporaryDirectory(prefix="d4d-bench-") as directory, ThreadPoolExecutor(1) as worker:
-        few = _Kept(Path(directory) / "few.db", events=sizes.few_events)
-        many = _Kept(Path(directory) / "many.db", events=sizes.many_events)
+    with Lab() as lab, ThreadPoolExecutor(1) as worker:
+        few = _Kept(lab.directory / "few.db", events=sizes.few_events)
+        many = _Kept(lab.directory / "many.db", events=sizes.many_events)
         for kept in (few, many):
             progress.step(f"a history of {kept.events:,} events")
             kept.fill(worker, progress)

@@ -29,8 +29,10 @@ def _of(processes: int, where: Places, sizes: Sizes) -> Figure:
     begin = time.monotonic() + _START + processes / 2
     words = (where.redis.url, f"d4d-{processes}:", _SUBNET, begin, seconds, rounds)
     command = [sys.executable, "-m", "tests.bench.redis_taker", *map(str, words)]
-    takers = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(processes)]
+    takers: list[subprocess.Popen[bytes]] = []  # at any time those that a signal finds
     try:
+        for _ in range(processes):
+            takers.append(subprocess.Popen(command, stdout=subprocess.PIPE))
         told = [json.loads(taker.communicate()[0]) for taker in takers]
     finally:
         for taker in takers:
