@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from random import SystemRandom
+from random import Random
 
 from dependency_injector import containers, providers
 from pydantic import SecretStr
@@ -138,7 +138,7 @@ class Container(containers.DeclarativeContainer):
     settings = providers.Dependency(instance_of=Settings)
 
     clock = providers.Singleton(AnchoredClock)
-    random = providers.Singleton(SystemRandom)
+    random = providers.Singleton(Random)  # for xids and delays, which are no secrets
     interfaces = providers.Singleton(Interfaces)
     events = providers.Singleton(EventLog)
     event_stream = providers.Singleton(EventStream)

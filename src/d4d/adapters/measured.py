@@ -1,9 +1,10 @@
 """Ports that measure each call, and pass it on."""
 
-from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from types import TracebackType
 from typing import cast
 
 from d4d.adapters.metrics import Metrics
@@ -119,18 +120,33 @@ class MeasuredStore:
         has_all = all(callable(getattr(self._store, verb, None)) for verb in verbs)
         return cast("Reservations", self._store) if has_all else None
 
-    @contextmanager
-    def _call(self, call: str) -> Iterator[None]:
-        try:
-            with self._metrics.store(call):
-                yield
-        except StoreUnavailable as error:
-            self.trouble = str(error)
-            raise
-        except D4DError:  # it answered, if not with what was asked for
-            self.trouble = ""
-            raise
-        self.trouble = ""
+    def _call(self, call: str) -> "_StoreCall":
+        return _StoreCall(self, self._metrics.store(call))
+
+
+class _StoreCall:
+    """A call that is measured, and whose end tells of the store's health."""
+
+    __slots__ = ("_measured", "_store")
+
+    def __init__(self, store: MeasuredStore, measured: AbstractContextManager[None]) -> None:
+        self._store = store
+        self._measured = measured
+
+    def __enter__(self) -> None:
+        self._measured.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, StoreUnavailable):
+            self._store.trouble = str(error)
+        elif error is None or isinstance(error, D4DError):
+            self._store.trouble = ""  # it answered, if not with what was asked for
+        self._measured.__exit__(kind, error, trace)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

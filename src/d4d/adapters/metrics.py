@@ -5,10 +5,11 @@ Labels are bounded: pools, states, kinds and calls, never an address or a contai
 
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
+from types import TracebackType
 
 from prometheus_client import (
     GC_COLLECTOR,
@@ -109,32 +110,18 @@ class Metrics:
         """Count ``event`` (ports.Events)."""
         self._events.labels(event.kind.value).inc()
 
-    @contextmanager
-    def exchange(self, allocator: str, call: str) -> Iterator[None]:
+    def exchange(self, allocator: str, call: str) -> AbstractContextManager[None]:
         """Measure a call of an allocator."""
-        with (
-            self._traces.span(f"{allocator} {call}", allocator=allocator, call=call),
-            _measured(lambda result: self._exchanges.labels(allocator, call, result)),
-        ):
-            yield
+        span = self._traces.span(f"{allocator} {call}", allocator=allocator, call=call)
+        return _Call(self._exchanges, (allocator, call), span)
 
-    @contextmanager
-    def store(self, call: str) -> Iterator[None]:
+    def store(self, call: str) -> AbstractContextManager[None]:
         """Measure a call of the lease store."""
-        with (
-            self._traces.span(f"store {call}", call=call),
-            _measured(lambda result: self._store.labels(call, result)),
-        ):
-            yield
+        return _Call(self._store, (call,), self._traces.span(f"store {call}", call=call))
 
-    @contextmanager
-    def docker(self, call: str) -> Iterator[None]:
+    def docker(self, call: str) -> AbstractContextManager[None]:
         """Measure a call of Docker's API."""
-        with (
-            self._traces.span(f"docker {call}", call=call),
-            _measured(lambda result: self._docker.labels(call, result)),
-        ):
-            yield
+        return _Call(self._docker, (call,), self._traces.span(f"docker {call}", call=call))
 
     def delivered(self, result: str, count: int = 1) -> None:
         """Count messages to the webhook; ``result`` is one of ``DELIVERIES``."""
@@ -149,17 +136,42 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-@contextmanager
-def _measured(histogram: Callable[[str], Histogram]) -> Iterator[None]:
-    began, result = time.monotonic(), "ok"
-    try:
-        yield
-    except BaseException as error:
-        failed = "failed" if isinstance(error, Exception) else "cancelled"
-        result = _RESULTS.get(type(error), failed)
-        raise
-    finally:
-        histogram(result).observe(time.monotonic() - began)
+class _Call(AbstractContextManager[None]):
+    """Measures what is done within ``with``, by how it ended, and has a span around it.
+
+    No generator, as a lease comes by a few of these.
+    """
+
+    __slots__ = ("_began", "_histogram", "_labels", "_span")
+
+    def __init__(
+        self, histogram: Histogram, labels: tuple[str, ...], span: AbstractContextManager[None]
+    ) -> None:
+        self._histogram = histogram
+        self._labels = labels
+        self._span = span
+        self._began = 0.0
+
+    def __enter__(self) -> None:
+        self._span.__enter__()
+        self._began = time.monotonic()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        seconds = time.monotonic() - self._began
+        self._histogram.labels(*self._labels, _result(error)).observe(seconds)
+        self._span.__exit__(kind, error, trace)
+
+
+def _result(error: BaseException | None) -> str:
+    if error is None:
+        return "ok"
+    failed = "failed" if isinstance(error, Exception) else "cancelled"
+    return _RESULTS.get(type(error), failed)
 
 
 class _StateCollector(Collector):

@@ -6,7 +6,7 @@ thread of its own, so that a collector that is away costs spans and holds up nob
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,11 @@ import structlog
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Tracer
 
 _LAST_WORDS = 2.0  # seconds at the end for spans that still wait
+
+_NOTHING = nullcontext()
 
 _log = structlog.get_logger()
 
@@ -32,14 +35,14 @@ class Traces:
         """Whether spans go anywhere."""
         return self._provider is not None
 
-    @contextmanager
-    def span(self, name: str, **attributes: str) -> Iterator[None]:
+    def span(self, name: str, **attributes: str) -> AbstractContextManager[None]:
         """A span around what is done meanwhile, within the span that is open here, if any."""
-        if self._tracer is None:
-            yield
-            return
+        return _NOTHING if self._tracer is None else self._span(self._tracer, name, attributes)
+
+    @contextmanager
+    def _span(self, tracer: "Tracer", name: str, attributes: Mapping[str, str]) -> Iterator[None]:
         given = {f"d4d.{key}": value for key, value in attributes.items()}
-        with self._tracer.start_as_current_span(name, attributes=given):
+        with tracer.start_as_current_span(name, attributes=given):
             yield
 
     async def aclose(self) -> None:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum
+from enum import Enum, StrEnum
 from ipaddress import IPv4Address, IPv4Network
 
 from d4d.domain.errors import BadRequest
@@ -52,7 +52,7 @@ class Endpoint:
         return f"{self.name} ({self.mac})" if self.name else str(self.mac)
 
 
-class LeaseState(Enum):
+class LeaseState(StrEnum):
     """RFC 2131 figure 5 where it has a name; LOST and RELEASED are ours."""
 
     BOUND = "bound"

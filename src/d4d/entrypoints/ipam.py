@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from d4d.container import Container, compose
 from d4d.domain import errors
@@ -103,20 +104,27 @@ def _constant(answer: Answer) -> Route | Any:
     return endpoint
 
 
-def _verb(handler: Handler) -> Any:
-    async def endpoint(request: Request) -> IpamResponse:
+class _Verb:
+    """A call of Docker's, as an ASGI app: starlette's wrapping of functions takes a while."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._answer(Request(scope, receive), scope["path"])
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request, path: str) -> IpamResponse:
         try:
             body, serving = await request.body(), request.app.state.driver
-            with serving.operations.traces.span(request.url.path.removeprefix("/")):
-                return IpamResponse(await handler(serving.ipam, body))
+            with serving.operations.traces.span(path.removeprefix("/")):
+                return IpamResponse(await self._handler(serving.ipam, body))
         except errors.D4DError as error:
-            log.warning("refused", call=request.url.path, error=str(error))
+            log.warning("refused", call=path, error=str(error))
             return _refusal(str(error), _STATUS.get(type(error), 500))
         except Exception as error:
-            log.exception("failed", call=request.url.path)
+            log.exception("failed", call=path)
             return _refusal(f"D4D failed, see its log: {error!r}", 500)
-
-    return endpoint
 
 
 def _refusal(text: str, status: int) -> IpamResponse:
@@ -131,10 +139,10 @@ async def _not_http(_: Request, error: Exception) -> IpamResponse:
 
 _ROUTES = {
     # They are looked through in this order: what each container waits for comes first.
-    "/IpamDriver.RequestAddress": _verb(request_address),
-    "/IpamDriver.ReleaseAddress": _verb(release_address),
-    "/IpamDriver.RequestPool": _verb(request_pool),
-    "/IpamDriver.ReleasePool": _verb(release_pool),
+    "/IpamDriver.RequestAddress": _Verb(request_address),
+    "/IpamDriver.ReleaseAddress": _Verb(release_address),
+    "/IpamDriver.RequestPool": _Verb(request_pool),
+    "/IpamDriver.ReleasePool": _Verb(release_pool),
     # These three are constants: a failure here sticks in dockerd until it restarts.
     "/Plugin.Activate": _activate,
     "/IpamDriver.GetCapabilities": _constant(wire.CAPABILITIES),

@@ -1,9 +1,9 @@
 """The client's states, what can happen to it, and the one table of what follows."""
 
-from enum import Enum
+from enum import StrEnum
 
 
-class State(Enum):
+class State(StrEnum):
     """Figure 5's states, and LOST."""
 
     INIT = "init"
@@ -16,7 +16,7 @@ class State(Enum):
     LOST = "lost"
 
 
-class Event(Enum):
+class Event(StrEnum):
     """What can happen to a client."""
 
     START = "start"
