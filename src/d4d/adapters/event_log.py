@@ -15,13 +15,12 @@ _LEVELS = {
     EventKind.RENEWED: "debug",
 }
 
-_log = structlog.get_logger()
-
 
 class EventLog:
     """Events, to the log, and then to its listeners."""
 
     def __init__(self) -> None:
+        self._log = structlog.get_logger().bind()  # not anew for each event
         self._listeners: list[Events] = []
 
     def add(self, listener: Events) -> None:
@@ -39,6 +38,6 @@ class EventLog:
             "detail": event.detail or None,
         }
         known = {key: text for key, text in fields.items() if text}
-        getattr(_log, _LEVELS.get(event.kind, "info"))(event.kind.value, **known)
+        getattr(self._log, _LEVELS.get(event.kind, "info"))(event.kind.value, **known)
         for listener in self._listeners:
             listener.record(event)

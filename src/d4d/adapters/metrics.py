@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from types import TracebackType
 
@@ -72,26 +73,32 @@ class Metrics:
         self._events = Counter(
             "d4d_lease_events", "Events of leases, by kind.", ["kind"], registry=registry
         )
-        self._exchanges = Histogram(
-            "d4d_exchange_duration_seconds",
-            "How long it took to allocate, to learn a network (open), or to free.",
-            ["allocator", "call", "result"],
-            buckets=_SLOW,
-            registry=registry,
+        self._exchanges = _labelled(
+            Histogram(
+                "d4d_exchange_duration_seconds",
+                "How long it took to allocate, to learn a network (open), or to free.",
+                ["allocator", "call", "result"],
+                buckets=_SLOW,
+                registry=registry,
+            )
         )
-        self._store = Histogram(
-            "d4d_store_duration_seconds",
-            "How long a call of the lease store took.",
-            ["call", "result"],
-            buckets=_FAST,
-            registry=registry,
+        self._store = _labelled(
+            Histogram(
+                "d4d_store_duration_seconds",
+                "How long a call of the lease store took.",
+                ["call", "result"],
+                buckets=_FAST,
+                registry=registry,
+            )
         )
-        self._docker = Histogram(
-            "d4d_docker_duration_seconds",
-            "How long a call of Docker's API took.",
-            ["call", "result"],
-            buckets=_SLOW,
-            registry=registry,
+        self._docker = _labelled(
+            Histogram(
+                "d4d_docker_duration_seconds",
+                "How long a call of Docker's API took.",
+                ["call", "result"],
+                buckets=_SLOW,
+                registry=registry,
+            )
         )
         self._webhook = Counter(
             "d4d_webhook_deliveries",
@@ -136,6 +143,15 @@ class Metrics:
         return generate_latest(self.registry)
 
 
+_Labelled = Callable[..., Histogram]
+"""A histogram, by the values of its labels in their order."""
+
+
+def _labelled(histogram: Histogram) -> _Labelled:
+    """``histogram.labels``, without its search each time: labels are few."""
+    return cache(histogram.labels)
+
+
 class _Call(AbstractContextManager[None]):
     """Measures what is done within ``with``, by how it ended, and has a span around it.
 
@@ -145,7 +161,7 @@ class _Call(AbstractContextManager[None]):
     __slots__ = ("_began", "_histogram", "_labels", "_span")
 
     def __init__(
-        self, histogram: Histogram, labels: tuple[str, ...], span: AbstractContextManager[None]
+        self, histogram: _Labelled, labels: tuple[str, ...], span: AbstractContextManager[None]
     ) -> None:
         self._histogram = histogram
         self._labels = labels
@@ -163,7 +179,7 @@ class _Call(AbstractContextManager[None]):
         trace: TracebackType | None,
     ) -> None:
         seconds = time.monotonic() - self._began
-        self._histogram.labels(*self._labels, _result(error)).observe(seconds)
+        self._histogram(*self._labels, _result(error)).observe(seconds)
         self._span.__exit__(kind, error, trace)
 
 

@@ -58,8 +58,9 @@ def _ip_header(source: IPv4Address, to: IPv4Address, total: int) -> bytes:
 
 
 def _checksum(octets: bytes) -> int:
+    """The ones' complement of the ones' complement sum of 16-bit words (RFC 1071), not all 0.
+
+    Carries are added back in, so the sum is the remainder by 0xffff: 0x10000 is 1 there.
+    """
     padded = octets + b"\0" * (len(octets) % 2)
-    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
-    while total > 0xFFFF:  # noqa: PLR2004 - carries are added back in (RFC 1071)
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    return ~(int.from_bytes(padded, "big") % 0xFFFF or 0xFFFF) & 0xFFFF

@@ -8,6 +8,7 @@ client lives on beside it.
 import asyncio
 import errno
 import socket
+import time
 from ipaddress import IPv4Address
 
 import structlog
@@ -36,6 +37,7 @@ _log = structlog.get_logger(__name__)
 
 _EVERYBODY = IPv4Address("255.255.255.255")
 _MOST_SERVERS = 64
+_MAC_FRESH = 1.0  # seconds
 
 
 class PacketLink:
@@ -56,6 +58,7 @@ class PacketLink:
         self._deliver = deliver
         self._src_mac_container = src_mac_container
         self._socket: socket.socket | None = None
+        self._mac, self._mac_until = b"", 0.0
         self._server_macs: dict[IPv4Address, bytes] = {}
 
     def __repr__(self) -> str:
@@ -72,6 +75,7 @@ class PacketLink:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
             self._socket = None
+            self._mac_until = 0.0
 
     def broadcast(self, message: Message) -> None:
         """Send to all servers on the segment. Raises LinkDown."""
@@ -104,7 +108,7 @@ class PacketLink:
     def _send(self, to: bytes, message: Message, packet: bytes) -> None:
         def transmit() -> None:
             sock = self._opened()
-            source = message.chaddr if self._src_mac_container else mac_of(sock)
+            source = message.chaddr if self._src_mac_container else self._own_mac(sock)
             sock.send(ethernet(to=to, source=source, packet=packet))
 
         try:
@@ -117,6 +121,13 @@ class PacketLink:
                 transmit()
         except OSError as error:
             raise self._down(error, f"send {message.type.name}") from error
+
+    def _own_mac(self, sock: socket.socket) -> bytes:
+        """The parent's, which somebody may change; to ask the kernel waits for its other users."""
+        now = time.monotonic()
+        if now >= self._mac_until:
+            self._mac, self._mac_until = mac_of(sock), now + _MAC_FRESH
+        return self._mac
 
     def _send_by_kernel(self, payload: bytes, server: IPv4Address) -> None:
         try:
