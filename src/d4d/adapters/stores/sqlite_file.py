@@ -95,6 +95,7 @@ MIGRATIONS: Sequence[Migration] = (
         ) STRICT, WITHOUT ROWID
         """,
     ),
+    ("DROP TABLE heartbeats",),  # a file is one host's, which needs none
 )
 """Numbered from 1, which is what ``PRAGMA user_version`` says when it has run. Only ever append."""
 

@@ -22,6 +22,8 @@ from d4d.adapters.stores.sqlite_file import MIGRATIONS
 from d4d.domain.errors import BadRequest, StoreTooNew, StoreUnavailable
 from d4d.domain.leases import Endpoint, Lease, MacAddress, Terms
 from d4d.domain.pools import Pool, PoolRecord
+from d4d.domain.ports import Contents
+from d4d.domain.reserved import OperatorReservation
 
 NOW = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
 POOL = Pool(subnet=ip_network("192.168.59.0/24"))
@@ -192,6 +194,12 @@ def version_of(path: Path) -> int:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
+def tables_of(path: Path) -> set[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        query = "SELECT name FROM sqlite_schema WHERE type = 'table'"
+        return {name for (name,) in connection.execute(query)}
+
+
 async def test_an_older_file_is_migrated_with_its_leases(path: Path) -> None:
     async with opened(SqliteLeaseStore(path, migrations=MIGRATIONS)) as store:
         old = await store.add(a_lease(10))
@@ -200,6 +208,22 @@ async def test_an_older_file_is_migrated_with_its_leases(path: Path) -> None:
         new = await store.add(a_lease(11))
         assert set((await store.load("host-a")).leases) == {old, new}
     assert version_of(path) == len(LATER)
+
+
+async def test_the_file_of_a_d4d_that_kept_heartbeats_in_it_loses_those_and_nothing_else(
+    path: Path,
+) -> None:
+    record = PoolRecord(pool=POOL, users=2)
+    reserved = OperatorReservation(segment=POOL.id, address=POOL.subnet[20], made_at=NOW)
+    async with opened(SqliteLeaseStore(path, migrations=MIGRATIONS[:3])) as store:
+        await store.save_pool(record, "host-a")
+        lease = await store.add(a_lease())
+        await store.reserve(reserved)
+    assert "heartbeats" in tables_of(path)
+    async with opened(SqliteLeaseStore(path)) as store:
+        assert await store.load("host-a") == Contents(pools=(record,), leases=(lease,))
+        assert await store.reservations() == (reserved,)
+    assert tables_of(path) == {"pools", "leases", "generations", "marks", "resting", "reserved"}
 
 
 async def test_a_newer_file_is_refused_and_left_alone(path: Path) -> None:
