@@ -188,6 +188,10 @@ class FailingStore:
         await self.reach("load")
         return await self.inner.load(owner)
 
+    async def count(self, owner: str) -> int:
+        await self.reach("count")
+        return await self.inner.count(owner)
+
     async def save_pool(self, record: PoolRecord, owner: str) -> None:
         await self.reach("save_pool")
         await self.inner.save_pool(record, owner)

@@ -45,6 +45,11 @@ class MeasuredStore:
         with self._call("load"):
             return await self._store.load(owner)
 
+    async def count(self, owner: str) -> int:
+        """See ``LeaseStore``."""
+        with self._call("count"):
+            return await self._store.count(owner)
+
     async def save_pool(self, record: PoolRecord, owner: str) -> None:
         """See ``LeaseStore``."""
         with self._call("save_pool"):

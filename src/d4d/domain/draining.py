@@ -5,6 +5,7 @@ taken back at an operator's word, or by a rule of his (D4D_RECLAIM), and never f
 heard of. It may come back at any time: see ``presence``.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -74,14 +75,15 @@ class Draining:
     async def hosts(self) -> list[Host]:
         """Every host that beats or holds anything. Raises StoreUnavailable."""
         ages = await self._hosts.ages(self._clock())
+        names = sorted({*ages, *await self._hosts.owners()})
+        counts = await asyncio.gather(*map(self._store.count, names))
         found = []
-        for name in sorted({*ages, *await self._hosts.owners()}):
-            held = [lease for lease in await self.leases_of(name) if is_held(lease)]
+        for name, held in zip(names, counts, strict=True):
             age = ages.get(name)
             if age is None and not held:
                 continue  # drained, or never more than a name
             is_alive = age is not None and age < self._grace
-            found.append(Host(name=name, age=age, is_alive=is_alive, leases=len(held)))
+            found.append(Host(name=name, age=age, is_alive=is_alive, leases=held))
         return found
 
     async def leases_of(self, host: str) -> tuple[Lease, ...]:
@@ -92,7 +94,7 @@ class Draining:
         """Hosts that are not heard of any more, and hold something. Raises StoreUnavailable."""
         ages = await self._hosts.ages(self._clock())
         silent = [name for name, age in ages.items() if age >= self._grace and name != self._owner]
-        return [name for name in silent if any(map(is_held, await self.leases_of(name)))]
+        return [name for name in silent if await self._store.count(name)]
 
     async def drain(self, host: str) -> Drained:
         """Give back all that ``host`` holds, and forget it.

@@ -33,6 +33,9 @@ class LeaseStore(Protocol):
     async def load(self, owner: str) -> Contents:
         """Everything that ``owner`` stored."""
 
+    async def count(self, owner: str) -> int:
+        """How many addresses ``owner`` holds: by its leases in any state but FREED."""
+
     async def save_pool(self, record: PoolRecord, owner: str) -> None:
         """Insert or replace ``owner``'s record of a pool; one without users is removed."""
 

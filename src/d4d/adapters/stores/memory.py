@@ -34,6 +34,13 @@ class MemoryLeaseStore:
             leases=tuple(lease for lease in self._leases.values() if lease.owner == owner),
         )
 
+    async def count(self, owner: str) -> int:
+        """How many addresses ``owner`` holds."""
+        return sum(
+            lease.owner == owner and lease.state is not LeaseState.FREED
+            for lease in self._leases.values()
+        )
+
     async def save_pool(self, record: PoolRecord, owner: str) -> None:
         """Insert or replace ``owner``'s record of a pool; one without users is removed."""
         key = owner, record.pool.id

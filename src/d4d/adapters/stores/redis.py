@@ -93,15 +93,11 @@ class RedisLeaseStore:
 
     async def load(self, owner: str) -> Contents:
         """Everything that ``owner`` stored. Raises StoreUnavailable, StoreTooNew."""
-        async with self.redis.use(f"load what {owner} has") as client:
-            subnets = await client.execute_command("SMEMBERS", self._subnets_key(owner))
-            answers = await asyncio.gather(
-                *(
-                    self.redis.evaluate(client, "load", self.redis.root(subnet), token(owner))
-                    for subnet in sorted(subnets)
-                )
-            )
-        return self._contents(answers)
+        return self._contents(await self._of_owner(f"load what {owner} has", "load", owner))
+
+    async def count(self, owner: str) -> int:
+        """How many addresses ``owner`` holds."""
+        return sum(await self._of_owner(f"count what {owner} has", "count", owner))
 
     async def save_pool(self, record: PoolRecord, owner: str) -> None:
         """Insert or replace ``owner``'s record of a pool; one without users is removed."""
@@ -239,6 +235,17 @@ class RedisLeaseStore:
                 await client.execute_command("SADD", key, place.subnet)
                 answer = await self.redis.evaluate(client, name, root, token(owner), "1", *rest)
             return answer
+
+    async def _of_owner(self, doing: str, name: str, owner: str) -> list[Any]:
+        """What a script answers that reads what ``owner`` has, for each of its subnets."""
+        async with self.redis.use(doing) as client:
+            subnets = await client.execute_command("SMEMBERS", self._subnets_key(owner))
+            return await asyncio.gather(
+                *(
+                    self.redis.evaluate(client, name, self.redis.root(subnet), token(owner))
+                    for subnet in sorted(subnets)
+                )
+            )
 
     async def _compare(self, doing: str, name: str, lease: Lease, parts: Sequence[object]) -> bool:
         """Whether a script found the lease of this owner and generation, and changed it."""

@@ -32,6 +32,7 @@ _NAMES = (
     "beat",
     "begin_drain",
     "claim_name",
+    "count",
     "load",
     "remove",
     "reserve",
@@ -41,7 +42,7 @@ _NAMES = (
     "unreserve",
     "update",
 )
-_UNACKNOWLEDGED = ("load", "beat")  # one writes nothing, the other is repeated anyway
+_UNACKNOWLEDGED = ("load", "count", "beat")  # two write nothing, the third is repeated anyway
 
 log = structlog.get_logger()
 

@@ -9,8 +9,9 @@ syncs. A write returns when the transaction that it was in is on the disk.
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -48,6 +49,7 @@ _REMOVE = f"DELETE FROM leases WHERE {_SAME}"  # noqa: S608 - see above
 _LOAD = f"SELECT {_COLUMNS} FROM leases WHERE owner = ?"  # noqa: S608 - see above
 _SAVE_POOL = "REPLACE INTO pools (owner, pool, users, reservations) VALUES (?, ?, ?, ?)"
 _REMOVE_POOL = "DELETE FROM pools WHERE owner = ? AND pool = ?"
+_COUNT = "SELECT count(*) FROM leases WHERE owner = ? AND state <> ?"
 _LOAD_POOLS = "SELECT pool, users, reservations FROM pools WHERE owner = ?"
 
 
@@ -94,6 +96,12 @@ class SqliteLeaseStore:
         self._refuse_if_closed()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._worker, self._read, owner)
+
+    async def count(self, owner: str) -> int:
+        """How many addresses ``owner`` holds. Raises StoreUnavailable, StoreTooNew."""
+        self._refuse_if_closed()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, self._count, owner)
 
     async def save_pool(self, record: PoolRecord, owner: str) -> None:
         """Insert or replace ``owner``'s record of a pool; one without users is removed."""
@@ -238,16 +246,25 @@ class SqliteLeaseStore:
         return outcomes
 
     def _read(self, owner: str) -> Contents:
-        try:
-            connection = self._connected()
+        with self._reading() as connection:
             connection.execute("BEGIN")
             pools = connection.execute(_LOAD_POOLS, (owner,)).fetchall()
             leases = connection.execute(_LOAD, (owner,)).fetchall()
             connection.execute("COMMIT")
+        return self._contents(pools, leases)
+
+    def _count(self, owner: str) -> int:
+        with self._reading() as connection:
+            held = connection.execute(_COUNT, (owner, LeaseState.FREED.value))
+            return int(held.fetchone()[0])
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            yield self._connected()
         except (sqlite3.Error, OSError) as error:
             self._disconnect()
             raise unavailable(self._path, "read", error) from error
-        return self._contents(pools, leases)
 
     def _contents(self, pools: list[tuple[str, int, str]], leases: list[Any]) -> Contents:
         reader = LeaseReader()

@@ -161,6 +161,21 @@ async def test_two_owners_stand_side_by_side(store: LeaseStore) -> None:
     assert (b.leases, b.pools) == ((theirs,), (PoolRecord(pool=POOL, users=2),))
 
 
+async def test_what_an_owner_holds_is_counted_until_it_is_freed(store: LeaseStore) -> None:
+    other_subnet = Pool(subnet=ip_network("fd00::/64")).id
+    held = [
+        await store.add(a_lease("192.168.59.10")),
+        await store.add(a_lease("192.168.59.11", owner="host-b")),
+        await store.add(a_lease("192.168.59.12")),
+        await store.add(a_lease("fd00::10", pool=other_subnet)),
+    ]
+    assert [await store.count(owner) for owner in ("host-a", "host-b", "host-c")] == [3, 1, 0]
+    await store.update(replace(held[0], state=LeaseState.RELEASED))  # the server has it as ours yet
+    await store.update(replace(held[2], state=LeaseState.FREED))
+    await store.remove(held[1])
+    assert [await store.count(owner) for owner in ("host-a", "host-b", "host-c")] == [2, 0, 0]
+
+
 async def test_a_pool_is_replaced_when_saved_again(store: LeaseStore) -> None:
     held = Reservation(address=ip_address("192.168.59.1"), purpose=Purpose.GATEWAY, count=2)
     await store.save_pool(PoolRecord(pool=POOL, users=1), "host-a")
@@ -339,6 +354,8 @@ class Model:
         for owner in OWNERS:
             contents = await store.load(owner)
             assert set(contents.leases) == {x for x in self.leases.values() if x.owner == owner}
+            held = [each for each in contents.leases if each.state is not LeaseState.FREED]
+            assert await store.count(owner) == len(held)
             assert set(contents.pools) == {
                 record
                 for (whose, _), record in self.pools.items()
