@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 import socket
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from enum import Enum
 from ipaddress import IPv4Address
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import durationpy
-from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
     AliasChoices,
@@ -30,12 +29,8 @@ from d4d.domain.errors import BadRequest
 from d4d.domain.identity import IdentityPolicy, check_template
 from d4d.domain.on_lost import LossAction
 from d4d.domain.pools import Mode, parse_address, parse_servers
+from d4d.settings_files import FILES, PLUGIN_SOCKET, values_in
 from d4d.settings_values import AdminBind, WebhookUrl, parse_bind, parse_url
-
-FILES = (
-    Path("/etc/oam-docker-ipam/oam-docker-ipam.conf"),  # the seed's: its users keep it
-    Path("/etc/d4d/d4d.conf"),
-)
 
 
 def _duration(value: Any) -> Any:
@@ -109,7 +104,7 @@ class Settings(BaseSettings):
     redis_wait: int = Field(0, ge=0)
     """How many replicas have a write before it counts."""
     state_dir: Path = Path("/var/lib/d4d")
-    plugin_socket: Path = Path("/run/docker/plugins/talkingdata.sock")
+    plugin_socket: Path = PLUGIN_SOCKET
     docker_socket: Path = Path("/var/run/docker.sock")
     dhcp_server: Servers = Field((), validation_alias=_seed("DHCP_SERVER"))
     listen_addr: ListenAddr = Field(None, validation_alias=_seed("LISTEN_ADDR"))
@@ -156,7 +151,7 @@ def load_settings(*, files: Sequence[Path] = FILES, **given: Any) -> Settings:
 
     Raises BadRequest, naming each setting that is wrong or unknown.
     """
-    _refuse_unknown([*os.environ, *(name for path in files for name in _values(path))])
+    _refuse_unknown([*os.environ, *(name for path in files for name in values_in(path))])
     try:
         return Settings(_env_file=tuple(files), **given)  # type: ignore[call-arg]  # pydantic-settings' own, which mypy takes for a field
     except ValidationError as error:
@@ -194,19 +189,11 @@ def source(field: str, *, files: Sequence[Path] = FILES, given: Collection[str] 
         if os.environ.get(str(name)):
             return f"environment {name}"
     for path in reversed(files):
-        written = _values(path)
+        written = values_in(path)
         for name in names:
             if written.get(str(name)):
                 return f"{path} {name}"
     return "default"
-
-
-def _values(path: Path) -> Mapping[str, str | None]:
-    """What is set in a file; nothing where there is no file. Raises BadRequest."""
-    try:
-        return dotenv_values(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadRequest(f"settings file {path} can't be read: {error}") from error
 
 
 def correction(name: str) -> str | None:

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from d4d.entrypoints.host_forms import DoctorAnswer
-from tests.lab.driver import Driver
+from tests.lab.driver import SERVING, Driver
 from tests.lab.lab import Lab
 from tests.lab.network import Namespace
 from tests.lab.redis_servers import RedisServer, free_port
@@ -275,7 +275,7 @@ def test_a_driver_without_its_capability_and_its_sockets(world: World) -> None:
     settings["D4D_PLUGIN_SOCKET"] = str(directory / "plugin.sock")
     words = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw", str(PROGRAM), "server"]
     driver = world.host.daemon("weak", words, env=world.driver.environment | settings)
-    driver.start(ready=lambda _log: (directory / "plugin.sock").exists())
+    driver.start(ready=lambda log: SERVING in log)
     try:
         (directory / "plugin.sock").unlink()
         (directory / "admin.sock").unlink()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -88,7 +89,7 @@ def fails(driver: Driver, **settings: str) -> str:
 # The socket
 
 
-def test_the_socket_is_private_and_appears_when_it_is_served(driver: Driver) -> None:
+def test_the_socket_is_private_and_served_from_its_first_moment(driver: Driver) -> None:
     assert not driver.socket.parent.exists()
     with ThreadPoolExecutor(1) as pool:
         starting = pool.submit(driver.start)
@@ -103,25 +104,73 @@ def test_the_socket_is_private_and_appears_when_it_is_served(driver: Driver) -> 
     assert stat.S_IMODE(driver.socket.parent.stat().st_mode) == 0o755
 
 
-def test_no_socket_is_seen_while_the_store_can_not_be_read(driver: Driver) -> None:
+@contextmanager
+def locked_store(driver: Driver) -> Iterator[None]:
+    """The driver's store can't be read meanwhile."""
     driver.start()
     driver.stop()
-    store = sqlite3.connect(driver.state_dir / "leases.db", isolation_level=None)
-    store.execute("PRAGMA locking_mode = EXCLUSIVE")
-    store.execute("BEGIN EXCLUSIVE")
+    with closing(sqlite3.connect(driver.state_dir / "leases.db", isolation_level=None)) as store:
+        store.execute("PRAGMA locking_mode = EXCLUSIVE")
+        store.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+def opens(driver: Driver) -> bool:
+    """Whether it has its state directory, which comes right before the store."""
+    return (driver.state_dir / "lock").read_text() == f"{driver.daemon.pid}\n"
+
+
+def test_calls_wait_while_the_store_can_not_be_read(driver: Driver) -> None:
+    with ThreadPoolExecutor(2) as pool, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        told = driver.state_dir / "notify"
+        systemd.bind(str(told))
+        with locked_store(driver):
+            driver.environment["NOTIFY_SOCKET"] = str(told)
+            starting = pool.submit(driver.start)
+            eventually(lambda: driver.accepts, what="no socket")
+            asked = pool.submit(call, driver.socket, "IpamDriver.RequestPool", POOL)
+            eventually(lambda: opens(driver), what="it does not open its store")
+            # A failure here would stick in dockerd.
+            assert call(driver.socket, "Plugin.Activate").content == {"Implements": ["IpamDriver"]}
+            assert call(driver.socket, "IpamDriver.GetCapabilities").status == 200
+            eventually(lambda: systemd.recv(4096) == b"STATUS=starting, or stopping", what="status")
+            assert not asked.done() and not starting.done()
+
+        assert asked.result().status == 200
+        starting.result()
+        assert systemd.recv(4096) == b"READY=1"
+
+
+def test_a_start_can_be_ended(driver: Driver) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(driver.start)
+        eventually(lambda: driver.accepts, what="no socket")
+
+        assert driver.stop() == 0
+
+    assert '"serving"' not in driver.log()
+    assert not driver.socket.exists()
+
+
+def test_a_call_that_waited_hears_why_it_can_not_be_served(driver: Driver) -> None:
+    driver.start()
+    driver.stop()
+    with sqlite3.connect(driver.state_dir / "leases.db") as store:
+        store.execute("PRAGMA user_version = 99")
+    store.close()
     with ThreadPoolExecutor(1) as pool:
         starting = pool.submit(driver.start)
-        locked = driver.state_dir / "lock"
-        eventually(lambda: driver.daemon.running and locked.read_text(), what="no start")
-        # It listens already, under a name that dockerd does not look for.
-        eventually(lambda: list(driver.socket.parent.glob(".*")), what="no hidden socket")
-        assert not driver.socket.exists()
+        eventually(lambda: driver.accepts, what="no socket")
 
-        store.execute("ROLLBACK")
-        store.close()
+        reply = call(driver.socket, "IpamDriver.RequestPool", POOL)
 
-        starting.result()
-    assert driver.socket.exists()
+        assert reply.status == 503
+        assert reply.content["Err"] == reply.content["Error"]
+        assert "leases.db has version 99" in reply.content["Err"]
+        with pytest.raises(LabError, match="can't serve"):
+            starting.result()
+    assert not driver.socket.exists()
+    driver.daemon.log.unlink()
 
 
 def test_a_socket_that_a_crash_left_is_replaced(driver: Driver) -> None:

@@ -20,6 +20,8 @@ NAME = "talkingdata"
 """The driver's name, as Docker's users write it."""
 
 _ALARM = re.compile(r'Traceback|Exception|never retrieved|"level": "(?:error|critical)"')
+SERVING = '"event": "serving"'
+"""What its log says when it has its leases and answers every call."""
 _SETTINGS = ("D4D_", "DHCP_SERVER", "LISTEN_ADDR", "IPAM_DEBUG", "DOCKER_HOST")
 
 
@@ -65,8 +67,8 @@ class Driver:
         return _program()
 
     def start(self) -> None:
-        """Start it and wait until its socket takes connections. Raises LabError with its log."""
-        self.daemon.start(ready=lambda _log: self.accepts)
+        """Start it and wait until it serves. Raises LabError with its log."""
+        self.daemon.start(ready=lambda log: SERVING in log and self.accepts)
 
     @property
     def accepts(self) -> bool:

@@ -10,6 +10,7 @@ from d4d.domain.errors import BadRequest
 from d4d.domain.identity import IdentityPolicy
 from d4d.domain.pools import Mode
 from d4d.settings import Settings, load_settings, shown
+from d4d.settings_files import plugin_socket
 
 
 @pytest.fixture(autouse=True)
@@ -251,3 +252,30 @@ def test_a_webhooks_url_and_secret_are_not_printed(tmp_path: Path, url: str, pri
     assert shown(settings, "webhook_url") == printed
     assert "0123456789abcdef" not in shown(settings, "webhook_secret")
     assert "k3y" not in repr(settings) and "0123456789abcdef" not in repr(settings)
+
+
+@pytest.mark.parametrize("in_environment", [None, "", "/run/a.sock"])
+@pytest.mark.parametrize(
+    ("seeds", "ours"),
+    [
+        ("", ""),
+        ("D4D_PLUGIN_SOCKET=/run/b.sock\n", ""),
+        ("D4D_PLUGIN_SOCKET=/run/b.sock\n", "D4D_PLUGIN_SOCKET=\n"),
+        ("D4D_PLUGIN_SOCKET=/run/b.sock\n", "export d4d_plugin_socket='/run/c.sock' # ours\n"),
+        ("", "D4D_PLUGIN_SOCKET=/run/c.sock\nd4d_plugin_socket=/run/d.sock\n"),
+        ("", "HERE=/run\nD4D_PLUGIN_SOCKET=${HERE}/e.sock\n"),
+    ],
+)
+def test_the_plugin_socket_is_read_early_as_it_is_read_with_the_others(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    in_environment: str | None,
+    seeds: str,
+    ours: str,
+) -> None:
+    files = (tmp_path / "seeds.conf", tmp_path / "d4d.conf")
+    for path, text in zip(files, (seeds, ours), strict=True):
+        path.write_text(text)
+    if in_environment is not None:
+        monkeypatch.setenv("D4D_PLUGIN_SOCKET", in_environment)
+    assert plugin_socket(files=files) == load_settings(files=files).plugin_socket

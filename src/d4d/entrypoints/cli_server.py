@@ -5,16 +5,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from d4d.late import absent
-
 
 def serve(given: Mapping[str, Any]) -> None:
     """Serve until stopped; ``given`` are settings of the command line. Exits 1 where it can't."""
     gc.disable()  # what is imported stays: to look for garbage in it takes a tenth of the start
-    # structlog would draw tracebacks in colours with it, which our logs have none of
-    with absent("rich"):
-        from d4d.domain.errors import D4DError  # noqa: PLC0415 - without the above
-        from d4d.entrypoints.serving import serve_until_stopped  # noqa: PLC0415 - as above
+    from d4d.domain.errors import D4DError  # noqa: PLC0415 - after the above
+    from d4d.entrypoints.serving import serve_until_stopped  # noqa: PLC0415 - as above
 
     try:
         serve_until_stopped(given)

@@ -1,24 +1,19 @@
-"""Docker's IPAM plugin protocol over HTTP: ``hypercorn d4d.entrypoints.ipam:app``."""
+"""The driver that answers Docker's calls, also by ``hypercorn d4d.entrypoints.ipam:app``."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from d4d.container import Container, compose
 from d4d.domain import errors
 from d4d.domain.ipam import Ipam
 from d4d.entrypoints import wire
 from d4d.entrypoints.background import Background
+from d4d.entrypoints.docker_calls import Answer, create_calls_app, expect, refusal
 from d4d.entrypoints.logs import configure_logs, log_failures
 from d4d.entrypoints.operations import Operations
 from d4d.entrypoints.pool_watch import PoolWatch
@@ -35,23 +30,9 @@ _STATUS: dict[type[errors.D4DError], int] = {
     errors.StoreAway: 503,
 }
 
-Answer = dict[str, Any]
 Handler = Callable[[Ipam, bytes], Awaitable[Answer]]
 
 log = structlog.get_logger()
-
-
-class IpamResponse(JSONResponse):
-    """An answer to dockerd.
-
-    It announces that the connection closes: dockerd repeats a call whose connection broke, and
-    then without its body.
-    """
-
-    media_type = wire.MEDIA_TYPE
-
-    def __init__(self, content: Answer, status_code: int = 200) -> None:
-        super().__init__(content, status_code, headers={"Connection": "close"})
 
 
 async def request_pool(ipam: Ipam, body: bytes) -> Answer:
@@ -91,62 +72,11 @@ async def release_address(ipam: Ipam, body: bytes) -> Answer:
     return {}
 
 
-async def _activate(request: Request) -> IpamResponse:
-    """Plugin.Activate: dockerd has started. It may have lost containers, or releases of ours."""
-    request.app.state.driver.background.docker_restarted()
-    return IpamResponse(wire.ACTIVATE)
-
-
-def _constant(answer: Answer) -> Route | Any:
-    async def endpoint(_: Request) -> IpamResponse:
-        return IpamResponse(answer)
-
-    return endpoint
-
-
-class _Verb:
-    """A call of Docker's, as an ASGI app: starlette's wrapping of functions takes a while."""
-
-    def __init__(self, handler: Handler) -> None:
-        self._handler = handler
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._answer(Request(scope, receive), scope["path"])
-        await response(scope, receive, send)
-
-    async def _answer(self, request: Request, path: str) -> IpamResponse:
-        try:
-            body, serving = await request.body(), request.app.state.driver
-            with serving.operations.traces.span(path.removeprefix("/")):
-                return IpamResponse(await self._handler(serving.ipam, body))
-        except errors.D4DError as error:
-            log.warning("refused", call=path, error=str(error))
-            return _refusal(str(error), _STATUS.get(type(error), 500))
-        except Exception as error:
-            log.exception("failed", call=path)
-            return _refusal(f"D4D failed, see its log: {error!r}", 500)
-
-
-def _refusal(text: str, status: int) -> IpamResponse:
-    """Old engines read ``Error``, newer ones ``Err``."""
-    return IpamResponse({"Err": text, "Error": text}, status)
-
-
-async def _not_http(_: Request, error: Exception) -> IpamResponse:
-    assert isinstance(error, HTTPException)
-    return _refusal(f"no such call: {error.detail}", error.status_code)
-
-
-_ROUTES = {
-    # They are looked through in this order: what each container waits for comes first.
-    "/IpamDriver.RequestAddress": _Verb(request_address),
-    "/IpamDriver.ReleaseAddress": _Verb(release_address),
-    "/IpamDriver.RequestPool": _Verb(request_pool),
-    "/IpamDriver.ReleasePool": _Verb(release_pool),
-    # These three are constants: a failure here sticks in dockerd until it restarts.
-    "/Plugin.Activate": _activate,
-    "/IpamDriver.GetCapabilities": _constant(wire.CAPABILITIES),
-    "/IpamDriver.GetDefaultAddressSpaces": _constant(wire.ADDRESS_SPACES),
+_CALLS: dict[str, Handler] = {
+    "/IpamDriver.RequestPool": request_pool,
+    "/IpamDriver.ReleasePool": release_pool,
+    "/IpamDriver.RequestAddress": request_address,
+    "/IpamDriver.ReleaseAddress": release_address,
 }
 
 
@@ -157,6 +87,22 @@ class Driver:
     ipam: Ipam
     background: Background
     operations: Operations
+
+    def activated(self) -> None:
+        """See ``Serving``."""
+        self.background.docker_restarted()
+
+    async def answer(self, call: str, body: bytes) -> tuple[Answer, int]:
+        """See ``Serving``; ``call`` is the path."""
+        try:
+            with self.operations.traces.span(call.removeprefix("/")):
+                return await _CALLS[call](self.ipam, body), 200
+        except errors.D4DError as error:
+            log.warning("refused", call=call, error=str(error))
+            return refusal(str(error), _STATUS.get(type(error), 500))
+        except Exception as error:
+            log.exception("failed", call=call)
+            return refusal(f"D4D failed, see its log: {error!r}", 500)
 
 
 @asynccontextmanager
@@ -207,7 +153,6 @@ async def driver(container: Container) -> AsyncIterator[Driver]:
 
 def create_app(
     settings: Callable[[], Settings] = load_settings,
-    on_ready: Callable[[], None] | None = None,
     composed: Callable[[Settings], Container] = compose,
 ) -> Starlette:
     """The app. Settings are read, and anything is opened, when a server starts it.
@@ -222,9 +167,7 @@ def create_app(
             configure_logs(debug=chosen.debug)
             log_failures(asyncio.get_running_loop())
             async with driver(composed(chosen)) as opened:
-                app.state.driver = opened
-                if on_ready is not None:
-                    on_ready()
+                expect(app).set_result(opened)
                 try:
                     yield
                 finally:
@@ -233,10 +176,7 @@ def create_app(
             log.error("can't serve", error=str(error))
             raise
 
-    routes = [Route(path, endpoint, methods=["POST"]) for path, endpoint in _ROUTES.items()]
-    return Starlette(
-        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _not_http}
-    )
+    return create_calls_app(lifespan)
 
 
 app = create_app()

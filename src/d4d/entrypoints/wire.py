@@ -15,15 +15,6 @@ from d4d.domain.pools import (
     parse_network,
 )
 
-MEDIA_TYPE = "application/vnd.docker.plugins.v1.1+json"
-
-ACTIVATE = {"Implements": ["IpamDriver"]}
-CAPABILITIES = {"RequiresMACAddress": True, "RequiresRequestReplay": False}
-ADDRESS_SPACES = {
-    "LocalDefaultAddressSpace": "d4d-local",
-    "GlobalDefaultAddressSpace": "d4d-global",
-}
-
 _ADDRESS_TYPE = "RequestAddressType"
 _GATEWAY = "com.docker.network.gateway"
 _MAC = "com.docker.network.endpoint.macaddress"

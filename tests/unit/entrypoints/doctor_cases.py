@@ -16,7 +16,7 @@ from d4d.adapters.host.store_look import DatabaseLook, DirectoryLook, RedisLook
 from d4d.domain.containers import Network, NetworkSubnet
 from d4d.domain.identity import IdentityPolicy
 from d4d.domain.leases import MacAddress, Terms
-from d4d.entrypoints import wire
+from d4d.entrypoints.docker_calls import CAPABILITIES
 from d4d.entrypoints.doctor.facts import AdminLook, DriverLook, Facts, ProbedNetwork
 from d4d.settings import load_settings
 
@@ -32,7 +32,7 @@ DRIVER = DriverLook(
     process=US,
     privileges=Privileges(uid=0, capabilities=ALL_CAPABILITIES),
     others=(),
-    socket=PluginSocketLook(state=SocketState.ANSWERS, listener=US, answer=wire.CAPABILITIES),
+    socket=PluginSocketLook(state=SocketState.ANSWERS, listener=US, answer=CAPABILITIES),
 )
 DIRECTORY = DirectoryLook(path=STATE, exists=True, is_writable=True)
 DATABASE = DatabaseLook(
@@ -213,7 +213,7 @@ _DRIVER = (
     case("plugin-socket-silent", plugin_socket(SocketState.SILENT, detail="late"), "late"),
     case(
         "plugin-socket-foreign",
-        plugin_socket(SocketState.ANSWERS, answer=wire.CAPABILITIES),
+        plugin_socket(SocketState.ANSWERS, answer=CAPABILITIES),
         "dnsmasq (pid 800) serves /run/docker/plugins/talkingdata.sock, and is not this D4D",
     ),
     case(

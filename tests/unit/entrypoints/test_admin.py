@@ -18,6 +18,7 @@ from d4d.domain.ports import EventKind
 from d4d.entrypoints import admin_forms as forms
 from d4d.entrypoints import host_forms
 from d4d.entrypoints.admin import create_admin_app
+from d4d.entrypoints.docker_calls import driver_of
 from d4d.entrypoints.operations import Operations
 from d4d.settings import Settings, load_settings
 from tests.unit.entrypoints.docker import Docker, started
@@ -42,7 +43,7 @@ class Operator:
         )
 
     def _operations(self) -> Operations | None:
-        driver = getattr(self.docker.app.state, "driver", None)
+        driver = driver_of(self.docker.app)
         return driver.operations if driver else None
 
     async def get(self, path: str, status: int = 200, /, **query: str) -> Any:

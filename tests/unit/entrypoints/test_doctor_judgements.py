@@ -10,7 +10,7 @@ import pytest
 
 from d4d.adapters.host.plugin_look import PluginSocketLook, SocketState
 from d4d.adapters.host.processes import Privileges, Process
-from d4d.entrypoints import wire
+from d4d.entrypoints.docker_calls import CAPABILITIES
 from d4d.entrypoints.doctor import ailments
 from d4d.entrypoints.doctor.examination import CHECKS, Check, judge
 from d4d.entrypoints.doctor.facts import Facts
@@ -185,7 +185,7 @@ def test_a_relay_needs_a_capability_more() -> None:
 
 def test_the_plugin_socket_may_be_systemds() -> None:
     init = Process(pid=1, name="systemd")
-    answers = PluginSocketLook(state=SocketState.ANSWERS, listener=init, answer=wire.CAPABILITIES)
+    answers = PluginSocketLook(state=SocketState.ANSWERS, listener=init, answer=CAPABILITIES)
     assert codes(facts(driver=driver(socket=answers))) == set()
 
 

@@ -23,6 +23,12 @@ LATE = {
 }
 """What no answer needs that Docker may wait for, or not before a container starts."""
 
+BEHIND = {
+    *("pydantic", "pydantic_settings", "structlog", "dependency_injector", "prometheus_client"),
+    *("sqlite3", "dotenv", "d4d.settings", "d4d.container", "d4d.domain.ipam"),
+}
+"""What the driver needs, and Docker's first answers do not wait for."""
+
 
 @pytest.fixture
 def home() -> Iterator[Path]:
@@ -56,7 +62,28 @@ def imported_until_serving(home: Path) -> set[str]:
     return names
 
 
-def test_a_start_imports_what_its_first_answer_needs(home: Path) -> None:
+def imported_by(script: str, home: Path) -> set[str]:
+    """The modules that there are after ``script``."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script}; import sys; print(*sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=home,
+    )
+    return set(done.stdout.split())
+
+
+def test_docker_is_answered_before_the_driver_is_imported(home: Path) -> None:
+    script = "import d4d.entrypoints.cli_server, d4d.entrypoints.serving as it; it.http.server()"
+
+    names = imported_by(script, home)
+
+    assert "d4d.entrypoints.docker_calls" in names
+    assert names & (LATE | BEHIND | {"rich"}) == set()
+
+
+def test_the_driver_is_opened_before_the_rest_is_imported(home: Path) -> None:
     names = imported_until_serving(home)
 
     assert {"d4d.entrypoints.ipam", "d4d.adapters.stores.sqlite"} <= names
@@ -65,9 +92,4 @@ def test_a_start_imports_what_its_first_answer_needs(home: Path) -> None:
 
 def test_importing_the_app_imports_nothing_of_these(home: Path) -> None:
     """Plain hypercorn's way; structlog takes rich there, where it is installed."""
-    script = "import sys, d4d.entrypoints.ipam; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=home
-    )
-
-    assert set(done.stdout.split()) & LATE == set()
+    assert imported_by("import d4d.entrypoints.ipam", home) & LATE == set()

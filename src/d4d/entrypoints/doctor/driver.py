@@ -5,7 +5,7 @@ from pathlib import Path
 
 from d4d.adapters.host.plugin_look import SocketState
 from d4d.adapters.host.processes import NET_BIND_SERVICE, NET_RAW
-from d4d.entrypoints import wire
+from d4d.entrypoints.docker_calls import CAPABILITIES
 from d4d.entrypoints.doctor import ailments
 from d4d.entrypoints.doctor.facts import DriverLook, Facts
 from d4d.entrypoints.doctor.findings import Finding
@@ -91,7 +91,7 @@ def _judge_socket(facts: Facts, look: DriverLook) -> Iterator[Finding]:
 
 def _is_ours(look: DriverLook) -> bool:
     """Whether the driver answers at its socket, made by itself or by systemd."""
-    if look.socket.answer != wire.CAPABILITIES or look.process is None:
+    if look.socket.answer != CAPABILITIES or look.process is None:
         return False
     listener = look.socket.listener
     return listener is None or listener.pid in (look.process.pid, _INIT)

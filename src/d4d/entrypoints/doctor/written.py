@@ -11,7 +11,8 @@ from dotenv.parser import parse_stream
 from d4d.domain.errors import BadRequest
 from d4d.entrypoints.doctor import ailments
 from d4d.entrypoints.doctor.findings import Finding
-from d4d.settings import FILES, Settings, correction, is_read, load_settings, names_of
+from d4d.settings import Settings, correction, is_read, load_settings, names_of
+from d4d.settings_files import FILES
 
 _NAME = re.compile(r"D4D_[A-Z_]+")
 _LINE_END = re.compile(r"\r\n|\n|\r")

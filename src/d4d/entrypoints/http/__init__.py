@@ -17,12 +17,12 @@ from d4d.entrypoints.http.errors import CannotStart as CannotStart
 class Serve(Protocol):
     """Serves ``app`` at the listening socket ``descriptor``, which it closes, until ``stop``.
 
-    Requests in flight then have ``grace`` seconds left. Raises CannotStart where the app does not
-    start, which has said why.
+    Requests in flight then have ``grace`` seconds left, as it is by then. Raises CannotStart where
+    the app does not start, which has said why.
     """
 
     async def __call__(
-        self, app: Starlette, descriptor: int, *, stop: asyncio.Event, grace: float
+        self, app: Starlette, descriptor: int, *, stop: asyncio.Event, grace: Callable[[], float]
     ) -> None:
         """See above."""
 

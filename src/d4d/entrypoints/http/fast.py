@@ -3,7 +3,7 @@
 import asyncio
 import math
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
@@ -16,9 +16,12 @@ from d4d.entrypoints.http.errors import CannotStart
 class _Server(uvicorn.Server):
     """Ends when it is told to, not by a signal, and does not look ten times a second whether."""
 
-    def __init__(self, config: uvicorn.Config, stop: asyncio.Event) -> None:
+    def __init__(
+        self, config: uvicorn.Config, *, stop: asyncio.Event, grace: Callable[[], float]
+    ) -> None:
         super().__init__(config)
         self._stop = stop
+        self._grace = grace
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -28,9 +31,12 @@ class _Server(uvicorn.Server):
     async def main_loop(self) -> None:
         """Serve until the end."""
         await self._stop.wait()
+        self.config.timeout_graceful_shutdown = math.ceil(self._grace())
 
 
-async def serve(app: Starlette, descriptor: int, *, stop: asyncio.Event, grace: float) -> None:
+async def serve(
+    app: Starlette, descriptor: int, *, stop: asyncio.Event, grace: Callable[[], float]
+) -> None:
     """See ``Serve``."""
     config = uvicorn.Config(
         app,
@@ -43,9 +49,8 @@ async def serve(app: Starlette, descriptor: int, *, stop: asyncio.Event, grace: 
         server_header=False,
         date_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=math.ceil(grace),
     )
-    server = _Server(config, stop)
+    server = _Server(config, stop=stop, grace=grace)
     try:
         async with app.router.lifespan_context(app):  # by uvicorn, a failure is a traceback
             await server.serve(sockets=[socket.socket(fileno=descriptor)])
