@@ -59,8 +59,10 @@ class Plugin:
 
     def address(self, pool: str, mac: bytes | None = None) -> Answer:
         """RequestAddress, alone."""
-        (answer,) = self.addresses([pool], at_once=1, macs=[mac or new_mac()])
-        return answer
+        connection = _Connection(self._path, _request_address(pool, mac or new_mac()))
+        while connection.receive():
+            pass
+        return connection.answer()
 
     def addresses(
         self, pools: list[str], *, at_once: int, macs: list[bytes] | None = None

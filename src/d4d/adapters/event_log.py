@@ -1,5 +1,7 @@
 """What happened to leases: one log line for each event, and whoever else wants to hear."""
 
+import asyncio
+
 import structlog
 
 from d4d.domain.ports import Event, EventKind, Events
@@ -17,7 +19,10 @@ _LEVELS = {
 
 
 class EventLog:
-    """Events, to the log, and then to its listeners."""
+    """Events, to the log, and then to its listeners.
+
+    They are told in the event loop's next round: who waits for what happened is answered first.
+    """
 
     def __init__(self) -> None:
         self._log = structlog.get_logger().bind()  # not anew for each event
@@ -28,7 +33,16 @@ class EventLog:
         self._listeners.append(listener)
 
     def record(self, event: Event) -> None:
-        """Log ``event`` with all that identifies its lease, and pass it on."""
+        """Have ``event`` told soon, after those before it."""
+        asyncio.get_running_loop().call_soon(self._tell, event)
+
+    def _tell(self, event: Event) -> None:
+        self._write(event)
+        for listener in self._listeners:
+            listener.record(event)
+
+    def _write(self, event: Event) -> None:
+        """A line with all that identifies the lease."""
         endpoint = event.endpoint
         fields = {
             "address": str(event.address),
@@ -39,5 +53,3 @@ class EventLog:
         }
         known = {key: text for key, text in fields.items() if text}
         getattr(self._log, _LEVELS.get(event.kind, "info"))(event.kind.value, **known)
-        for listener in self._listeners:
-            listener.record(event)

@@ -34,6 +34,7 @@ class MeasuredStore:
     def __init__(self, store: LeaseStore, metrics: Metrics) -> None:
         self._store = store
         self._metrics = metrics
+        self._reservations = _reservations_of(store)
         self.trouble = ""
         """Why the last call failed, where it did."""
 
@@ -72,7 +73,7 @@ class MeasuredStore:
 
     async def reserve(self, reservation: OperatorReservation) -> bool:
         """See ``Reservations``. Raises BadRequest where the store keeps none."""
-        store = self._reservations()
+        store = self._reservations
         if store is None:
             raise BadRequest(
                 f"{self._store!r} keeps no reservations: choose another D4D_STORE, or reserve "
@@ -83,7 +84,7 @@ class MeasuredStore:
 
     async def unreserve(self, segment: str, address: Address) -> OperatorReservation | None:
         """See ``Reservations``."""
-        store = self._reservations()
+        store = self._reservations
         if store is None:
             return None
         with self._call("unreserve"):
@@ -91,7 +92,7 @@ class MeasuredStore:
 
     async def reserved(self, segment: str) -> Reserved:
         """See ``Reservations``."""
-        store = self._reservations()
+        store = self._reservations
         if store is None:
             return Reserved()
         with self._call("reserved"):
@@ -99,7 +100,7 @@ class MeasuredStore:
 
     async def reservations(self) -> tuple[OperatorReservation, ...]:
         """See ``Reservations``."""
-        store = self._reservations()
+        store = self._reservations
         if store is None:
             return ()
         with self._call("reservations"):
@@ -119,14 +120,15 @@ class MeasuredStore:
         """See ``LeaseStore``."""
         await self._store.aclose()
 
-    def _reservations(self) -> Reservations | None:
-        """The store, if it keeps any: another package's may know nothing of them."""
-        verbs = ("reserve", "unreserve", "reserved", "reservations")
-        has_all = all(callable(getattr(self._store, verb, None)) for verb in verbs)
-        return cast("Reservations", self._store) if has_all else None
-
     def _call(self, call: str) -> "_StoreCall":
         return _StoreCall(self, self._metrics.store(call))
+
+
+def _reservations_of(store: LeaseStore) -> Reservations | None:
+    """``store``, if it keeps any: another package's may know nothing of them."""
+    verbs = ("reserve", "unreserve", "reserved", "reservations")
+    has_all = all(callable(getattr(store, verb, None)) for verb in verbs)
+    return cast("Reservations", store) if has_all else None
 
 
 class _StoreCall:

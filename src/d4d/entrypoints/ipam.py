@@ -125,6 +125,7 @@ async def driver(container: Container) -> AsyncIterator[Driver]:
                 container.events().add(teller)
                 teller.start()
                 stack.push_async_callback(teller.aclose)
+        stack.push_async_callback(asyncio.sleep, 0)  # the last events are told
         ipam, on_lost = container.ipam(), container.on_lost()
         container.events().add(on_lost)
         stack.push_async_callback(on_lost.aclose)

@@ -1,5 +1,6 @@
 """What happened to leases, as log lines, and to whoever else wants to hear."""
 
+import asyncio
 from ipaddress import IPv4Address
 
 import pytest
@@ -32,10 +33,12 @@ def _structlog_as_it_comes() -> None:
     structlog.reset_defaults()
 
 
-def test_a_line_says_all_that_identifies_the_lease() -> None:
+async def test_a_line_says_all_that_identifies_the_lease() -> None:
     with structlog.testing.capture_logs() as lines:
-        EventLog().record(event(EventKind.ACQUIRED))
-        EventLog().record(event(EventKind.LOST, None, "DHCPNAK"))
+        log = EventLog()
+        log.record(event(EventKind.ACQUIRED))
+        log.record(event(EventKind.LOST, None, "DHCPNAK"))
+        await asyncio.sleep(0)
     assert lines == [
         {
             "event": "acquired",
@@ -56,14 +59,17 @@ def test_a_line_says_all_that_identifies_the_lease() -> None:
 
 
 @pytest.mark.parametrize("kind", EventKind)
-def test_every_kind_is_logged(kind: EventKind) -> None:
+async def test_every_kind_is_logged(kind: EventKind) -> None:
     with structlog.testing.capture_logs() as lines:
         EventLog().record(event(kind))
+        await asyncio.sleep(0)
     assert [line["event"] for line in lines] == [kind.value]
 
 
-def test_listeners_hear_of_it_too() -> None:
+async def test_listeners_hear_of_it_too_once_the_caller_goes_on() -> None:
     log, listener = EventLog(), RecordingEvents()
     log.add(listener)
     log.record(event(EventKind.RENEWED))
+    assert listener.told == []
+    await asyncio.sleep(0)
     assert listener.told == [("renewed", "10.77.16.1")]

@@ -66,6 +66,7 @@ class Operator:
         }
         body = json.dumps({"PoolID": pool, "Address": "", "Options": options})
         answer = await self.docker.ask("RequestAddress", body)
+        await asyncio.sleep(0)  # the event is told
         return str(answer["Address"]).partition("/")[0]
 
 
