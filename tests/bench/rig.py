@@ -5,6 +5,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from http import HTTPStatus
+
+import httpx
 
 from tests.bench.plugin import Plugin
 from tests.lab.driver import Driver
@@ -49,6 +52,7 @@ def rig(kind: type[Server], settings: Mapping[str, str] = NO_PROBE) -> Iterator[
         driver = driver_on(host, settings)
         try:
             driver.start()
+            _serves_operators(host)
             plugin = Plugin(driver.socket)
             yield Rig(
                 lab=lab,
@@ -61,6 +65,13 @@ def rig(kind: type[Server], settings: Mapping[str, str] = NO_PROBE) -> Iterator[
             )
         finally:
             driver.kill()
+
+
+def _serves_operators(host: Namespace) -> None:
+    """Wait until it does: then a start's work is all done."""
+    transport = httpx.HTTPTransport(uds=str(host.directory / "admin.sock"))
+    with httpx.Client(transport=transport, base_url="http://d4d") as client:
+        assert client.get("/healthz").status_code == HTTPStatus.OK
 
 
 def driver_on(host: Namespace, settings: Mapping[str, str]) -> Driver:
