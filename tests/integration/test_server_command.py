@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -150,6 +151,21 @@ def test_a_start_can_be_ended(driver: Driver) -> None:
 
     assert '"serving"' not in driver.log()
     assert not driver.socket.exists()
+
+
+def test_a_start_at_whose_end_a_call_waits_answers_it(driver: Driver) -> None:
+    with ThreadPoolExecutor(1) as pool, socket.socket(socket.AF_UNIX) as connection:
+        pool.submit(driver.start)
+        eventually(lambda: driver.accepts, what="no socket")
+        connection.settimeout(10)
+        connection.connect(str(driver.socket))
+        send(connection, "IpamDriver.RequestPool", POOL)
+        assert call(driver.socket, "IpamDriver.GetCapabilities").status == 200  # it came later
+        time.sleep(0.05)
+
+        assert driver.stop() == 0
+
+        assert receive(connection).status == 200
 
 
 def test_a_call_that_waited_hears_why_it_can_not_be_served(driver: Driver) -> None:

@@ -74,7 +74,8 @@ def _ready(service: Service, settings: Settings, opened: Driver) -> None:
         plugin_socket=str(settings.plugin_socket),
         operators=str(settings.admin_bind),
     )
-    service.notifier.ready()
+    if not service.stop.is_set():  # systemd has heard the end already
+        service.notifier.ready()
 
 
 async def _serve_operators(service: Service, settings: Settings, descriptor: int | None) -> None:

@@ -8,6 +8,8 @@ from d4d.domain.errors import D4DError, StoreUnavailable
 from d4d.entrypoints.docker_calls import Serving
 from d4d.entrypoints.sd_notify import Notifier
 
+_OPENING = 20.0  # seconds for calls that wait while the settings are not known
+
 
 class Service:
     """One process's state, from its first answer to its last."""
@@ -21,8 +23,8 @@ class Service:
         """Set when no more calls are to be taken."""
         self.answered = asyncio.Event()
         """Set when the last call is answered, so that the driver may close."""
-        self.grace = 0.0
-        """Seconds that calls in flight have at the end; the settings tell."""
+        self.grace = _OPENING
+        """Seconds that calls in flight have at the end; the settings will tell."""
 
     @property
     def is_open(self) -> bool:
