@@ -19,13 +19,18 @@ ROUTER = IPv4Address("10.77.0.254")
 
 
 class FakeDhcpServer:
-    """Serves 10.77.16.1 to .8, the same address to the same client, a wished one if it is free."""
+    """Serves 10.77.16.1 to .8, the same address to the same client, a wished one if it is free.
+
+    What it has offered to one it offers to another last, as servers do: clients that ask at once
+    would fight for one address otherwise.
+    """
 
     def __init__(self) -> None:
         self.free = [IPv4Address(f"10.77.16.{n}") for n in range(1, 9)]
         self.lease_time = timedelta(hours=1)
         self.bindings: dict[IPv4Address, bytes] = {}
         self.declined: list[IPv4Address] = []
+        self._offered: dict[IPv4Address, bytes] = {}
         self.latency = 0.001
         self.link_error: LinkDown | None = None
         self.links: list[FakeLink] = []
@@ -92,6 +97,8 @@ class FakeDhcpServer:
 
     def _offer(self, message: Message, client: bytes) -> Message | None:
         address = self._choose(message.requested, client)
+        if address is not None:
+            self._offered[address] = client
         return self._answer(MessageType.OFFER, message, address) if address else None
 
     def _choose(self, wish: IPv4Address | None, client: bytes) -> IPv4Address | None:
@@ -105,7 +112,8 @@ class FakeDhcpServer:
         if wish in usable:
             return wish
         own = (address for address in usable if address in self.bindings)
-        return next(own, usable[0] if usable else None)
+        unoffered = (each for each in usable if self._offered.get(each, client) == client)
+        return next(own, None) or next(unoffered, usable[0] if usable else None)
 
     def _answer_request(self, message: Message, client: bytes) -> Message | None:
         if message.server_id not in (None, SERVER):
