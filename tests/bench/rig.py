@@ -42,11 +42,13 @@ class Rig:
 
 
 @contextmanager
-def rig(kind: type[Server], settings: Mapping[str, str] = NO_PROBE) -> Iterator[Rig]:
+def rig(
+    kind: type[Server], settings: Mapping[str, str] = NO_PROBE, *, site: Site = SITE
+) -> Iterator[Rig]:
     """A rig while the block runs; nothing is left of it."""
     with Lab() as lab:
         switch = lab.switch()
-        server = lab.server(kind, lab.machine("server", switch, f"{SITE.subnet[1]}/16"), SITE)
+        server = lab.server(kind, lab.machine("server", switch, f"{SITE.subnet[1]}/16"), site)
         server.start()
         host = lab.machine("host", switch, f"{SITE.subnet[2]}/16")
         driver = driver_on(host, settings)

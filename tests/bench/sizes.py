@@ -23,8 +23,10 @@ class Sizes:
     probed: int = 30
     networks: int = 50
     held: int = 10_000
-    held_seconds: float = 20.0
+    held_seconds: int = 20
     """How long renewals are watched."""
+    restarts: int = 3
+    """Starts with what was held."""
     starts: int = 7
     range_prefix: int = 16
     range_takes: int = 400
@@ -49,7 +51,8 @@ SMOKE = Sizes(
     probed=2,
     networks=3,
     held=50,
-    held_seconds=1.0,
+    held_seconds=2,
+    restarts=1,
     starts=1,
     range_prefix=26,
     range_takes=4,

@@ -59,6 +59,8 @@ class State:
     """Leases and pools whose newest state waits for the store."""
     history_waiting: int
     webhook_waiting: int
+    tasks: int
+    """Of the event loop: a lease that is held costs none."""
 
 
 class Metrics:
@@ -236,5 +238,6 @@ class _StateCollector(Collector):
                 "Messages to the webhook that wait to be taken.",
                 state.webhook_waiting,
             ),
+            ("d4d_event_loop_tasks", "Tasks of the event loop.", state.tasks),
         ):
             yield GaugeMetricFamily(name, text, value=value)

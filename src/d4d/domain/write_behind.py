@@ -1,6 +1,7 @@
 """Writes that must not be lost while the store is away: Docker tells a thing once, and servers too.
 
-The newest state of each lease and pool waits here, and one task stores it.
+The newest state of each lease and pool waits here, and one task stores it, what gathered in a
+while at once: a store that syncs does so once for all of it.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from d4d.domain.leases import Lease
 from d4d.domain.pools import Address, PoolId, PoolRecord
 from d4d.domain.ports import LeaseStore
 
+_GATHER = 0.05  # seconds in which writes gather: a crash costs no more than asking a server again
 _RETRY = 1.0  # seconds until a store that was away is tried again
 
 
@@ -77,6 +79,7 @@ class WriteBehind:
 
     async def _flush(self) -> None:
         while len(self):
+            await asyncio.sleep(_GATHER)
             if not await self._store_all():
                 await asyncio.sleep(_RETRY)
 

@@ -113,4 +113,5 @@ class Operations:
             unwritten=len(self.ipam.leasing.writes),
             history_waiting=self.history.waiting if self.history else 0,
             webhook_waiting=self.webhook.waiting if self.webhook else 0,
+            tasks=len(asyncio.all_tasks()),
         )

@@ -31,6 +31,7 @@ def all_of_them() -> Metrics:
             unwritten=0,
             history_waiting=0,
             webhook_waiting=0,
+            tasks=9,
         )
     )
     for measure in (metrics.store, metrics.docker):

@@ -280,6 +280,7 @@ async def test_metrics_tell_of_pools_leases_events_and_calls(operator: Operator)
     assert found["d4d_exchange_duration_seconds_count", "allocate", "dhcp", "ok"] == 1
     assert found["d4d_store_duration_seconds_count", "add", "ok"] == 1
     assert found["d4d_leases_overdue",] == 0
+    assert found["d4d_event_loop_tasks",] > 0
 
 
 # Events

@@ -24,6 +24,14 @@ class Watch(Protocol):
         """Let go of the socket."""
 
 
+class Kept(Protocol):
+    """A lease that is kept alive."""
+
+    @property
+    def lease(self) -> Lease:
+        """What it is by now."""
+
+
 Ours = Callable[[IPv4Address], MacAddress | None]
 OnConflict = Callable[[IPv4Address, MacAddress], None]
 MakeWatch = Callable[[str, Ours, OnConflict], Watch]
@@ -40,7 +48,7 @@ class Conflicts:
         self._wait = wait
         self._report = report
         self._watches: dict[str, Watch] = {}
-        self._leases: dict[tuple[str, IPv4Address], Lease] = {}
+        self._kept: dict[str, dict[IPv4Address, Kept]] = {}
 
     def probe(self, parent: str | None) -> Probe | None:
         """What asks who uses an address, where that is wanted and there is a parent."""
@@ -53,17 +61,17 @@ class Conflicts:
 
         return ask
 
-    def watch_over(self, parent: str | None, lease: Lease) -> None:
-        """Report who claims the address of ``lease`` on ``parent``, other than its container."""
-        watch = self._watch(parent)
-        if watch is not None and parent is not None and isinstance(lease.address, IPv4Address):
-            self._leases[parent, lease.address] = lease
+    def watch_over(self, parent: str | None, kept: Kept) -> None:
+        """Report who claims the address of ``kept`` on ``parent``, other than its container."""
+        watch, address = self._watch(parent), kept.lease.address
+        if watch is not None and parent is not None and isinstance(address, IPv4Address):
+            self._kept[parent][address] = kept
             watch.open_soon()
 
     def let_go(self, parent: str | None, lease: Lease) -> None:
         """The address of ``lease`` is no longer ours to watch."""
-        if parent is not None and isinstance(lease.address, IPv4Address):
-            self._leases.pop((parent, lease.address), None)
+        if parent in self._kept and isinstance(lease.address, IPv4Address):
+            self._kept[parent].pop(lease.address, None)
 
     def close(self) -> None:
         """Stop watching."""
@@ -75,14 +83,16 @@ class Conflicts:
         if parent is None or not self._wait:
             return None
         if parent not in self._watches:
+            here = self._kept.setdefault(parent, {})
 
             def ours(address: IPv4Address) -> MacAddress | None:
-                lease = self._leases.get((parent, address))
-                return lease.endpoint.mac if lease else None
+                kept = here.get(address)
+                return kept.lease.endpoint.mac if kept else None
 
             def stranger(address: IPv4Address, mac: MacAddress) -> None:
-                if lease := self._leases.get((parent, address)):
-                    self._report(lease, f"{mac} on {parent} claims it by ARP: two hosts use it")
+                if kept := here.get(address):
+                    told = f"{mac} on {parent} claims it by ARP: two hosts use it"
+                    self._report(kept.lease, told)
 
             self._watches[parent] = self._make_watch(parent, ours, stranger)
         return self._watches[parent]

@@ -71,6 +71,24 @@ class _Held:
     lease: Lease
     holder: Holder | None = None
 
+    def hear(self, effect: Effect) -> None:
+        """Take in what the client came to, and tell."""
+        if isinstance(effect, Bound):
+            kind = EventKind.REBOUND if effect.rebound else EventKind.RENEWED
+            if effect.recovered:
+                kind = EventKind.RECOVERED
+            self._tell(confirmed(self.lease, effect.grant), kind, "")
+        elif isinstance(effect, Lost):
+            lost = replace(self.lease, state=LeaseState.LOST)
+            self._tell(lost, EventKind.LOST, effect.reason)
+        elif isinstance(effect, Late):
+            self._tell(self.lease, EventKind.LATE, effect.reason)
+
+    def _tell(self, lease: Lease, kind: EventKind, detail: str) -> None:
+        self.lease = lease
+        if self.holder is not None:
+            self.holder.changed(lease, kind, detail)
+
 
 class DhcpAllocator:
     """Allocates from DHCP servers."""
@@ -94,7 +112,7 @@ class DhcpAllocator:
         self._conflicts = Conflicts(watch, wait=policy.conflict_probe, report=self._conflict)
         self._policy = policy
         self._clock = clock
-        self._random = random
+        self._random = random.random  # bound once: each client keeps it
         self._route_of: dict[PoolId, Route] = {}
         self._sessions: dict[Route, Session] = {}
         self._held: dict[Key, _Held] = {}
@@ -196,7 +214,6 @@ class DhcpAllocator:
         if held is not None:
             held.lease = lease
             held.client.identity = identity_of(lease)
-            self._conflicts.watch_over(held.parent, lease)
             if held.client.state is not State.INIT:  # else its turn to resume comes, and says so
                 held.session.begin_in_turn(held.client, held.client.renew)
         return lease
@@ -284,7 +301,7 @@ class DhcpAllocator:
     def _client(self, identity: Identity, route: Route) -> Client:
         client = Client(
             identity,
-            random=self._random.random,
+            random=self._random,
             servers=() if route.is_relay else route.servers,
         )
         if route.is_relay:
@@ -371,8 +388,8 @@ class DhcpAllocator:
         self._forget(key)
         self._held[key] = held
         self._by_client_id[held.lease.client_id or b""] = key
-        held.session.follow(held.client, partial(self._hear, key, held.client))
-        self._conflicts.watch_over(held.parent, held.lease)
+        held.session.follow(held.client, held.hear)
+        self._conflicts.watch_over(held.parent, held)
 
     def _forget(self, key: Key) -> None:
         if (timer := self._routeless.pop(key, None)) is not None:
@@ -383,26 +400,6 @@ class DhcpAllocator:
             if self._by_client_id.get(held.lease.client_id or b"") == key:
                 del self._by_client_id[held.lease.client_id or b""]
             self._conflicts.let_go(held.parent, held.lease)
-
-    def _hear(self, key: Key, client: Client, effect: Effect) -> None:
-        held = self._held.get(key)
-        if held is None or held.client is not client:
-            return
-        if isinstance(effect, Bound):
-            kind = EventKind.REBOUND if effect.rebound else EventKind.RENEWED
-            if effect.recovered:
-                kind = EventKind.RECOVERED
-            self._tell(held, confirmed(held.lease, effect.grant), kind, "")
-        elif isinstance(effect, Lost):
-            lost = replace(held.lease, state=LeaseState.LOST)
-            self._tell(held, lost, EventKind.LOST, effect.reason)
-        elif isinstance(effect, Late):
-            self._tell(held, held.lease, EventKind.LATE, effect.reason)
-
-    def _tell(self, held: _Held, lease: Lease, kind: EventKind, detail: str) -> None:
-        held.lease = lease
-        if held.holder is not None:
-            held.holder.changed(lease, kind, detail)
 
 
 def _nothing(_: IPv4Address) -> bool:

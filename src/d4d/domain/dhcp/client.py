@@ -18,6 +18,7 @@ It differs from figure 5 where a client on behalf of a container must:
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from ipaddress import IPv4Address
 
 from d4d.domain.dhcp import messages
@@ -233,13 +234,13 @@ class Client:
         if Event.ACK not in TRANSITIONS[self.state] or not message.lease_time:
             return []  # an ACK must say how long (table 3); a lease of 0 s would be asked for ever
         asked = self._offer.yiaddr if self._offer else self.grant.address if self.grant else None
-        if message.yiaddr != asked or not self._speaks_to_us(server):
+        if asked is None or message.yiaddr != asked or not self._speaks_to_us(server):
             return []
         rebound = self.grant is not None and self.grant.terms.server not in (server, NO_ADDRESS)
         recovered = self._lost
         self._go(Event.ACK)
-        self.grant = self._granted(message, server, now)
-        self._offer, self._lost, self._retransmit_at = None, False, None
+        self.grant = self._granted(asked, message, server, now)
+        self._offer, self._lost, self._retransmit_at, self._began_at = None, False, None, None
         self._naks, self._refusal, self._accepts = 0, "", _any
         return [Bound(grant=self.grant, rebound=rebound and not recovered, recovered=recovered)]
 
@@ -286,7 +287,9 @@ class Client:
             return True
         return grant.rebind_at is not None and now >= grant.rebind_at
 
-    def _granted(self, message: Message, server: IPv4Address, now: datetime) -> Grant:
+    def _granted(
+        self, address: IPv4Address, message: Message, server: IPv4Address, now: datetime
+    ) -> Grant:
         assert message.lease_time is not None
         instants = times(
             now,
@@ -296,8 +299,8 @@ class Client:
             random=self._random,
         )
         return Grant(
-            address=message.yiaddr,
-            terms=terms(message, server),
+            address=address,
+            terms=_shared(terms(message, server)),
             bound_at=now,
             renew_at=instants.renew_at,
             rebind_at=instants.rebind_at,
@@ -485,6 +488,12 @@ class Client:
         if after is None:
             raise ValueError(f"{self!r} can't take {event.value!r}")
         self.state = after
+
+
+@lru_cache(maxsize=256)
+def _shared(terms: Terms) -> Terms:
+    """The first of all equal terms: what ten thousand leases of one server have in common."""
+    return terms
 
 
 def terms(message: Message, server: IPv4Address) -> Terms:

@@ -16,6 +16,7 @@ _FIRST_TIMEOUT = 4.0  # seconds; dnsmasq pings a new address for up to 3.3 s bef
 _LONGEST_TIMEOUT = 64.0
 _T1, _T2 = 0.5, 0.875  # of the lease time, section 4.4.5
 _T1_FUZZ = 0.1  # leases of one burst renew over a tenth of T1, and never later than T1
+_QUARTER = 250_000  # microseconds
 _SHORTEST_WAIT = timedelta(seconds=1)
 _LONGEST_SHORTEST_WAIT = timedelta(seconds=60)  # the RFC's minimum, made for leases of hours
 
@@ -38,6 +39,11 @@ def renewal_wait(now: datetime, until: datetime | None, lease_time: timedelta) -
     if until is None:
         return _LONGEST_SHORTEST_WAIT
     return max((until - now) / 2, shortest)
+
+
+def _together(at: datetime) -> datetime:
+    """The quarter of a second that ``at`` is in: ten leases that renew at once cost one waking."""
+    return at.replace(microsecond=at.microsecond // _QUARTER * _QUARTER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +76,7 @@ def times(
     if t1 is None or not timedelta(0) < t1 < t2:
         t1 = min(lease_time * _T1, t2 * _T1 / _T2)
     return Times(
-        renew_at=now + t1 * (1 - _T1_FUZZ * random()),
+        renew_at=_together(now + t1 * (1 - _T1_FUZZ * random())),
         rebind_at=now + t2,
         expires_at=now + lease_time,
     )

@@ -298,7 +298,8 @@ async def test_a_way_is_found_around_many_reservations(bench: Bench) -> None:
     given = {str((await bench.allocate(container(n))).address) for n in range(3)}
     assert given == {"10.77.16.5", "10.77.16.7", "10.77.16.8"}
     with pytest.raises(
-        NoAddress, match=r"no address for .* but what is kept for others: 10\.77\.16\.\d is reserved"
+        NoAddress,
+        match=r"no address for .* but what is kept for others: 10\.77\.16\.\d is reserved",
     ):
         await bench.allocate(container(4))
     assert seconds(bench) < 1.0
