@@ -63,10 +63,7 @@ def fill(record: PoolRecord, leases: Iterable[Lease], kept: Collection[Address] 
         for lease in leases
         if lease.pool == pool.id and is_held(lease) and lease.address in pool.assignable
     }
-    reserved = {*kept, *(each.address for each in record.reservations)}
-    if pool.gateway is not None:
-        reserved.add(pool.gateway)
-    reserved = {each for each in reserved if each in pool.assignable} - used
+    reserved = {each for each in (*kept, *record.reserved) if each in pool.assignable} - used
     return Fill(size=_size(pool), used=len(used), reserved=len(reserved))
 
 

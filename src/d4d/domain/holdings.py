@@ -65,10 +65,8 @@ class Holdings:
 
     def reservation(self, address: Address) -> str | None:
         """Why ``address`` is reserved, or None where it is not."""
-        if address == self.pool.gateway:
-            return Purpose.GATEWAY.value
-        held = self._reservations.get(address)
-        return held.purpose.value if held else None
+        purpose = self.record.reserved.get(address)
+        return purpose.value if purpose else None
 
     def is_gateway(self, address: Address) -> bool:
         """Whether ``address`` is the network's gateway, learnt or given."""
@@ -153,11 +151,8 @@ class _TakenByOthers(Collection[Address]):
         return self._holdings.who_has(address, but=self._endpoint) is not None  # type: ignore[arg-type]  # Collection asks for object
 
     def __iter__(self) -> Iterator[Address]:
-        record = self._holdings.record
-        candidates = {each.address for each in record.reservations}
+        candidates = {*self._holdings.record.reserved}
         candidates.update(lease.address for lease in self._holdings.leases())
-        if record.pool.gateway is not None:
-            candidates.add(record.pool.gateway)
         return (address for address in candidates if address in self)
 
     def __len__(self) -> int:

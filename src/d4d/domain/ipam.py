@@ -131,7 +131,8 @@ class Ipam:
     async def request_pool(self, request: PoolRequest) -> Pool:
         """The pool for ``request``, used by one network more.
 
-        Raises BadRequest, PoolOverlap, NoAddress where subnet or gateway can't be learnt.
+        Raises BadRequest, PoolOverlap, AddressInUse, NoAddress where subnet or gateway can't be
+        learnt.
         """
         await self.presence.confirm()
         allocator = self._pools.allocator_named(request.options.allocator)
@@ -147,6 +148,8 @@ class Ipam:
                     f"another network's, or Docker refuses it as the host has a route into it: "
                     f"give --subnet={pool.subnet}"
                 )
+            if holdings.users:
+                self._refuse_leased_gateway(holdings)
             users = holdings.users + 1
             await self._store.save_pool(replace(holdings.record, users=users), self._owner)
             holdings.users = users
@@ -277,6 +280,17 @@ class Ipam:
             holdings.unreserve(address)
             raise
         return holdings.pool.cidr(address)
+
+    def _refuse_leased_gateway(self, holdings: Holdings) -> None:
+        """Raises AddressInUse where a container has what would be one more network's gateway."""
+        gateway = holdings.pool.gateway
+        lease = holdings.lease(gateway) if gateway is not None else None
+        if lease is not None:
+            raise AddressInUse(
+                f"{gateway}, the gateway of {holdings.pool.subnet} where a network names no other, "
+                f"is leased to {lease.endpoint}: remove that container before you create the "
+                f"network, and start it again after"
+            )
 
     async def _learn_gateway(self, pool: Pool) -> Address:
         request = PoolRequest(subnet=pool.subnet, range=pool.range, options=pool.options)

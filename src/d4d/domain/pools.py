@@ -237,3 +237,15 @@ class PoolRecord:
     pool: Pool
     users: int
     reservations: tuple[Reservation, ...] = ()
+
+    @property
+    def reserved(self) -> Mapping[Address, Purpose]:
+        """What no container may have: its networks' gateways and auxiliary addresses.
+
+        The pool's own gateway is nobody's where its only network named another.
+        """
+        given = {each.address: each.purpose for each in self.reservations}
+        gateway = self.pool.gateway
+        if gateway is None or (self.users == 1 and Purpose.GATEWAY in given.values()):
+            return given
+        return {gateway: Purpose.GATEWAY, **given}

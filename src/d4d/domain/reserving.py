@@ -161,10 +161,9 @@ def _read(whom: str | None) -> tuple[MacAddress | None, str | None]:
 
 def _refuse_network(record: PoolRecord, address: Address) -> None:
     """Raises AddressInUse where the pool keeps ``address`` from all containers already."""
-    purposes = {each.address: each.purpose.value for each in record.reservations}
-    purpose = "gateway" if address == record.pool.gateway else purposes.get(address)
+    purpose = record.reserved.get(address)
     if purpose is not None:
         raise AddressInUse(
-            f"{address} is the {purpose} address of a network in {record.pool.subnet}, which no "
-            f"container gets anyway: choose another"
+            f"{address} is the {purpose.value} address of a network in {record.pool.subnet}, which "
+            f"no container gets anyway: choose another"
         )

@@ -550,6 +550,22 @@ async def test_a_containers_address_cannot_become_the_gateway(driver: Driver) ->
         await driver.gateway(pool, "192.168.59.1")
 
 
+async def test_a_gateway_that_the_network_names_leaves_the_one_of_the_pool_to_containers(
+    driver: Driver,
+) -> None:
+    driver.allocator.router = IPv4Address("192.168.59.1")
+    pool = await driver.pool()
+    assert await driver.run(pool, A) == "192.168.59.2/24"
+    await driver.gateway(pool, "192.168.59.254")
+    assert await driver.run(pool, B) == "192.168.59.1/24"
+    with pytest.raises(AddressInUse, match=r"192\.168\.59\.1, the gateway .* is leased to .*" + B):
+        await driver.pool()  # one more network would have it as its gateway
+    await driver.release(pool, "192.168.59.1")
+    assert await driver.pool() == pool
+    with pytest.raises(AddressInUse, match="reserved"):
+        await driver.run(pool, B, ip="192.168.59.1")
+
+
 async def test_the_servers_router_is_the_gateway_where_none_is_given(driver: Driver) -> None:
     driver.allocator.router = IPv4Address("192.168.59.254")
     pool = await driver.pool()

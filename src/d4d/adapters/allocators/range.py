@@ -87,6 +87,8 @@ class RangeAllocator:
         if hint is not None and hint not in pool:
             hint = None
         claim = self._claim(pool, endpoint, address, hint)
+        if pool.gateway is not None and pool.gateway in taken:  # a network may have named another
+            claim = replace(claim, reserved=(pool.gateway,))
         for _ in range(_TRIES):
             lease = await self._take(claim)
             if lease.address not in taken:
@@ -203,7 +205,6 @@ class RangeAllocator:
             rest=self._rest,
             address=address,
             hint=hint,
-            reserved=(pool.gateway,) if pool.gateway else (),
         )
 
 

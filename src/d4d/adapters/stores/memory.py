@@ -68,8 +68,7 @@ class MemoryLeaseStore:
             address
             for record in self._pools.values()
             if segment_of(record.pool.id) == claim.segment
-            for address in (record.pool.gateway, *(held.address for held in record.reservations))
-            if address is not None
+            for address in record.reserved
         }
         address = choose(claim, segment)
         return await self.add(claim.lease(address, generation=0))

@@ -81,9 +81,7 @@ def lease_from_value(reader: LeaseReader, pool: str, number: str, value: str) ->
 
 def reserved_numbers(record: PoolRecord) -> list[str]:
     """The addresses that ``record`` keeps from containers, each once."""
-    gateway = [record.pool.gateway] if record.pool.gateway is not None else []
-    reserved = dict.fromkeys([*gateway, *(held.address for held in record.reservations)])
-    return [to_number(address) for address in reserved]
+    return [to_number(address) for address in record.reserved]
 
 
 def record_to_body(record: PoolRecord) -> str:

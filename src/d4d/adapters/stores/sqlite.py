@@ -21,14 +21,13 @@ from d4d.adapters.stores.serialize import (
     LeaseReader,
     LeaseRow,
     lease_row,
-    reservations_from_json,
     reservations_to_json,
 )
 from d4d.adapters.stores.sqlite_file import MIGRATIONS, Migration, open_database, unavailable
-from d4d.adapters.stores.sqlite_segments import SqliteSegment, read_reserved
+from d4d.adapters.stores.sqlite_segments import SqliteSegment, pool_record, read_reserved
 from d4d.domain.errors import BadRequest, D4DError, StoreUnavailable, Superseded
 from d4d.domain.leases import Lease, LeaseState
-from d4d.domain.pools import Address, Pool, PoolRecord
+from d4d.domain.pools import Address, PoolRecord
 from d4d.domain.ports import Contents
 from d4d.domain.ranges import Claim, choose, freed_at, refuse_leased, segment_of
 from d4d.domain.reserved import OperatorReservation, Reserved
@@ -272,7 +271,7 @@ class SqliteLeaseStore:
         records, held = [], []
         try:
             for row in pools:
-                records.append(_pool_record(*row))
+                records.append(pool_record(*row))
             for row in leases:
                 held.append(reader.read(LeaseRow._make(row)))
         except (ValueError, KeyError, TypeError, BadRequest) as error:
@@ -312,12 +311,6 @@ def _settle(writes: list[_Write], outcomes: list[object]) -> None:
             write.done.set_exception(outcome)
         else:
             write.done.set_result(outcome)
-
-
-def _pool_record(pool: str, users: int, reservations: str) -> PoolRecord:
-    return PoolRecord(
-        pool=Pool.parse(pool), users=users, reservations=reservations_from_json(reservations)
-    )
 
 
 def _add(connection: sqlite3.Connection, lease: Lease) -> Lease:

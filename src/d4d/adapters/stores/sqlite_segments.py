@@ -16,7 +16,7 @@ from d4d.adapters.stores.serialize import (
     to_microseconds,
 )
 from d4d.domain.leases import Lease, LeaseState, MacAddress
-from d4d.domain.pools import Address, Pool
+from d4d.domain.pools import Address, Pool, PoolRecord
 from d4d.domain.ranges import MOST_RESTING, Window, from_number, segment_of, to_number
 from d4d.domain.reserved import OperatorReservation, Reserved
 
@@ -35,6 +35,13 @@ _RESTING = (
 _PUT_TO_REST = "INSERT OR IGNORE INTO resting (segment, address, since) VALUES (?, ?, ?)"
 _KEPT = "SELECT segment, address, mac, name, note, made_at FROM reserved"
 _SET_MARK = "REPLACE INTO marks (segment, first, last, next) VALUES (?, ?, ?, ?)"
+
+
+def pool_record(pool: str, users: int, reservations: str) -> PoolRecord:
+    """The record in a row of ``pools``. Raises ValueError, KeyError or BadRequest if damaged."""
+    return PoolRecord(
+        pool=Pool.parse(pool), users=users, reservations=reservations_from_json(reservations)
+    )
 
 
 class SqliteSegment:
@@ -75,12 +82,11 @@ class SqliteSegment:
 
     def reserved(self) -> Collection[Address]:
         """What is reserved in the pools of the segment."""
-        addresses: set[Address | None] = set()
-        for pool, text in self._connection.execute("SELECT pool, reservations FROM pools"):
-            if segment_of(pool) == self._segment:
-                addresses.add(Pool.parse(pool).gateway)
-                addresses.update(held.address for held in reservations_from_json(text))
-        return {address for address in addresses if address is not None}
+        addresses: set[Address] = set()
+        for row in self._connection.execute("SELECT pool, users, reservations FROM pools"):
+            if segment_of(row[0]) == self._segment:
+                addresses.update(pool_record(*row).reserved)
+        return addresses
 
     def kept(self) -> Reserved:
         """What an operator reserved in the segment."""

@@ -78,7 +78,11 @@ class Bench:
     ) -> Lease:
         """A lease as Leasing has it: with owner and generation, and kept."""
         lease = await self.allocator.allocate(
-            await self.pool(), endpoint or container(1), address=address, hint=hint, taken=taken
+            await self.pool(),
+            endpoint or container(1),
+            address=address,
+            hint=hint,
+            taken={self.gateway, *taken},
         )
         self._generation += 1
         lease = replace(lease, owner=HOST, generation=lease.generation or self._generation)

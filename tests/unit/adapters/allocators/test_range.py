@@ -20,6 +20,7 @@ from tests.unit.virtual_time import FakeClock, settle
 VIRTUAL_TIME = True
 
 REQUEST = PoolRequest(subnet=ip_network("10.1.0.0/29"))
+GATEWAY = ip_address("10.1.0.1")
 WEB = Endpoint(mac=MacAddress.parse("02:42:0a:01:00:02"), name="web")
 DB = Endpoint(mac=MacAddress.parse("02:42:0a:01:00:03"), name="db")
 
@@ -78,7 +79,7 @@ class Bench:
         *,
         address: str | None = None,
         hint: str | None = None,
-        taken: Collection[Address] = (),
+        taken: Collection[Address] = (GATEWAY,),
     ) -> Lease:
         return await self.allocator.allocate(
             await self.pool(),
@@ -184,8 +185,14 @@ async def test_a_store_that_is_away_frees_nothing(bench: Bench) -> None:
     assert await bench.stored() == ["10.1.0.2"]
 
 
+async def test_the_first_address_is_a_containers_where_the_gateway_is_another(
+    bench: Bench,
+) -> None:
+    assert (await bench.allocate(taken=(ip_address("10.1.0.6"),))).address == GATEWAY
+
+
 async def test_what_the_caller_knows_to_be_taken_is_not_handed_out(bench: Bench) -> None:
-    taken = {ip_address(f"10.1.0.{n}") for n in (2, 3, 5)}
+    taken = {ip_address(f"10.1.0.{n}") for n in (1, 2, 3, 5)}
     with pytest.raises(AddressInUse):
         await bench.allocate(address="10.1.0.3", taken=taken)
     assert str((await bench.allocate(hint="10.1.0.2", taken=taken)).address) == "10.1.0.4"

@@ -111,6 +111,23 @@ async def test_a_full_pool_is_refused_with_its_figures(store: RangeStore) -> Non
         await store.take(a_claim(owner="host-b"))
 
 
+async def test_the_pools_gateway_is_free_where_its_only_network_named_another(
+    store: RangeStore,
+) -> None:
+    named = Reservation(address=ip_address("10.1.0.6"), purpose=Purpose.GATEWAY)
+    record = PoolRecord(pool=POOL, users=1, reservations=(named,))
+    anywhere = replace(a_claim(), reserved=())
+    await store.save_pool(replace(record, users=2), "host-a")  # the other one may have named none
+    assert texts(await take(store, 1, anywhere)) == ["10.1.0.2"]
+    await store.save_pool(record, "host-a")
+    await store.save_pool(replace(record, reservations=()), "host-b")  # nor did this host's
+    assert texts(await take(store, 1, anywhere)) == ["10.1.0.3"]
+    await store.save_pool(record, "host-b")
+    assert sorted(texts(await take(store, 3, anywhere))) == ["10.1.0.1", "10.1.0.4", "10.1.0.5"]
+    with pytest.raises(NoAddress):
+        await store.take(anywhere)
+
+
 async def test_the_last_free_address_is_found(store: RangeStore) -> None:
     leases = await take(store, 5)
     await free(store, leases[3])
