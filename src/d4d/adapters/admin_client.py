@@ -44,7 +44,7 @@ class AdminClient:
         """Let go of the connection."""
         self._client.close()
 
-    def get(self, path: str, query: Mapping[str, str]) -> Any:
+    def get(self, path: str, query: Mapping[str, str | tuple[str, ...]]) -> Any:
         """The answer's JSON. Raises NotRunning, NoSuchThing, D4DError."""
         with self._translated():
             return self._read(self._client.get(path, params=dict(query)))

@@ -1,14 +1,16 @@
 """The SQLite file in which events are kept, and what is asked of it.
 
 The instant of an event is the key of its row. So the table lies in the order of time, each index
-ends with it unsaid, and no look-up reads more than it answers, however much there is: of an
-address it asks once for each pool that had it, as one index serves both of its questions.
+ends with it unsaid, and no look-up reads more than it answers, however much there is. Where an
+index does not have all that is asked in the order of time, it is asked once for each pool that had
+the address, or once for each kind of event.
 """
 
 import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from itertools import product
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,6 +39,7 @@ _INDEXES = (
     "CREATE INDEX events_of_address ON events (address, pool)",
     "CREATE INDEX events_of_mac ON events (mac)",
     "CREATE INDEX events_of_name ON events (name)",
+    "CREATE INDEX events_of_kind ON events (kind)",
 )
 _COLUMNS = "at, kind, host, pool, address, mac, name, detail"
 _TOLD = ", ".join(f"'{kind.value}'" for kind in sorted(HOLDING | ENDING, key=lambda k: k.value))
@@ -115,10 +118,9 @@ class HistoryFile:
 
     def find(self, question: Question) -> list[Entry]:
         """See ``History``."""
-        if question.address is None:
-            return [*self._find(question, None)]
-        pools = self._pools(question.address)
-        found = [entry for pool in pools for entry in self._find(question, pool)]
+        pools = [None] if question.address is None else self._pools(question.address)
+        parts = product(pools, question.kinds or [None])
+        found = [entry for pool, kind in parts for entry in self._find(question, pool, kind)]
         return sorted(found, key=lambda entry: entry.event.at, reverse=True)[: question.limit]
 
     def holders(self, address: Address, at: datetime) -> list[Entry]:
@@ -145,8 +147,10 @@ class HistoryFile:
         rows = self._connection.execute(_POOLS, {"address": str(address)})
         return [pool for (pool,) in rows.fetchall()]
 
-    def _find(self, question: Question, pool: str | None) -> Iterator[Entry]:
-        where, values = _where(question, pool)
+    def _find(
+        self, question: Question, pool: str | None, kind: EventKind | None
+    ) -> Iterator[Entry]:
+        where, values = _where(question, pool, kind)
         query = f"SELECT {_COLUMNS} FROM events {where} ORDER BY at DESC LIMIT ?"  # noqa: S608 - see above
         return self._read(query, (*values, question.limit))
 
@@ -170,13 +174,17 @@ class HistoryFile:
             connection.execute(f"PRAGMA user_version = {_VERSION}")
 
 
-def _where(question: Question, pool: str | None) -> tuple[str, tuple[Any, ...]]:
-    """The condition of ``question`` in a pool or anywhere, and its values."""
+def _where(
+    question: Question, pool: str | None, kind: EventKind | None
+) -> tuple[str, tuple[Any, ...]]:
+    """The condition of ``question``, in one pool and of one kind or in any, and its values."""
     asked: list[tuple[str, Any]] = []
     if question.address is not None:
         asked.append(("address = ?", str(question.address)))
     if pool is not None:
         asked.append(("pool = ?", pool))
+    if kind is not None:
+        asked.append(("kind = ?", kind.value))
     if question.mac is not None:
         asked.append(("mac = ?", str(question.mac)))
     if question.name is not None:

@@ -37,6 +37,8 @@ class Question:
     address: Address | None = None
     mac: MacAddress | None = None
     name: str | None = None
+    kinds: frozenset[EventKind] = frozenset()
+    """Any of these; none given is any at all."""
     since: datetime | None = None
     until: datetime | None = None
     limit: int = 100

@@ -23,7 +23,7 @@ from d4d.entrypoints import admin_forms as forms
 from d4d.entrypoints import admin_reservations, health
 from d4d.entrypoints.admin_guard import Form, Guard, refusal, require_mark
 from d4d.entrypoints.admin_page import page_routes
-from d4d.entrypoints.admin_queries import Filter, find, instant, kind, number, question
+from d4d.entrypoints.admin_queries import Filter, find, instant, kinds_of, number, question
 from d4d.entrypoints.operations import Operations
 from d4d.late import late
 from d4d.settings import Settings, shown, source
@@ -205,6 +205,7 @@ async def _history(parts: Operations, request: Request) -> Response:
             parts,
             question(
                 query.get("what", ""),
+                kinds=kinds_of(request),
                 since=instant(query.get("since")),
                 until=instant(query.get("until")),
                 limit=number(query.get("limit", "100")),
@@ -214,7 +215,7 @@ async def _history(parts: Operations, request: Request) -> Response:
 
 
 async def _events(parts: Operations, request: Request) -> Response:
-    kinds = {kind(text) for text in request.query_params.getlist("kind")}
+    kinds = kinds_of(request)
 
     async def stream() -> AsyncGenerator[str, None]:
         yield ": these are events as they happen\n\n"

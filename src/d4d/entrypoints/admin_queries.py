@@ -87,7 +87,14 @@ def find(parts: Operations, request: Request, *, live: bool) -> Lease:
     return found[0]
 
 
-def question(what: str, *, since: datetime | None, until: datetime | None, limit: int) -> Question:
+def question(
+    what: str,
+    *,
+    kinds: frozenset[EventKind],
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+) -> Question:
     """By address, MAC or name, whichever ``what`` looks like; all of them where it is empty."""
     address: Address | None = None
     mac: MacAddress | None = None
@@ -99,12 +106,21 @@ def question(what: str, *, since: datetime | None, until: datetime | None, limit
         except errors.BadRequest:
             mac = None
     name = what if what and address is None and mac is None else None
-    return Question(address=address, mac=mac, name=name, since=since, until=until, limit=limit)
+    return Question(
+        address=address,
+        mac=mac,
+        name=name,
+        kinds=kinds,
+        since=since,
+        until=until,
+        limit=limit,
+    )
 
 
-def kind(text: str) -> EventKind:
-    """The kind of that name. Raises BadRequest."""
-    return _member(EventKind, text, what="kind")
+def kinds_of(request: Request) -> frozenset[EventKind]:
+    """The kinds of event that are asked for; none is any at all. Raises BadRequest."""
+    texts = request.query_params.getlist("kind")
+    return frozenset(_member(EventKind, text, what="kind") for text in texts)
 
 
 def _member(choices: type[Choice], text: str, *, what: str) -> Choice:

@@ -164,8 +164,7 @@ def events(
             for event in client.events(kinds):
                 typer.echo(dumps(event) if json else "  ".join(_event(event)))
             return
-        answer = client.get("/api/history", {"limit": "100"})
-    answer["events"] = [each for each in answer["events"] if not kinds or each["kind"] in kinds]
+        answer = client.get("/api/history", {"limit": "100", "kind": kinds})
     if json:
         as_json(answer)
     else:

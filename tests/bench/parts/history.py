@@ -152,6 +152,7 @@ class _Kept:
             "address until then": Question(address=address, until=then),
             "name until then": Question(name=name, until=then),
             "time": Question(since=then - timedelta(hours=1), until=then),
+            "kind": Question(kinds=frozenset({EventKind.RENEWED, EventKind.RELEASED})),
             "latest": Question(),
         }
         return {

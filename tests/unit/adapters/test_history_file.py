@@ -50,7 +50,13 @@ class Counted:
     def __init__(self, events: int) -> None:
         self._connection = sqlite3.connect(":memory:")
         self._file = HistoryFile(self._connection)
-        self._file.add("host-a", [event(n, pool=POOLS[n // 50 % 2]) for n in range(events)])
+        self._file.add(
+            "host-a",
+            [
+                event(n, pool=POOLS[n // 50 % 2], kind=K.LOST if n in (3, 7) else K.RENEWED)
+                for n in range(events)
+            ],
+        )
 
     def steps(self, look: Look) -> int:
         """How many of SQLite's instructions the look-up takes, in tens."""
@@ -75,9 +81,22 @@ class Counted:
         lambda file: file.find(Question(name="web", since=BEGAN, limit=20)),
         lambda file: file.find(Question(limit=20)),
         lambda file: file.find(Question(since=BEGAN, until=BEGAN + 90 * MINUTE, limit=20)),
+        lambda file: file.find(Question(kinds=frozenset({K.LOST, K.RENEWED}), limit=20)),
+        lambda file: file.find(Question(kinds=frozenset({K.LOST}), until=BEGAN + 90 * MINUTE)),
         lambda file: file.holders(TEN, BEGAN + 90 * MINUTE),
     ],
-    ids=["address", "address then", "mac", "mac then", "name", "all", "then", "holders"],
+    ids=[
+        "address",
+        "address then",
+        "mac",
+        "mac then",
+        "name",
+        "all",
+        "then",
+        "kinds",
+        "kind",
+        "holders",
+    ],
 )
 def test_a_look_up_takes_no_more_steps_where_there_are_fifty_times_as_many_events(
     look: Look,
@@ -90,6 +109,16 @@ def test_an_address_of_two_pools_is_told_of_in_the_order_of_time() -> None:
     file = HistoryFile(sqlite3.connect(":memory:"))
     file.add("host-a", [event(n, pool=POOLS[n % 2]) for n in range(10)])
     assert minutes(file.find(Question(address=TEN, limit=4))) == [9, 8, 7, 6]
+
+
+def test_events_of_some_kinds_are_told_however_long_ago_they_were() -> None:
+    file = HistoryFile(sqlite3.connect(":memory:"))
+    rare = {3: K.LOST, 5: K.CONFLICT, 6: K.LOST}
+    file.add("host-a", [event(n, kind=rare.get(n, K.RENEWED)) for n in range(300)])
+    kinds = frozenset({K.LOST, K.CONFLICT})
+    assert minutes(file.find(Question(kinds=kinds))) == [6, 5, 3]
+    assert minutes(file.find(Question(kinds=kinds, address=TEN, limit=2))) == [6, 5]
+    assert minutes(file.find(Question(kinds=kinds - {K.LOST}, name="web"))) == [5]
 
 
 def test_events_of_one_instant_are_all_kept_in_their_order() -> None:
@@ -134,5 +163,5 @@ def test_a_file_of_earlier_d4d_keeps_its_events(tmp_path: Path) -> None:
         names = direct.execute("SELECT name FROM sqlite_schema ORDER BY name").fetchall()
     direct.close()
     assert [name for (name,) in names] == [
-        *("events", "events_of_address", "events_of_mac", "events_of_name")
+        *("events", "events_of_address", "events_of_kind", "events_of_mac", "events_of_name")
     ]

@@ -145,6 +145,7 @@ async def test_a_freed_lease_is_shown_to_who_asks_for_it_only(operator: Operator
         ("/api/leases?mac=web", 400, "MAC address 'web' is malformed"),
         ("/api/leases/nine", 400, "address 'nine' is no IP address"),
         ("/api/leases/192.168.59.9", 404, "no lease of 192.168.59.9"),
+        ("/api/history?kind=gone", 400, "unknown kind 'gone'"),
         ("/api/history?limit=0", 400, "limit '0' is none"),
         ("/api/history?what=192.168.59.9&at=noon", 400, "'noon' is no time"),
         ("/api/history?what=192.168.59.9&at=2026-01-01", 400, "no history is kept"),
