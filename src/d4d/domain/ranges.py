@@ -100,6 +100,7 @@ def segment_of(pool: PoolId) -> str:
     return f"{subnet}?{urlencode({'parent': parent})}" if parent else subnet
 
 
+@lru_cache(maxsize=4096)
 def window_of(pool: Pool) -> Window:
     """What containers of ``pool`` may get: its range without the subnet's edges.
 

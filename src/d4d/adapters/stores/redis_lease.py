@@ -4,6 +4,8 @@ A lease is one value: a line with what the scripts compare, and a line that they
 """
 
 import json
+from functools import lru_cache
+from operator import attrgetter
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
@@ -23,6 +25,8 @@ from d4d.domain.reserved import OperatorReservation
 
 _COMPARED = ("pool", "address", "owner", "generation", "state")
 _KEPT = tuple(field for field in LeaseRow._fields if field not in _COMPARED)
+_kept = attrgetter(*_KEPT)
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Place(NamedTuple):
@@ -37,6 +41,7 @@ class Place(NamedTuple):
         return cls.at(segment_of(pool))
 
     @classmethod
+    @lru_cache(maxsize=4096)
     def at(cls, segment: str) -> "Place":
         """The place of ``segment``. Raises UnicodeEncodeError."""
         subnet, _, parent = segment.partition("?parent=")
@@ -44,6 +49,7 @@ class Place(NamedTuple):
         return cls(quote(subnet, safe="/:") or "-", parent)
 
 
+@lru_cache(maxsize=4096)
 def token(owner: str) -> str:
     """``owner`` as a part of keys and lines. Raises UnicodeEncodeError."""
     return "@" + quote(owner, safe="")
@@ -56,9 +62,9 @@ def owner_of(text: str) -> str:
 
 def lease_to_body(lease: Lease) -> str:
     """What is kept of ``lease`` besides what is compared, in one line."""
-    row = lease_row(lease)._asdict()
-    kept = {**row, "client_id": lease.client_id.hex() if lease.client_id is not None else None}
-    return json.dumps([kept[field] for field in _KEPT], separators=(",", ":"))
+    row = lease_row(lease)
+    client_id = row.client_id.hex() if row.client_id is not None else None
+    return _encode(_kept(row._replace(client_id=client_id)))  # type: ignore[arg-type]  # in JSON it is text
 
 
 def lease_from_value(reader: LeaseReader, pool: str, number: str, value: str) -> Lease:

@@ -6,6 +6,7 @@ Instants and durations are whole microseconds, as floating seconds would not com
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Any, NamedTuple
 
@@ -103,6 +104,7 @@ class LeaseReader:
         return terms
 
 
+@lru_cache(maxsize=256)  # most leases of a server have the same
 def terms_to_json(terms: Terms) -> str:
     """``terms`` in one line of JSON, without the parts that are not set."""
     parts = {
