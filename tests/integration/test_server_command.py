@@ -336,6 +336,25 @@ def served(lan: Lan) -> Iterator[Path]:
     assert "Traceback" not in daemon.logged()
 
 
+def test_without_the_extra_it_is_hypercorn_that_serves(driver: Driver) -> None:
+    """A fresh ``pip install .`` has none of what is fast."""
+    hidden = "import sys; sys.modules |= dict.fromkeys(['uvicorn', 'uvloop', 'httptools'])"
+    main = "from d4d.entrypoints.cli import main; main(); print('unreached')"
+    command = [sys.executable, "-c", f"{hidden}; {main}", "server"]
+    daemon = driver.namespace.daemon("plain", command, env=driver.environment)
+    daemon.start(ready=lambda _: driver.accepts)
+    try:
+        pool_id = call(driver.socket, "IpamDriver.RequestPool", POOL).content["PoolID"]
+        answer = call(driver.socket, "IpamDriver.RequestAddress", of_container(pool_id, FIRST))
+        assert answer.status == 200, answer
+        loaded = Path(f"/proc/{daemon.pid}/maps").read_text()
+        assert "uvloop" not in loaded and "httptools" not in loaded
+        assert daemon.stop() == 0
+    finally:
+        daemon.kill()
+    assert "Traceback" not in daemon.logged()
+
+
 def of_container(pool_id: str, mac: str) -> dict[str, object]:
     options = {"com.docker.network.endpoint.macaddress": mac}
     return {"PoolID": pool_id, "Address": "", "Options": options}
