@@ -135,7 +135,8 @@ def test_a_server_may_be_away_for_a_lease_time_less_a_bit(lab: Lab, kind: type[S
     first = world.await_lease(end)
 
     with never_without_lease(world, end):
-        while world.await_lease(end).expires_at == first.expires_at:
+        # at its renewal time, or as soon as Docker's API has told the container's name
+        while (renewed := world.await_lease(end)).expires_at == first.expires_at:
             time.sleep(0.1)
         world.server.stop()
         time.sleep(lease.total_seconds() - 4)
@@ -146,5 +147,5 @@ def test_a_server_may_be_away_for_a_lease_time_less_a_bit(lab: Lab, kind: type[S
 
     check_renewed(world)
     last = world.await_lease(end)
-    if last.expires_at - first.expires_at < lease:
-        raise LabError(f"not renewed: {first}, {last}")
+    if last.expires_at - renewed.expires_at < timedelta(seconds=10):
+        raise LabError(f"not renewed: {renewed}, {last}")
