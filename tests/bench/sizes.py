@@ -16,9 +16,7 @@ class Sizes:
     """Leases of such a round."""
     burst: int = 2000
     """Leases had 64 at once."""
-    ceiling_seconds: int = 2
-    """How long perfdhcp holds each rate."""
-    ceiling_rates: int = 7
+    ceiling_rates: int = 6
     """How many rates it tries."""
     probed: int = 30
     networks: int = 50
@@ -46,7 +44,6 @@ SMOKE = Sizes(
     cni_rounds=1,
     cni_burst=32,
     burst=64,
-    ceiling_seconds=1,
     ceiling_rates=1,
     probed=2,
     networks=3,

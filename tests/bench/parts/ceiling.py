@@ -1,5 +1,6 @@
 """A burst of leases, 64 at once, against the most that the server gives perfdhcp without a drop."""
 
+import math
 import re
 import subprocess
 import time
@@ -51,12 +52,15 @@ def _burst(at: Rig, ceiling: float, wanted: float, sizes: Sizes) -> Figure:
 
 
 def _ceiling(at: Rig, machine: Namespace, sizes: Sizes, progress: Progress) -> float:
-    """The highest rate without a drop: doubled until it is too high, then halved in."""
+    """The highest rate without a drop: doubled until it is too high, then halved in.
+
+    Over as many leases as the burst has, as servers get slower with each that they have.
+    """
     asked, good, bad = float(_FIRST_RATE), 0.0, 0.0
     best = 1.0
     for done in range(sizes.ceiling_rates):
         at.server.restart(keep_database=False)
-        rate = _perfdhcp(machine, round(asked), sizes.ceiling_seconds)
+        rate = _perfdhcp(machine, round(asked), sizes.burst)
         if rate is not None:
             best, good = max(best, rate), max(good, asked)
         else:
@@ -66,8 +70,9 @@ def _ceiling(at: Rig, machine: Namespace, sizes: Sizes, progress: Progress) -> f
     return best
 
 
-def _perfdhcp(machine: Namespace, rate: int, seconds: int) -> float | None:
+def _perfdhcp(machine: Namespace, rate: int, leases: int) -> float | None:
     """The rate that it had; None where it lost packets, or could not keep to what was asked."""
+    seconds = math.ceil(leases / rate)
     clients = max(_LEAST_CLIENTS, rate * seconds)
     words = ["perfdhcp", "-4", "-r", str(rate), "-p", str(seconds), "-R", str(clients)]
     command = machine.command([*words, "-W", "500000", str(SITE.subnet[1])])

@@ -40,8 +40,8 @@ _SAME = " AND ".join(f"{column} = :{column}" for column in _KEY)
 _CHANGES = ", ".join(f"{column} = :{column}" for column in LeaseRow._fields if column not in _KEY)
 
 # S608: these strings are made of column names above, never of values.
-_VALUES = ", ".join(f":{column}" for column in LeaseRow._fields)
-_ADD = f"REPLACE INTO leases ({_COLUMNS}, segment) VALUES ({_VALUES}, segment_of(:pool))"  # noqa: S608 - see above
+_VALUES = ", ".join("?" for _ in LeaseRow._fields)
+_ADD = f"REPLACE INTO leases ({_COLUMNS}, segment) VALUES ({_VALUES}, ?)"  # noqa: S608 - see above
 _UPDATE = f"UPDATE leases SET {_CHANGES} WHERE {_SAME}"  # noqa: S608 - see above
 _STATE = f"SELECT state FROM leases WHERE {_SAME}"  # noqa: S608 - see above
 _REMOVE = f"DELETE FROM leases WHERE {_SAME}"  # noqa: S608 - see above
@@ -317,9 +317,10 @@ def _add(connection: sqlite3.Connection, lease: Lease) -> Lease:
     connection.execute("UPDATE generations SET last = last + 1")  # RETURNING takes ten times that
     (generation,) = connection.execute("SELECT last FROM generations").fetchone()
     added = replace(lease, generation=int(generation))
-    connection.execute(_ADD, lease_row(added)._asdict())
+    segment = segment_of(lease.pool)
+    connection.execute(_ADD, (*lease_row(added), segment))
     if lease.state is not LeaseState.FREED:
-        SqliteSegment(connection, segment_of(lease.pool)).occupy(lease.address)
+        SqliteSegment(connection, segment).occupy(lease.address)
     return added
 
 
