@@ -146,6 +146,7 @@ def open_database(
     connection = sqlite3.connect(path, timeout=busy_timeout.total_seconds(), isolation_level=None)
     try:
         _check(connection, path, len(migrations))
+        connection.execute("PRAGMA page_size = 2048")  # of new files: a change writes whole pages
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.create_function("segment_of", 1, segment_of, deterministic=True)
