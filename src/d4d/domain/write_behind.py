@@ -33,6 +33,8 @@ class WriteBehind:
         self._leases: dict[tuple[PoolId, Address], Lease] = {}
         self._pools: dict[PoolId, PoolRecord] = {}
         self._task: asyncio.Task[None] | None = None
+        self.is_held_up = False
+        """Whether the store was away when what waits was to be written."""
 
     def __len__(self) -> int:
         return len(self._leases) + len(self._pools)
@@ -80,7 +82,8 @@ class WriteBehind:
     async def _flush(self) -> None:
         while len(self):
             await asyncio.sleep(_GATHER)
-            if not await self._store_all():
+            self.is_held_up = not await self._store_all()
+            if self.is_held_up:
                 await asyncio.sleep(_RETRY)
 
     async def _store_all(self) -> bool:

@@ -31,10 +31,10 @@ def readiness(operations: Operations) -> HealthAnswer:
 
 
 def _store(operations: Operations) -> CheckForm:
-    unwritten = len(operations.ipam.leasing.writes)
+    writes = operations.ipam.leasing.writes
     trouble = operations.ipam.presence.trouble or operations.store.trouble
-    if unwritten and not trouble:
-        trouble = f"{unwritten} leases and pools wait to be stored"
+    if writes.is_held_up and not trouble:
+        trouble = f"{len(writes)} leases and pools wait to be stored"
     return CheckForm(name="store", ok=not trouble, detail=trouble or "takes what is written")
 
 

@@ -88,6 +88,30 @@ async def test_a_store_that_was_away_gets_the_newest_of_each(bench: Bench) -> No
     assert bench.store.writes == ["update", "update"]
 
 
+async def test_what_waits_is_held_up_while_the_store_is_away_and_else_just_gathers(
+    bench: Bench,
+) -> None:
+    lease = await bench.lease()
+    bench.writes.add(renewed(lease))
+    assert not bench.writes.is_held_up
+    bench.store.is_away = True
+    await settle(2.0)
+    assert bench.writes.is_held_up
+    bench.store.is_away = False
+    await settle(2.0)
+    assert not bench.writes.is_held_up
+
+
+async def test_writes_that_come_one_after_the_other_soon_are_made_together(bench: Bench) -> None:
+    leases = [await bench.lease(f"192.168.59.{n}") for n in range(1, 11)]
+    for lease in leases:
+        bench.writes.add(renewed(lease))
+        await asyncio.sleep(0.001)
+    assert bench.store.writes == []
+    await settle(0.1)
+    assert bench.store.writes == ["update"] * 10
+
+
 async def test_what_is_added_while_writing_is_written_too(bench: Bench) -> None:
     lease = await bench.lease()
     bench.store.takes = 1.0

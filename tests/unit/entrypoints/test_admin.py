@@ -224,6 +224,13 @@ async def test_a_store_that_is_away_is_told(operator: Operator) -> None:
     await operator.get("/readyz")
 
 
+async def test_what_is_just_on_its_way_to_the_store_is_no_trouble(operator: Operator) -> None:
+    await operator.release(await operator.run(WEB))
+    await settle(0.01)  # the server was told, and that is stored behind
+    assert "d4d_store_unwritten 1.0" in (await operator.client.get("/metrics")).text
+    await operator.get("/readyz")
+
+
 async def test_a_server_that_is_silent_is_told_until_it_answers(operator: Operator) -> None:
     operator.docker.allocator.allocate_fails = NoAddress("no DHCP server answered")
     options = {"com.docker.network.endpoint.macaddress": WEB}

@@ -212,6 +212,17 @@ def test_duplicates_are_ignored() -> None:
     assert bench.grant is grant
 
 
+def test_leases_of_the_same_terms_share_them_and_a_renewal_keeps_the_address() -> None:
+    one, other = Bench().bound(), Bench().bound()
+    assert one.grant.terms is other.grant.terms
+    first = one.grant
+    one.wake()
+    one.hear(ours.ack(one.asked, IPv4Address(int(ADDRESS))))
+    assert one.grant is not first
+    assert one.grant.address is first.address
+    assert one.grant.terms is first.terms
+
+
 def test_the_answer_to_an_earlier_renewal_is_ignored() -> None:
     bench = Bench().renewing()
     slow = ours.nak(bench.asked)
