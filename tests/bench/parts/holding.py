@@ -9,10 +9,9 @@ from tests.bench.figures import Bound, Figure, median, milliseconds, number
 from tests.bench.held import EAGER, LEASE_TIME, HasteningDhcpd, macs, renewals, start, stored_before
 from tests.bench.plugin import Plugin
 from tests.bench.progress import Progress
-from tests.bench.rig import SITE, SUBNET, Rig, driver_on, rig
+from tests.bench.rig import SITE, Rig, driver_on, rig
 from tests.bench.sizes import Sizes
-from tests.bench.usage import Usage, look, settled
-from tests.lab.driver import Driver
+from tests.bench.usage import Usage, look, settled, usage
 
 _PART = "holding"
 _AT_ONCE = 64
@@ -29,12 +28,13 @@ def measure(sizes: Sizes, progress: Progress) -> Iterator[Figure]:
         before = settled(at.driver)
         _fill(at, sizes, progress)
         progress.step(f"{sizes.held} leases are held, and renewed for {sizes.held_seconds} s")
-        began, renewed, since = look(at.driver), renewals(at.server), time.perf_counter()
+        pid = at.driver.daemon.pid
+        began, renewed, since = usage(pid), renewals(at.server), time.perf_counter()
         time.sleep(sizes.held_seconds)
-        ended, seconds = look(at.driver), time.perf_counter() - since
+        ended, seconds = usage(pid), time.perf_counter() - since
         renewed = renewals(at.server) - renewed
         yield _memory(before, ended, sizes)
-        yield _counts(before, ended, sizes)
+        yield _counts(before, look(at.driver), sizes)
         yield _renewing((ended.cpu - began.cpu) / seconds, renewed / seconds, sizes)
         progress.step(f"starts with {sizes.held} leases, each beside one without any")
         yield from _starts(at, sizes, progress)
@@ -113,7 +113,7 @@ def _starts(at: Rig, sizes: Sizes, progress: Progress) -> Iterator[Figure]:
         empty.kill()
         renewed = renewals(at.server)
         full_starts.append(start(at.driver))
-        firsts.append(_first_lease(at.driver))
+        firsts.append(Plugin(at.driver.socket).address(at.pool).seconds)
         done_by_then.append(renewals(at.server) - renewed)
         at.driver.kill()
         progress.count(done, sizes.restarts)
@@ -136,13 +136,6 @@ def _starts(at: Rig, sizes: Sizes, progress: Progress) -> Iterator[Figure]:
         limit=0.5,
         detail=f"{median(done_by_then):g} renewals; the lease took {milliseconds(median(firsts))}",
     )
-
-
-def _first_lease(driver: Driver) -> float:
-    plugin = Plugin(driver.socket)
-    began = time.perf_counter()
-    assert plugin.address(plugin.pool(SUBNET)).address
-    return time.perf_counter() - began
 
 
 def _mebibytes(look: Usage) -> str:

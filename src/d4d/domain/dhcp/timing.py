@@ -16,8 +16,7 @@ _FIRST_TIMEOUT = 4.0  # seconds; dnsmasq pings a new address for up to 3.3 s bef
 _LONGEST_TIMEOUT = 64.0
 _T1, _T2 = 0.5, 0.875  # of the lease time, section 4.4.5
 _T1_FUZZ = 0.1  # leases of one burst renew over a tenth of T1, and never later than T1
-_QUARTER = 250_000  # microseconds, which are nothing to
-_LONG = timedelta(seconds=60)
+_QUARTER = 250_000  # microseconds
 _SHORTEST_WAIT = timedelta(seconds=1)
 _LONGEST_SHORTEST_WAIT = timedelta(seconds=60)  # the RFC's minimum, made for leases of hours
 
@@ -76,9 +75,9 @@ def times(
         t2 = lease_time * _T2
     if t1 is None or not timedelta(0) < t1 < t2:
         t1 = min(lease_time * _T1, t2 * _T1 / _T2)
-    renew_at = now + t1 * (1 - _T1_FUZZ * random())
+    earliest = now + t1 * (1 - _T1_FUZZ)
     return Times(
-        renew_at=_together(renew_at) if t1 >= _LONG else renew_at,
+        renew_at=max(earliest, _together(now + t1 * (1 - _T1_FUZZ * random()))),
         rebind_at=now + t2,
         expires_at=now + lease_time,
     )

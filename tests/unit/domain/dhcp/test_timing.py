@@ -118,8 +118,7 @@ def test_the_instants_of_any_lease_stand_in_their_order(
         NOON, lease_time=lease_time, renewal_time=t1, rebinding_time=t2, random=never
     ).renew_at
     assert on_time is not None
-    early = SECOND / (4 if on_time - NOON >= 60 * SECOND else 1000)
-    assert (on_time - NOON) * 0.9 - early <= got.renew_at - NOON <= on_time - NOON
+    assert (on_time - NOON) * 0.9 - SECOND / 1000 <= got.renew_at - NOON <= on_time - NOON
 
 
 def test_leases_of_minutes_that_renew_in_one_quarter_of_a_second_renew_at_once() -> None:
