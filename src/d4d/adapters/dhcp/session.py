@@ -156,13 +156,19 @@ class Session:
 
     def _sweep(self) -> None:
         """Drop entries that another deadline replaced: exchanges leave theirs behind."""
-        self._heap = [entry for entry in self._heap if self._wakes.get(entry[2]) == entry[0]]
+        self._heap = [entry for entry in self._heap if self._is_due_then(entry)]
         heapq.heapify(self._heap)
+
+    def _is_due_then(self, entry: tuple[datetime, int, Client]) -> bool:
+        """Whether no other deadline replaced this one."""
+        return self._wakes.get(entry[2]) == entry[0]
 
     def _schedule(self, *, breath: float = 0.0) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        while self._heap and not self._is_due_then(self._heap[0]):
+            heapq.heappop(self._heap)  # answered meanwhile: nobody is to be woken for it
         if self._heap:
             wait = (self._heap[0][0] - self._clock()).total_seconds()
             loop = asyncio.get_running_loop()
@@ -172,9 +178,10 @@ class Session:
         self._timer = None
         now, woken = self._clock(), 0
         while self._heap and self._heap[0][0] <= now and woken < _AT_ONCE:
-            wake_at, _, client = heapq.heappop(self._heap)
-            if self._wakes.get(client) != wake_at:
+            entry = heapq.heappop(self._heap)
+            if not self._is_due_then(entry):
                 continue
+            client = entry[2]
             del self._wakes[client]
             woken += 1
             begin = self._begins.pop(client, client.tick)

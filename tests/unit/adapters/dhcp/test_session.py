@@ -109,6 +109,16 @@ async def test_all_leases_share_one_timer(bench: Bench) -> None:
     assert len(waiting) == 1
 
 
+async def test_nobody_is_woken_for_what_was_answered(bench: Bench) -> None:
+    with counted_timers() as timers:
+        for number in range(1, 101):
+            await bench.bound(number)
+        began = asyncio.get_running_loop().time()
+        await settle(60.0)
+        fired = [each.when() for each in timers if not each.cancelled()]
+    assert [when - began for when in fired if began < when < began + 60.0] == []
+
+
 async def test_what_is_dropped_is_forgotten(bench: Bench) -> None:
     client = await bench.bound()
     bench.session.drop(client)
