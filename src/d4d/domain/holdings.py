@@ -65,8 +65,11 @@ class Holdings:
 
     def reservation(self, address: Address) -> str | None:
         """Why ``address`` is reserved, or None where it is not."""
-        purpose = self.record.reserved.get(address)
-        return purpose.value if purpose else None
+        held = self._reservations.get(address)
+        if held is not None:
+            return held.purpose.value
+        is_gateway = address == self.pool.gateway and address in self.record.reserved
+        return Purpose.GATEWAY.value if is_gateway else None
 
     def is_gateway(self, address: Address) -> bool:
         """Whether ``address`` is the network's gateway, learnt or given."""
