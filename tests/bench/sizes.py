@@ -16,7 +16,8 @@ class Sizes:
     """Leases of such a round."""
     burst: int = 2000
     """Leases had 64 at once."""
-    ceiling_rates: int = 6
+    ceiling_rates: int = 5
+    """How many rates perfdhcp tries."""
     """How many rates it tries."""
     probed: int = 30
     networks: int = 50
