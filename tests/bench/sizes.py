@@ -18,7 +18,6 @@ class Sizes:
     """Leases had 64 at once."""
     ceiling_rates: int = 5
     """How many rates perfdhcp tries."""
-    """How many rates it tries."""
     probed: int = 30
     networks: int = 50
     held: int = 10_000

@@ -27,7 +27,10 @@ ADDRESS_SPACES = {
     "GlobalDefaultAddressSpace": "d4d-global",
 }
 
-_CALLS = ("RequestAddress", "ReleaseAddress", "RequestPool", "ReleasePool")
+_PATHS = frozenset(
+    f"/IpamDriver.{call}"
+    for call in ("RequestAddress", "ReleaseAddress", "RequestPool", "ReleasePool")
+)
 _NOT_OPEN = 503
 
 Answer = dict[str, Any]
@@ -59,17 +62,26 @@ class IpamResponse(JSONResponse):
         super().__init__(content, status_code, headers={"Connection": "close"})
 
 
+class _CallsApp(Starlette):
+    """Takes the calls that containers wait for past starlette's layers, which take a while."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in _PATHS:
+            scope["app"] = self
+            await _call(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 def create_calls_app(lifespan: Lifespan | None = None) -> Starlette:
     """The app. Who serves it gives it a driver: see ``expect``."""
     routes: dict[str, Any] = {
-        # They are looked through in this order: what each container waits for comes first.
-        **{f"/IpamDriver.{call}": _Call() for call in _CALLS},
         # These three are constants: a failure here sticks in dockerd until it restarts.
         "/Plugin.Activate": _activate,
         "/IpamDriver.GetCapabilities": _constant(CAPABILITIES),
         "/IpamDriver.GetDefaultAddressSpaces": _constant(ADDRESS_SPACES),
     }
-    return Starlette(
+    return _CallsApp(
         routes=[Route(path, endpoint, methods=["POST"]) for path, endpoint in routes.items()],
         lifespan=lifespan,
         exception_handlers={HTTPException: _not_http},
@@ -110,21 +122,20 @@ def _constant(answer: Answer) -> Any:
     return endpoint
 
 
-class _Call:
-    """A driver's call, as an ASGI app: starlette's wrapping of functions takes a while."""
+async def _call(scope: Scope, receive: Receive, send: Send) -> None:
+    """A driver's call, as an ASGI app."""
+    request = Request(scope, receive)
+    response = IpamResponse(*await _answer(request, scope["path"]))
+    await response(scope, receive, send)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        response = IpamResponse(*await self._answer(request, scope["path"]))
-        await response(scope, receive, send)
 
-    async def _answer(self, request: Request, path: str) -> tuple[Answer, int]:
-        body = await request.body()
-        try:
-            driver: Serving = await asyncio.shield(request.app.state.driver)
-        except D4DError as error:
-            return refusal(str(error), _NOT_OPEN)
-        return await driver.answer(path, body)
+async def _answer(request: Request, path: str) -> tuple[Answer, int]:
+    body = await request.body()
+    try:
+        driver: Serving = await asyncio.shield(request.app.state.driver)
+    except D4DError as error:
+        return refusal(str(error), _NOT_OPEN)
+    return await driver.answer(path, body)
 
 
 async def _not_http(_: Request, error: Exception) -> IpamResponse:
