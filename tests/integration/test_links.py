@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from d4d.adapters.dhcp.codec import encode
-from d4d.adapters.dhcp.frame import ethernet
+from d4d.adapters.dhcp.codec import decode, dissect, encode
+from d4d.adapters.dhcp.frame import ETHERNET, ethernet, udp_payload
 from d4d.adapters.dhcp.link import Deliver, Link, Wants
 from d4d.adapters.dhcp.packet import PacketLink
 from d4d.adapters.dhcp.relay import RelayLink
@@ -392,6 +392,60 @@ def test_a_release_goes_to_the_mac_that_answered_and_ahead_of_what_follows(
         tap.setblocking(False)
     with tap, server("dnsmasq", far, tmp_path), inside(host):
         asyncio.run(life())
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_what_a_server_says_is_read_as_scapy_reads_it(
+    kind: str, segment: tuple[str, str], tmp_path: Path
+) -> None:
+    host, far = segment
+
+    async def life() -> Message:
+        talk = Conversation(packet_link)
+        try:
+            return await talk.acquire(container())
+        finally:
+            talk.link.close()
+
+    with inside(host):
+        tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+        tap.setblocking(False)
+    with tap, server(kind, far, tmp_path), inside(host):
+        ack = asyncio.run(life())
+        packets = (udp_payload(frame[ETHERNET:]) for frame in frames(tap))
+        payloads = [payload for payload in packets if payload and payload[0] == 2]
+    read = [decode(payload) for payload in payloads]
+    assert read == [dissect(payload) for payload in payloads]
+    assert [message.type for message in read] == [MessageType.OFFER, MessageType.ACK]
+    assert read[-1] == ack
+
+
+def test_a_parent_that_gets_another_mac_sends_from_it_soon(
+    segment: tuple[str, str], tmp_path: Path
+) -> None:
+    host, far = segment
+
+    async def life() -> None:
+        talk = Conversation(packet_link)
+        try:
+            await talk.acquire(container())
+            run("ip", "-n", host, "link", "set", "eth0", "address", "02:00:00:77:00:99")
+            await asyncio.sleep(1.1)
+            await talk.acquire(container())
+        finally:
+            talk.link.close()
+
+    before = mac_of(host)
+    with inside(far):
+        tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+        tap.setblocking(False)
+    with tap:
+        with server("dnsmasq", far, tmp_path), inside(host):
+            asyncio.run(life())
+        sent = frames(tap)
+    sources = [frame[6:12] for frame in sent if frame[36:38] == b"\0\x43"]
+    assert sources == [before, before, mac_of(host), mac_of(host)]
+    assert before != mac_of(host)
 
 
 def frames(tap: socket.socket) -> list[bytes]:
