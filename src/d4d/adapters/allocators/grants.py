@@ -17,20 +17,15 @@ def identity_of(lease: Lease) -> Identity:
 
 def granted_lease(pool: Pool, endpoint: Endpoint, identity: Identity, grant: Grant) -> Lease:
     """The lease of a new grant; owner and generation are still to be set."""
-    return Lease(
+    lease = Lease(
         pool=pool.id,
         address=grant.address,
         endpoint=endpoint,
         acquired_at=grant.bound_at,
         client_id=identity.client_id,
         hostname=identity.hostname,
-        bound_at=grant.bound_at,
-        renew_at=grant.renew_at,
-        rebind_at=grant.rebind_at,
-        expires_at=grant.expires_at,
-        terms=grant.terms,
-        form=grant.form,
     )
+    return confirmed(lease, grant)
 
 
 def confirmed(lease: Lease, grant: Grant) -> Lease:

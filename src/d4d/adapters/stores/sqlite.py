@@ -92,15 +92,11 @@ class SqliteLeaseStore:
 
     async def load(self, owner: str) -> Contents:
         """Everything that ``owner`` stored. Raises StoreUnavailable, StoreTooNew."""
-        self._refuse_if_closed()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._worker, self._read, owner)
+        return await self._in_worker(self._read, owner)
 
     async def count(self, owner: str) -> int:
         """How many addresses ``owner`` holds. Raises StoreUnavailable, StoreTooNew."""
-        self._refuse_if_closed()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._worker, self._count, owner)
+        return await self._in_worker(self._count, owner)
 
     async def save_pool(self, record: PoolRecord, owner: str) -> None:
         """Insert or replace ``owner``'s record of a pool; one without users is removed."""
@@ -197,6 +193,10 @@ class SqliteLeaseStore:
         self._closed = True
         await asyncio.get_running_loop().run_in_executor(self._worker, self._disconnect)
         self._worker.shutdown()
+
+    async def _in_worker(self, read: Callable[[str], _T], owner: str) -> _T:
+        self._refuse_if_closed()
+        return await asyncio.get_running_loop().run_in_executor(self._worker, read, owner)
 
     async def _write(self, apply: Callable[[sqlite3.Connection], _T]) -> _T:
         self._refuse_if_closed()
