@@ -191,6 +191,7 @@ class Container(containers.DeclarativeContainer):
         events=events,
         clock=clock,
         random=random,
+        store=measured_store,
         reservations=measured_store,
     )
     range_allocator = providers.Singleton(

@@ -31,6 +31,8 @@ from d4d.domain.write_behind import WriteBehind
 
 _AT_ONCE = timedelta(seconds=2)
 """A release that is sent so soon after it was stored needs no second look at the store."""
+_UNANSWERED = timedelta(minutes=2)
+"""Longer than any server is waited for: an older record is of a lease that was granted."""
 
 
 class Leasing:
@@ -62,12 +64,18 @@ class Leasing:
         """What is stored behind."""
 
     def open(self, leases: tuple[Lease, ...]) -> None:
-        """Take up stored leases with their timers, and the releases still to send."""
+        """Take up stored leases with their timers, and the releases still to send.
+
+        A lease may be stored before its server grants it, and D4D killed in between. Such a record
+        is among the newest, so these are confirmed.
+        """
         for lease in sorted(leases, key=lambda lease: lease.generation):
             self._pools.at(lease.pool).put(lease)
+        newest = max((lease.acquired_at for lease in leases), default=self._clock())
         for lease in self.leases:
             if is_live(lease):
-                self._allocator(lease).keep(lease, self)
+                is_young = lease.bound_at == lease.acquired_at > newest - _UNANSWERED
+                self._allocator(lease).keep(lease, self, confirm=is_young)
             elif is_held(lease):
                 self._giving_back.add(lease)
         self._giving_back.start()

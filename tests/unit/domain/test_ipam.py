@@ -851,6 +851,17 @@ async def test_a_restart_keeps_what_is_live_and_releases_none_of_it(driver: Driv
     assert (driver.kept, driver.freed) == (["192.168.59.1", "192.168.59.2"], [])
 
 
+async def test_a_restart_confirms_the_newest_leases_which_may_not_have_been_granted(
+    driver: Driver,
+) -> None:
+    pool = await driver.pool()
+    await driver.run(pool, A)
+    await settle(600.0)
+    newest = await driver.run(pool, B)
+    await driver.restart()
+    assert [str(each) for each in driver.allocator.confirmed] == [newest.partition("/")[0]]
+
+
 async def test_a_restart_goes_on_with_releases_that_were_not_sent(driver: Driver) -> None:
     pool = await driver.pool()
     address = await driver.run(pool, A)

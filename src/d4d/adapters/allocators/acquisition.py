@@ -81,12 +81,18 @@ class Acquisition:
         finally:
             self._stop_probing()
 
-    def offered(self, address: IPv4Address) -> None:
-        """Probe for an address as soon as it is offered, beside the exchange."""
+    def offered(self, address: IPv4Address) -> bool:
+        """Probe for an address as soon as it is offered, beside the exchange.
+
+        Returns whether it may be had: another here may have it.
+        """
         self._stop_probing()
-        if self._probe is not None and not self._is_taken(address):
+        if self._is_taken(address):
+            return False
+        if self._probe is not None:
             probe = self._probe(address, self._client.identity.chaddr)
             self._probing = (address, asyncio.ensure_future(probe))
+        return True
 
     def silence(self, seconds: float) -> str:
         """What to tell the operator when the deadline of ``seconds`` has passed."""

@@ -16,6 +16,7 @@ from random import Random
 import structlog
 
 from d4d.adapters.allocators.acquisition import Acquisition
+from d4d.adapters.allocators.ahead import Ahead
 from d4d.adapters.allocators.conflicts import Conflicts, MakeWatch
 from d4d.adapters.allocators.grants import confirmed, grant_of, granted_lease, identity_of
 from d4d.adapters.allocators.routes import Route, Routes
@@ -23,7 +24,7 @@ from d4d.adapters.dhcp.exchange import Exchange
 from d4d.adapters.dhcp.link import Deliver, Link, Wants
 from d4d.adapters.dhcp.session import Session
 from d4d.domain.dhcp.client import Client
-from d4d.domain.dhcp.effects import Bound, Effect, Late, Lost, Refused
+from d4d.domain.dhcp.effects import Bound, Effect, Grant, Late, Lost, Refused
 from d4d.domain.dhcp.messages import Identity
 from d4d.domain.dhcp.states import State
 from d4d.domain.errors import BadRequest, D4DError, NoAddress
@@ -31,7 +32,7 @@ from d4d.domain.holdings import is_same
 from d4d.domain.identity import IdentityPolicy, client_id, hostname, made_up_mac
 from d4d.domain.leases import Endpoint, Lease, LeaseState, RenewalForm
 from d4d.domain.pools import Address, Pool, PoolId, PoolOptions, PoolRequest
-from d4d.domain.ports import Clock, Event, EventKind, Events, Holder, Reservations
+from d4d.domain.ports import Clock, Event, EventKind, Events, Holder, LeaseStore, Reservations
 from d4d.domain.ranges import segment_of
 from d4d.domain.reserved import Reserved
 from d4d.domain.turns import Turn, Turns
@@ -103,8 +104,12 @@ class DhcpAllocator:
         events: Events,
         clock: Clock,
         random: Random,
+        store: LeaseStore | None = None,
         reservations: Reservations | None = None,
     ) -> None:
+        """Leases are stored in ``store`` as early as can be; without one, whoever asks does it."""
+        self._store = store
+        self._removals: set[asyncio.Task[None]] = set()
         self._reservations = reservations
         self._routes = routes
         self._make_link = link
@@ -151,7 +156,10 @@ class DhcpAllocator:
         hint: Address | None,
         taken: Collection[Address],
     ) -> Lease:
-        """A lease that the server acknowledged. Raises NoAddress, AddressInUse, LinkDown."""
+        """A lease that the server acknowledged, with a generation where it is stored already.
+
+        Raises NoAddress, AddressInUse, LinkDown.
+        """
         route = self._route(pool)
         session = self._session(route)
         client = self._client(self._identity(pool, endpoint, route), route)
@@ -170,17 +178,25 @@ class DhcpAllocator:
                 endpoint=endpoint,
                 reserved=reserved,
             )
-            exchange.on_offer = acquisition.offered
+            ahead = Ahead(
+                self._store,
+                partial(self._owned, pool, endpoint, client.identity),
+                self._removals,
+            )
+            exchange.on_offer = partial(self._offered, client, acquisition, ahead)
             seconds = self._policy.deadline.total_seconds()
             try:
                 async with asyncio.timeout(seconds):
                     grant = await acquisition.run(_v4(address), _v4(hint))
+                lease = await ahead.stored(grant)
             except TimeoutError:
                 exchange.abandon()
                 raise NoAddress(acquisition.silence(seconds)) from None
             except BaseException:
                 exchange.abandon()
                 raise
+            finally:
+                ahead.discard()
         for refused in exchange.refused:
             if refused.address not in pool:
                 detail = f"{refused.terms.server} offers it, outside {pool.subnet}"
@@ -189,7 +205,6 @@ class DhcpAllocator:
         if address is None and own is not None and own.address != grant.address:
             detail = f"reserved for it, but the DHCP server gave it {grant.address}"
             self._report(pool.id, endpoint, EventKind.MISMATCH, own.address, detail)
-        lease = granted_lease(pool, endpoint, client.identity, grant)
         self._hold(_Held(client, session, route.parent, lease))
         return lease
 
@@ -270,6 +285,18 @@ class DhcpAllocator:
         self._sessions.clear()
         self._conflicts.close()
         self._held.clear()
+        await asyncio.gather(*self._removals, return_exceptions=True)
+
+    def _offered(
+        self, client: Client, acquisition: Acquisition, ahead: Ahead, address: IPv4Address
+    ) -> None:
+        expected = client.expected(self._clock())
+        if acquisition.offered(address) and expected is not None:
+            ahead.offered(expected)
+
+    def _owned(self, pool: Pool, endpoint: Endpoint, identity: Identity, grant: Grant) -> Lease:
+        lease = granted_lease(pool, endpoint, identity, grant)
+        return replace(lease, owner=self._policy.host)
 
     async def _reserved(self, pool: Pool) -> Reserved:
         """What an operator reserved where ``pool`` is. Raises StoreUnavailable."""

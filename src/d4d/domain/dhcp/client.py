@@ -112,6 +112,13 @@ class Client:
         """Whether an offer was taken, whose ACK is awaited."""
         return self.state is State.REQUESTING
 
+    def expected(self, now: datetime) -> Grant | None:
+        """What the awaited ACK should grant; None where the offer did not say for how long."""
+        offer = self._offer
+        if offer is None or offer.server_id is None or not offer.lease_time:
+            return None
+        return self._granted(offer.yiaddr, offer, offer.server_id, now)
+
     @property
     def is_lost(self) -> bool:
         """Whether the address was lost and not yet found again."""

@@ -71,6 +71,7 @@ class Bench:
             events=self.events,
             clock=self.clock,
             random=Random(26),
+            store=self.store,
             reservations=self.store,
         )
 
@@ -110,7 +111,7 @@ class Bench:
 
     async def kept(self, endpoint: Endpoint = WEB) -> Lease:
         """A lease as Ipam holds one."""
-        lease = replace(await self.allocate(endpoint), generation=1)
+        lease = await self.allocate(endpoint)
         self.allocator.keep(lease, self.holder)
         return lease
 
@@ -396,6 +397,80 @@ async def test_an_attempt_that_failed_is_not_gone_on_with(bench: Bench) -> None:
     heard = len(bench.server.heard)
     await settle(3600.0)
     assert len(bench.server.heard) == heard
+
+
+# What is stored before the server's last word
+
+
+async def stored(bench: Bench) -> list[Lease]:
+    return list((await bench.store.inner.load("host-a")).leases)
+
+
+async def test_a_lease_is_stored_while_its_request_is_on_the_way(bench: Bench) -> None:
+    bench.server.silent(REQUEST)
+    call = asyncio.ensure_future(bench.allocate())
+    await settle(1.0)
+    (ahead,) = await stored(bench)
+    assert ahead.address == ip_address("10.77.16.1")
+    assert ahead.terms is not None and ahead.terms.server == SERVER
+    with pytest.raises(NoAddress):
+        await call
+    await settle(1.0)
+    assert await stored(bench) == []
+
+
+async def test_a_lease_that_was_granted_is_stored_once_as_it_is_returned(bench: Bench) -> None:
+    lease = await bench.allocate()
+    assert lease.generation
+    assert await stored(bench) == [lease]
+    assert bench.store.writes.count("add") == 1
+    assert "update" not in bench.store.writes
+
+
+async def test_a_lease_whose_ack_says_otherwise_is_stored_as_the_ack_says(bench: Bench) -> None:
+    bench.server.latency = 1.0
+    call = asyncio.ensure_future(bench.allocate())
+    await settle(0.5)
+    bench.server.lease_time = timedelta(minutes=10)
+    lease = await call
+    assert lease.terms is not None and lease.terms.lease_time == timedelta(minutes=10)
+    assert await stored(bench) == [lease]
+
+
+async def test_nothing_stays_stored_of_an_offer_that_is_refused(bench: Bench) -> None:
+    bench.server.naks()
+    with pytest.raises(NoAddress):
+        await bench.allocate()
+    await settle(1.0)
+    assert await stored(bench) == []
+
+
+async def test_nothing_stays_stored_of_a_call_that_is_cut_short(bench: Bench) -> None:
+    bench.server.silent(REQUEST)
+    call = asyncio.ensure_future(bench.allocate())
+    await settle(1.0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await settle(1.0)
+    assert await stored(bench) == []
+
+
+async def test_anothers_record_is_not_touched_by_an_offer(bench: Bench) -> None:
+    others = replace(await bench.allocate(DB), owner="host-b", generation=0)
+    others = await bench.store.inner.add(others)
+    bench.server.bindings.clear()
+    bench.server.offers("10.77.16.1")
+    bench.server.silent(REQUEST)
+    with pytest.raises(NoAddress):
+        await bench.allocate()
+    await settle(1.0)
+    assert list((await bench.store.inner.load("host-b")).leases) == [others]
+
+
+async def test_a_lease_that_the_store_does_not_take_is_left_to_who_asked(bench: Bench) -> None:
+    bench.store.away_for = {"add"}
+    assert not (await bench.allocate()).generation
 
 
 # Many at once
