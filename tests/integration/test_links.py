@@ -387,9 +387,7 @@ def test_a_release_goes_to_the_mac_that_answered_and_ahead_of_what_follows(
         assert (released[26:30], released[30:34]) == (ack.yiaddr.packed, SERVER.packed)
         assert (discovered[:6], discovered[6:12]) == (b"\xff" * 6, source)
 
-    with inside(far):
-        tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
-        tap.setblocking(False)
+    tap = tap_in(far)
     with tap, server("dnsmasq", far, tmp_path), inside(host):
         asyncio.run(life())
 
@@ -407,9 +405,7 @@ def test_what_a_server_says_is_read_as_scapy_reads_it(
         finally:
             talk.link.close()
 
-    with inside(host):
-        tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
-        tap.setblocking(False)
+    tap = tap_in(host)
     with tap, server(kind, far, tmp_path), inside(host):
         ack = asyncio.run(life())
         packets = (udp_payload(frame[ETHERNET:]) for frame in frames(tap))
@@ -436,9 +432,7 @@ def test_a_parent_that_gets_another_mac_sends_from_it_soon(
             talk.link.close()
 
     before = mac_of(host)
-    with inside(far):
-        tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
-        tap.setblocking(False)
+    tap = tap_in(far)
     with tap:
         with server("dnsmasq", far, tmp_path), inside(host):
             asyncio.run(life())
@@ -446,6 +440,14 @@ def test_a_parent_that_gets_another_mac_sends_from_it_soon(
     sources = [frame[6:12] for frame in sent if frame[36:38] == b"\0\x43"]
     assert sources == [before, before, mac_of(host), mac_of(host)]
     assert before != mac_of(host)
+
+
+def tap_in(namespace: str) -> socket.socket:
+    """Hears the IPv4 frames that come into it from now on."""
+    with inside(namespace):
+        tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+    tap.setblocking(False)
+    return tap
 
 
 def frames(tap: socket.socket) -> list[bytes]:

@@ -24,7 +24,7 @@ from d4d.adapters.dhcp.exchange import Exchange
 from d4d.adapters.dhcp.link import Deliver, Link, Wants
 from d4d.adapters.dhcp.session import Session
 from d4d.domain.dhcp.client import Client
-from d4d.domain.dhcp.effects import Bound, Effect, Grant, Late, Lost, Refused
+from d4d.domain.dhcp.effects import Bound, Effect, Late, Lost, Refused
 from d4d.domain.dhcp.messages import Identity
 from d4d.domain.dhcp.states import State
 from d4d.domain.errors import BadRequest, D4DError, NoAddress
@@ -104,10 +104,10 @@ class DhcpAllocator:
         events: Events,
         clock: Clock,
         random: Random,
-        store: LeaseStore | None = None,
+        store: LeaseStore,
         reservations: Reservations | None = None,
     ) -> None:
-        """Leases are stored in ``store`` as early as can be; without one, whoever asks does it."""
+        """Leases are stored in ``store`` as early as can be; where that fails, by who asked."""
         self._store = store
         self._removals: set[asyncio.Task[None]] = set()
         self._reservations = reservations
@@ -180,7 +180,7 @@ class DhcpAllocator:
             )
             ahead = Ahead(
                 self._store,
-                partial(self._owned, pool, endpoint, client.identity),
+                partial(granted_lease, pool, endpoint, client.identity, self._policy.host),
                 self._removals,
             )
             exchange.on_offer = partial(self._offered, client, acquisition, ahead)
@@ -290,13 +290,11 @@ class DhcpAllocator:
     def _offered(
         self, client: Client, acquisition: Acquisition, ahead: Ahead, address: IPv4Address
     ) -> None:
+        if not acquisition.offered(address):
+            return
         expected = client.expected(self._clock())
-        if acquisition.offered(address) and expected is not None:
+        if expected is not None:
             ahead.offered(expected)
-
-    def _owned(self, pool: Pool, endpoint: Endpoint, identity: Identity, grant: Grant) -> Lease:
-        lease = granted_lease(pool, endpoint, identity, grant)
-        return replace(lease, owner=self._policy.host)
 
     async def _reserved(self, pool: Pool) -> Reserved:
         """What an operator reserved where ``pool`` is. Raises StoreUnavailable."""

@@ -15,12 +15,15 @@ def identity_of(lease: Lease) -> Identity:
     return Identity(chaddr=lease.endpoint.mac, client_id=lease.client_id, hostname=lease.hostname)
 
 
-def granted_lease(pool: Pool, endpoint: Endpoint, identity: Identity, grant: Grant) -> Lease:
-    """The lease of a new grant; owner and generation are still to be set."""
+def granted_lease(
+    pool: Pool, endpoint: Endpoint, identity: Identity, owner: str, grant: Grant
+) -> Lease:
+    """The lease of a new grant; its generation is still to be set."""
     lease = Lease(
         pool=pool.id,
         address=grant.address,
         endpoint=endpoint,
+        owner=owner,
         acquired_at=grant.bound_at,
         client_id=identity.client_id,
         hostname=identity.hostname,

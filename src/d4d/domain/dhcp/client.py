@@ -47,6 +47,7 @@ class Client:
     __slots__ = (
         "_accepts",
         "_began_at",
+        "_expected",
         "_form",
         "_grace_ends",
         "_lost",
@@ -87,6 +88,7 @@ class Client:
         self._accepts: Accepts = _any
         self._requested: IPv4Address | None = None
         self._offer: Message | None = None
+        self._expected: Grant | None = None
         self._form = forms[0]
         self._sent = 0
         self._secs = 0
@@ -113,11 +115,16 @@ class Client:
         return self.state is State.REQUESTING
 
     def expected(self, now: datetime) -> Grant | None:
-        """What the awaited ACK should grant; None where the offer did not say for how long."""
+        """What the awaited ACK should grant; None where the offer did not say for how long.
+
+        An ACK that says the same, to the first REQUEST, grants just this: a lease runs from when it
+        was asked for (section 4.4.1).
+        """
         offer = self._offer
         if offer is None or offer.server_id is None or not offer.lease_time:
             return None
-        return self._granted(offer.yiaddr, offer, offer.server_id, now)
+        self._expected = self._granted(offer.yiaddr, terms(offer, offer.server_id), now)
+        return self._expected
 
     @property
     def is_lost(self) -> bool:
@@ -232,7 +239,7 @@ class Client:
             return []
         if not self._accepts(message.yiaddr):
             return [Refused(address=message.yiaddr, terms=terms(message, server))]
-        self._offer = message
+        self._offer, self._expected = message, None
         self._go(Event.OFFER)
         offered = Offered(address=message.yiaddr, server=server)
         return [offered, *self._request(now)]
@@ -246,7 +253,12 @@ class Client:
         rebound = self.grant is not None and self.grant.terms.server not in (server, NO_ADDRESS)
         recovered = self._lost
         self._go(Event.ACK)
-        self.grant = self._granted(asked, message, server, now)
+        said, expected = terms(message, server), self._expected
+        if expected is not None and self._sent == 1 and expected.terms == said:
+            self.grant = expected
+        else:
+            self.grant = self._granted(asked, said, now)
+        self._expected = None
         self._offer, self._lost, self._retransmit_at, self._began_at = None, False, None, None
         self._naks, self._refusal, self._accepts = 0, "", _any
         return [Bound(grant=self.grant, rebound=rebound and not recovered, recovered=recovered)]
@@ -294,20 +306,17 @@ class Client:
             return True
         return grant.rebind_at is not None and now >= grant.rebind_at
 
-    def _granted(
-        self, address: IPv4Address, message: Message, server: IPv4Address, now: datetime
-    ) -> Grant:
-        assert message.lease_time is not None
+    def _granted(self, address: IPv4Address, said: Terms, now: datetime) -> Grant:
         instants = times(
             now,
-            lease_time=message.lease_time,
-            renewal_time=message.renewal_time,
-            rebinding_time=message.rebinding_time,
+            lease_time=said.lease_time,
+            renewal_time=said.renewal_time,
+            rebinding_time=said.rebinding_time,
             random=self._random,
         )
         return Grant(
             address=address,
-            terms=_shared(terms(message, server)),
+            terms=_shared(said),
             bound_at=now,
             renew_at=instants.renew_at,
             rebind_at=instants.rebind_at,

@@ -120,6 +120,7 @@ async def over_dhcp(_: Path) -> AsyncIterator[Bench]:
         events=RecordingEvents(),
         clock=lambda: datetime.now(UTC),
         random=Random(26),
+        store=MemoryLeaseStore(),
     )
 
     async def held() -> set[Address]:

@@ -437,6 +437,27 @@ async def test_a_lease_whose_ack_says_otherwise_is_stored_as_the_ack_says(bench:
     assert await stored(bench) == [lease]
 
 
+async def test_a_lease_whose_request_was_repeated_runs_from_its_ack(bench: Bench) -> None:
+    bench.server.silent(REQUEST)
+    call = asyncio.ensure_future(bench.allocate())
+    await settle(1.0)
+    bench.server.speaks()
+    lease = await call
+    assert lease.bound_at == bench.clock() > NOON + timedelta(seconds=4)
+    assert await stored(bench) == [lease]
+
+
+async def test_a_lease_is_renewed_when_its_record_says(bench: Bench) -> None:
+    lease = await bench.kept()
+    assert await stored(bench) == [lease]
+    assert lease.renew_at is not None
+    heard = len(bench.server.heard)
+    await settle((lease.renew_at - bench.clock()).total_seconds() - 1.0)
+    assert len(bench.server.heard) == heard
+    await settle(2.0)
+    assert len(bench.server.heard) == heard + 1
+
+
 async def test_nothing_stays_stored_of_an_offer_that_is_refused(bench: Bench) -> None:
     bench.server.naks()
     with pytest.raises(NoAddress):
