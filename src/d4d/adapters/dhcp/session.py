@@ -41,6 +41,7 @@ class Session:
         self._heap: list[tuple[datetime, int, Client]] = []
         self._order = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
+        self._rings_at: datetime | None = None
         self._link_error = ""
 
     @property
@@ -91,7 +92,7 @@ class Session:
         """Stop, without a word to any server."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer = self._rings_at = None
         self._listeners.clear()
         self._awaited.clear()
         self._link.close()
@@ -151,7 +152,9 @@ class Session:
         heapq.heappush(self._heap, (wake_at, next(self._order), client))
         if len(self._heap) > 2 * len(self._wakes) + 64:
             self._sweep()
-        if self._heap[0][2] is client:
+        # What was answered meanwhile keeps its place, and the timer: one idle waking costs less
+        # than a timer for each exchange.
+        if self._rings_at is None or wake_at < self._rings_at:
             self._schedule()
 
     def _sweep(self) -> None:
@@ -169,8 +172,10 @@ class Session:
             self._timer = None
         while self._heap and not self._is_due_then(self._heap[0]):
             heapq.heappop(self._heap)  # answered meanwhile: nobody is to be woken for it
+        self._rings_at = None
         if self._heap:
-            wait = (self._heap[0][0] - self._clock()).total_seconds()
+            self._rings_at = self._heap[0][0]
+            wait = (self._rings_at - self._clock()).total_seconds()
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(max(wait, breath), self._wake)
 

@@ -12,43 +12,26 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from d4d.adapters.stores.serialize import (
-    LeaseReader,
-    LeaseRow,
-    lease_row,
-    reservations_to_json,
-)
+from d4d.adapters.stores.serialize import LeaseReader, LeaseRow, reservations_to_json
 from d4d.adapters.stores.sqlite_file import MIGRATIONS, Migration, open_database, unavailable
-from d4d.adapters.stores.sqlite_segments import SqliteSegment, pool_record, read_reserved
+from d4d.adapters.stores.sqlite_leases import SqliteLeases
+from d4d.adapters.stores.sqlite_segments import pool_record, read_reserved
 from d4d.domain.errors import BadRequest, D4DError, StoreUnavailable, Superseded
-from d4d.domain.leases import Lease, LeaseState
+from d4d.domain.leases import Lease
 from d4d.domain.pools import Address, PoolRecord
 from d4d.domain.ports import Contents
-from d4d.domain.ranges import Claim, choose, freed_at, refuse_leased, segment_of
+from d4d.domain.ranges import Claim, choose, refuse_leased, segment_of
 from d4d.domain.reserved import OperatorReservation, Reserved
 
 _T = TypeVar("_T")
 
-_COLUMNS = ", ".join(LeaseRow._fields)
-_KEY = ("pool", "address", "owner", "generation")
-_SAME = " AND ".join(f"{column} = :{column}" for column in _KEY)
-_CHANGES = ", ".join(f"{column} = :{column}" for column in LeaseRow._fields if column not in _KEY)
-
-# S608: these strings are made of column names above, never of values.
-_VALUES = ", ".join("?" for _ in LeaseRow._fields)
-_ADD = f"REPLACE INTO leases ({_COLUMNS}, segment) VALUES ({_VALUES}, ?)"  # noqa: S608 - see above
-_UPDATE = f"UPDATE leases SET {_CHANGES} WHERE {_SAME}"  # noqa: S608 - see above
-_STATE = f"SELECT state FROM leases WHERE {_SAME}"  # noqa: S608 - see above
-_REMOVE = f"DELETE FROM leases WHERE {_SAME}"  # noqa: S608 - see above
-_LOAD = f"SELECT {_COLUMNS} FROM leases WHERE owner = ?"  # noqa: S608 - see above
 _SAVE_POOL = "REPLACE INTO pools (owner, pool, users, reservations) VALUES (?, ?, ?, ?)"
 _REMOVE_POOL = "DELETE FROM pools WHERE owner = ? AND pool = ?"
-_COUNT = "SELECT count(*) FROM leases WHERE owner = ? AND state <> ?"
 _LOAD_POOLS = "SELECT pool, users, reservations FROM pools WHERE owner = ?"
 
 
@@ -56,7 +39,7 @@ _LOAD_POOLS = "SELECT pool, users, reservations FROM pools WHERE owner = ?"
 class _Write:
     """A change that waits for the next transaction, and who waits for it."""
 
-    apply: Callable[[sqlite3.Connection], Any]
+    apply: Callable[[SqliteLeases], Any]
     done: "asyncio.Future[Any]"
     """Of the caller's loop, and settled there."""
 
@@ -82,7 +65,7 @@ class SqliteLeaseStore:
         self._migrations = migrations
         self._waiting: deque[_Write] = deque()
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="d4d-sqlite")
-        self._connection: sqlite3.Connection | None = None
+        self._leases: SqliteLeases | None = None
         self._reserved: dict[str, Reserved] = {}
         """By segment, as read: each DHCP allocation asks. Changed in the worker thread only."""
         self._closed = False
@@ -103,37 +86,38 @@ class SqliteLeaseStore:
         key = owner, record.pool.id
         columns = *key, record.users, reservations_to_json(record.reservations)
 
-        def apply(connection: sqlite3.Connection) -> None:
+        def apply(leases: SqliteLeases) -> None:
             if record.users > 0:
-                connection.execute(_SAVE_POOL, columns)
+                leases.connection.execute(_SAVE_POOL, columns)
             else:
-                connection.execute(_REMOVE_POOL, key)
+                leases.connection.execute(_REMOVE_POOL, key)
 
         await self._write(apply)
 
     async def add(self, lease: Lease, *, unless_held: bool = False) -> Lease:
         """Store a new acquisition; returns it with its generation. Raises AddressInUse."""
 
-        def apply(connection: sqlite3.Connection) -> Lease:
-            holder = SqliteSegment(connection, segment_of(lease.pool)).holder(lease.address)
-            if unless_held and holder is not None:
-                refuse_leased(lease.address, holder)
-            return _add(connection, lease)
+        def apply(leases: SqliteLeases) -> Lease:
+            if unless_held:
+                holder = leases.segment(segment_of(lease.pool)).holder(lease.address)
+                if holder is not None:
+                    refuse_leased(lease.address, holder)
+            return leases.add(lease)
 
         return await self._write(apply)
 
     async def take(self, claim: Claim) -> Lease:
         """Choose an address and store its lease. Raises AddressInUse, NoAddress."""
 
-        def apply(connection: sqlite3.Connection) -> Lease:
-            address = choose(claim, SqliteSegment(connection, claim.segment))
-            return _add(connection, claim.lease(address, generation=0))
+        def apply(leases: SqliteLeases) -> Lease:
+            address = choose(claim, leases.segment(claim.segment))
+            return leases.add(claim.lease(address, generation=0))
 
         return await self._write(apply)
 
     async def update(self, lease: Lease) -> None:
         """Replace the lease of the same pool, address, owner, generation. Raises Superseded."""
-        if not await self._write(lambda connection: _update(connection, lease)):
+        if not await self._write(lambda leases: leases.update(lease)):
             raise Superseded(
                 f"lease {lease.address} of {lease.owner!r}, generation {lease.generation}, "
                 f"is not the one stored in {self._path}"
@@ -141,31 +125,23 @@ class SqliteLeaseStore:
 
     async def remove(self, lease: Lease) -> bool:
         """Remove the lease of the same pool, address, owner and generation, if there is one."""
-        row = lease_row(lease)._asdict()
-
-        def apply(connection: sqlite3.Connection) -> bool:
-            removed = connection.execute(_REMOVE, row).rowcount > 0
-            if removed:
-                SqliteSegment(connection, segment_of(lease.pool)).vacate(lease, freed_at(lease))
-            return removed
-
-        return await self._write(apply)
+        return await self._write(lambda leases: leases.remove(lease))
 
     async def reserve(self, reservation: OperatorReservation) -> bool:
         """Store a reservation; returns whether a lease holds its address. Raises AddressInUse."""
 
-        def apply(connection: sqlite3.Connection) -> bool:
+        def apply(leases: SqliteLeases) -> bool:
             self._reserved.clear()
-            return SqliteSegment(connection, reservation.segment).reserve(reservation)
+            return leases.segment(reservation.segment).reserve(reservation)
 
         return await self._write(apply)
 
     async def unreserve(self, segment: str, address: Address) -> OperatorReservation | None:
         """Take away the reservation of ``address``, and return it."""
 
-        def apply(connection: sqlite3.Connection) -> OperatorReservation | None:
+        def apply(leases: SqliteLeases) -> OperatorReservation | None:
             self._reserved.clear()
-            return SqliteSegment(connection, segment).unreserve(address)
+            return leases.segment(segment).unreserve(address)
 
         return await self._write(apply)
 
@@ -175,8 +151,8 @@ class SqliteLeaseStore:
         if known is not None and not self._closed:
             return known
 
-        def read(connection: sqlite3.Connection) -> Reserved:
-            found = Reserved(read_reserved(connection, segment))
+        def read(leases: SqliteLeases) -> Reserved:
+            found = Reserved(read_reserved(leases.connection, segment))
             self._reserved[segment] = found
             return found
 
@@ -184,7 +160,7 @@ class SqliteLeaseStore:
 
     async def reservations(self) -> tuple[OperatorReservation, ...]:
         """Those of all segments."""
-        return tuple(await self._write(read_reserved))
+        return tuple(await self._write(lambda leases: read_reserved(leases.connection)))
 
     async def aclose(self) -> None:
         """Finish the writes that wait, and close the file: SQLite then empties its WAL into it."""
@@ -198,12 +174,13 @@ class SqliteLeaseStore:
         self._refuse_if_closed()
         return await asyncio.get_running_loop().run_in_executor(self._worker, read, owner)
 
-    async def _write(self, apply: Callable[[sqlite3.Connection], _T]) -> _T:
+    async def _write(self, apply: Callable[[SqliteLeases], _T]) -> _T:
         self._refuse_if_closed()
         loop = asyncio.get_running_loop()
         done: asyncio.Future[_T] = loop.create_future()
         self._waiting.append(_Write(apply=apply, done=done))
-        self._worker.submit(self._commit_waiting, loop)
+        if len(self._waiting) == 1:  # else the worker has not begun, and will find this one, too
+            self._worker.submit(self._commit_waiting, loop)
         return await done
 
     def _refuse_if_closed(self) -> None:
@@ -230,35 +207,34 @@ class SqliteLeaseStore:
 
     def _transact(self, writes: list[_Write]) -> list[object]:
         """Each write's result, or the D4DError that is its own; all others' changes are durable."""
-        connection = self._connected()
-        connection.execute("BEGIN IMMEDIATE")
+        leases = self._connected()
+        leases.connection.execute("BEGIN IMMEDIATE")
         outcomes: list[object] = []
         for write in writes:
             # No savepoint: a statement that fails like this has changed nothing.
             try:
-                outcomes.append(write.apply(connection))
+                outcomes.append(write.apply(leases))
             except D4DError as error:
                 outcomes.append(error)
             except UnicodeEncodeError as error:
                 outcomes.append(BadRequest(f"{error.object!r} is no text that can be stored"))
-        connection.execute("COMMIT")
+        leases.connection.execute("COMMIT")
         return outcomes
 
     def _read(self, owner: str) -> Contents:
-        with self._reading() as connection:
-            connection.execute("BEGIN")
-            pools = connection.execute(_LOAD_POOLS, (owner,)).fetchall()
-            leases = connection.execute(_LOAD, (owner,)).fetchall()
-            connection.execute("COMMIT")
-        return self._contents(pools, leases)
+        with self._reading() as leases:
+            leases.connection.execute("BEGIN")
+            pools = leases.connection.execute(_LOAD_POOLS, (owner,)).fetchall()
+            held = leases.load(owner)
+            leases.connection.execute("COMMIT")
+        return self._contents(pools, held)
 
     def _count(self, owner: str) -> int:
-        with self._reading() as connection:
-            held = connection.execute(_COUNT, (owner, LeaseState.FREED.value))
-            return int(held.fetchone()[0])
+        with self._reading() as leases:
+            return leases.count(owner)
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def _reading(self) -> Iterator[SqliteLeases]:
         try:
             yield self._connected()
         except (sqlite3.Error, OSError) as error:
@@ -280,18 +256,20 @@ class SqliteLeaseStore:
             ) from error
         return Contents(pools=tuple(records), leases=tuple(held))
 
-    def _connected(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = open_database(
-                self._path, busy_timeout=self._busy_timeout, migrations=self._migrations
+    def _connected(self) -> SqliteLeases:
+        if self._leases is None:
+            self._leases = SqliteLeases(
+                open_database(
+                    self._path, busy_timeout=self._busy_timeout, migrations=self._migrations
+                )
             )
-        return self._connection
+        return self._leases
 
     def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
+        leases, self._leases = self._leases, None
         self._reserved.clear()
-        if connection is not None:
-            connection.close()
+        if leases is not None:
+            leases.connection.close()
 
     def _failure(self, error: Exception) -> Exception:
         """``error`` in the domain's words, new for each caller, as each adds its traceback."""
@@ -311,31 +289,3 @@ def _settle(writes: list[_Write], outcomes: list[object]) -> None:
             write.done.set_exception(outcome)
         else:
             write.done.set_result(outcome)
-
-
-def _add(connection: sqlite3.Connection, lease: Lease) -> Lease:
-    connection.execute("UPDATE generations SET last = last + 1")  # RETURNING takes ten times that
-    (generation,) = connection.execute("SELECT last FROM generations").fetchone()
-    added = replace(lease, generation=int(generation))
-    segment = segment_of(lease.pool)
-    connection.execute(_ADD, (*lease_row(added), segment))
-    if lease.state is not LeaseState.FREED:
-        SqliteSegment(connection, segment).occupy(lease.address)
-    return added
-
-
-def _update(connection: sqlite3.Connection, lease: Lease) -> bool:
-    """Replace the stored lease; False where there is none such, or another has its address."""
-    row, segment = lease_row(lease)._asdict(), SqliteSegment(connection, segment_of(lease.pool))
-    stored = connection.execute(_STATE, row).fetchone()
-    if stored is None:
-        return False
-    was_freed, is_freed = stored[0] == LeaseState.FREED.value, lease.state is LeaseState.FREED
-    if was_freed and not is_freed and segment.is_held(lease.address):
-        return False
-    connection.execute(_UPDATE, row)
-    if is_freed and not was_freed:
-        segment.vacate(lease, freed_at(lease))
-    elif was_freed and not is_freed:
-        segment.occupy(lease.address)
-    return True

@@ -96,6 +96,35 @@ MIGRATIONS: Sequence[Migration] = (
         """,
     ),
     ("DROP TABLE heartbeats",),  # a file is one host's, which needs none
+    (  # by segment and address in the table itself: the index cost each new lease one page more
+        "ALTER TABLE leases RENAME TO indexed",
+        "DROP INDEX leases_by_address",
+        """
+        CREATE TABLE leases (
+            pool        TEXT NOT NULL,
+            address     TEXT NOT NULL,
+            owner       TEXT NOT NULL,
+            generation  INTEGER NOT NULL,
+            state       TEXT NOT NULL,
+            mac         TEXT NOT NULL,
+            name        TEXT,
+            client_id   BLOB,
+            hostname    TEXT,
+            acquired_at INTEGER NOT NULL,
+            bound_at    INTEGER,
+            renew_at    INTEGER,
+            rebind_at   INTEGER,
+            expires_at  INTEGER,
+            released_at INTEGER,
+            terms       TEXT,
+            form        TEXT NOT NULL,
+            segment     TEXT NOT NULL,
+            PRIMARY KEY (segment, address, pool)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "INSERT INTO leases SELECT * FROM indexed",
+        "DROP TABLE indexed",
+    ),
 )
 """Numbered from 1, which is what ``PRAGMA user_version`` says when it has run. Only ever append."""
 
