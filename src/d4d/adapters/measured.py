@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
 from typing import cast
 
 from d4d.adapters.metrics import Metrics
@@ -120,8 +119,14 @@ class MeasuredStore:
         """See ``LeaseStore``."""
         await self._store.aclose()
 
-    def _call(self, call: str) -> "_StoreCall":
-        return _StoreCall(self, self._metrics.store(call))
+    def _call(self, call: str) -> AbstractContextManager[None]:
+        return self._metrics.store(call, self._ended)
+
+    def _ended(self, error: BaseException | None) -> None:
+        if isinstance(error, StoreUnavailable):
+            self.trouble = str(error)
+        elif error is None or isinstance(error, D4DError):
+            self.trouble = ""  # it answered, if not with what was asked for
 
 
 def _reservations_of(store: LeaseStore) -> Reservations | None:
@@ -129,31 +134,6 @@ def _reservations_of(store: LeaseStore) -> Reservations | None:
     verbs = ("reserve", "unreserve", "reserved", "reservations")
     has_all = all(callable(getattr(store, verb, None)) for verb in verbs)
     return cast("Reservations", store) if has_all else None
-
-
-class _StoreCall:
-    """A call that is measured, and whose end tells of the store's health."""
-
-    __slots__ = ("_measured", "_store")
-
-    def __init__(self, store: MeasuredStore, measured: AbstractContextManager[None]) -> None:
-        self._store = store
-        self._measured = measured
-
-    def __enter__(self) -> None:
-        self._measured.__enter__()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if isinstance(error, StoreUnavailable):
-            self._store.trouble = str(error)
-        elif error is None or isinstance(error, D4DError):
-            self._store.trouble = ""  # it answered, if not with what was asked for
-        self._measured.__exit__(kind, error, trace)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

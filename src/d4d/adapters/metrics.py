@@ -34,6 +34,9 @@ from d4d.domain.ports import Event, EventKind
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60)
 
+Ended = Callable[[BaseException | None], None]
+"""Hears what a call failed by; None is that it did not."""
+
 DELIVERIES = ("sent", "retried", "failed", "dropped")
 
 _RESULTS: dict[type[BaseException], str] = {
@@ -124,9 +127,10 @@ class Metrics:
         span = self._traces.span(f"{allocator} {call}", allocator=allocator, call=call)
         return _Call(self._exchanges, (allocator, call), span)
 
-    def store(self, call: str) -> AbstractContextManager[None]:
-        """Measure a call of the lease store."""
-        return _Call(self._store, (call,), self._traces.span(f"store {call}", call=call))
+    def store(self, call: str, ended: Ended | None = None) -> AbstractContextManager[None]:
+        """Measure a call of the lease store, and let ``ended`` hear of its end."""
+        span = self._traces.span(f"store {call}", call=call)
+        return _Call(self._store, (call,), span, ended)
 
     def docker(self, call: str) -> AbstractContextManager[None]:
         """Measure a call of Docker's API."""
@@ -160,11 +164,16 @@ class _Call(AbstractContextManager[None]):
     No generator, as a lease comes by a few of these.
     """
 
-    __slots__ = ("_began", "_histogram", "_labels", "_span")
+    __slots__ = ("_began", "_ended", "_histogram", "_labels", "_span")
 
     def __init__(
-        self, histogram: _Labelled, labels: tuple[str, ...], span: AbstractContextManager[None]
+        self,
+        histogram: _Labelled,
+        labels: tuple[str, ...],
+        span: AbstractContextManager[None],
+        ended: Ended | None = None,
     ) -> None:
+        self._ended = ended
         self._histogram = histogram
         self._labels = labels
         self._span = span
@@ -182,6 +191,8 @@ class _Call(AbstractContextManager[None]):
     ) -> None:
         seconds = time.monotonic() - self._began
         self._histogram(*self._labels, _result(error)).observe(seconds)
+        if self._ended is not None:
+            self._ended(error)
         self._span.__exit__(kind, error, trace)
 
 

@@ -37,7 +37,7 @@ class Holdings:
 
     def turn(self, endpoint: Endpoint) -> Turn:
         """To be alone with this MAC and this name, within ``async with``."""
-        return self._turns.of(endpoint.mac, endpoint.name or endpoint.mac.hex())
+        return self._turns.of(*filter(None, (endpoint.mac, endpoint.name)))
 
     # Reservations
 

@@ -1,9 +1,12 @@
 """How logs look: key=value on a terminal, JSON elsewhere; also what libraries and Python log."""
 
 import asyncio
+import json
 import logging
 import os
 import sys
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import structlog
@@ -30,7 +33,7 @@ def configure_logs(*, debug: bool) -> None:
     renderer: Processor = (
         structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR"))
         if on_terminal
-        else structlog.processors.JSONRenderer()
+        else structlog.processors.JSONRenderer(serializer=_to_json)
     )
     structlog.configure(
         processors=[*shared, renderer],
@@ -41,6 +44,16 @@ def configure_logs(*, debug: bool) -> None:
         cache_logger_on_first_use=False,
     )
     _adopt_libraries(shared, renderer)
+
+
+def _to_json(line: Any, *, default: Callable[[Any], Any]) -> str:
+    return _encoder(default)(line)
+
+
+@cache
+def _encoder(default: Callable[[Any], Any]) -> Callable[[Any], str]:
+    """One for all lines: ``json.dumps`` makes one for each, where there is a ``default``."""
+    return json.JSONEncoder(default=default).encode
 
 
 def _adopt_libraries(shared: list[Processor], renderer: Processor) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from ipaddress import IPv4Address
+from typing import Any
 
 from d4d.domain.dhcp.effects import Grant
 from d4d.domain.dhcp.messages import NO_ADDRESS, Identity
@@ -19,7 +20,7 @@ def granted_lease(
     pool: Pool, endpoint: Endpoint, identity: Identity, owner: str, grant: Grant
 ) -> Lease:
     """The lease of a new grant; its generation is still to be set."""
-    lease = Lease(
+    return Lease(
         pool=pool.id,
         address=grant.address,
         endpoint=endpoint,
@@ -27,22 +28,26 @@ def granted_lease(
         acquired_at=grant.bound_at,
         client_id=identity.client_id,
         hostname=identity.hostname,
+        **_changes(grant),
     )
-    return confirmed(lease, grant)
 
 
 def confirmed(lease: Lease, grant: Grant) -> Lease:
     """The lease with what the server granted now."""
-    return replace(
-        lease,
-        state=LeaseState.BOUND,
-        bound_at=grant.bound_at,
-        renew_at=grant.renew_at,
-        rebind_at=grant.rebind_at,
-        expires_at=grant.expires_at,
-        terms=grant.terms,
-        form=grant.form,
-    )
+    return replace(lease, **_changes(grant))
+
+
+def _changes(grant: Grant) -> dict[str, Any]:
+    """What each grant says anew of its lease."""
+    return {
+        "state": LeaseState.BOUND,
+        "bound_at": grant.bound_at,
+        "renew_at": grant.renew_at,
+        "rebind_at": grant.rebind_at,
+        "expires_at": grant.expires_at,
+        "terms": grant.terms,
+        "form": grant.form,
+    }
 
 
 def grant_of(lease: Lease) -> Grant:
