@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address
+from operator import attrgetter
 from typing import Any
 
 import structlog
@@ -22,6 +23,7 @@ from d4d.adapters.dhcp.options import (
     CLASSLESS_ROUTES,
     OPTIONS,
     STATIC_ROUTES,
+    Option,
 )
 from d4d.adapters.dhcp.tlv import HEADER, join, walk
 from d4d.domain.dhcp.messages import Message, MessageType
@@ -37,7 +39,7 @@ _BROADCAST = 0x8000
 _COOKIE = b"\x63\x82\x53\x63"
 _ETHERNET, _MAC_LENGTH = 1, 6
 _REQUEST, _REPLY = 1, 2
-_REPLIES = frozenset({MessageType.OFFER, MessageType.ACK, MessageType.NAK})
+_REPLIES = (MessageType.OFFER, MessageType.ACK, MessageType.NAK)
 _FIXED = struct.Struct("!4BIHH4s4s4s4s6s")
 _XID = struct.Struct("!4xI")
 
@@ -54,6 +56,9 @@ class _Template:
 
 _ValueOf = Callable[[int, bytes], Any]
 _KINDS = {STATIC_ROUTES: CLASSFUL, **{option.code: option.kind for option in OPTIONS}}
+_FIELDS = {STATIC_ROUTES: "static_routes", **{option.code: option.field for option in OPTIONS}}
+_values_of = attrgetter(*(option.field for option in OPTIONS))
+_EMPTY = ("", b"", ())
 
 _Shape = tuple[tuple[int, int], ...]
 _templates: dict[_Shape, _Template] = {}
@@ -87,21 +92,19 @@ def encode(message: Message, *, hops: int = 0) -> bytes:
 
     ``secs`` beyond its 16 bits is sent as their highest value.
     """
-    parts = [
-        (option, option.kind.pack(value))
-        for option in OPTIONS
-        if not _absent(value := getattr(message, option.field))
-    ]
-    for option, packed in parts:
-        if len(packed) > _MOST_OPTION:
-            raise Malformed(
-                f"{option.field} has {len(packed)} bytes; option {option.code} holds 255"
-            )
-    shape = tuple((option.code, len(packed)) for option, packed in parts)
-    template = _templates.get(shape) or _remember(shape, message)
+    shape: list[tuple[int, int]] = []
+    values: list[bytes] = []
+    for option, value in _present(message):
+        packed = option.kind.pack(value)
+        length = len(packed)
+        if length > _MOST_OPTION:
+            raise Malformed(f"{option.field} has {length} bytes; option {option.code} holds 255")
+        shape.append((option.code, length))
+        values.append(packed)
+    template = _template(tuple(shape), message)
     payload = bytearray(template.payload)
     _patch_fixed(payload, message, hops)
-    for at, (_, packed) in zip(template.offsets, parts, strict=True):
+    for at, packed in zip(template.offsets, values, strict=True):
         payload[at : at + len(packed)] = packed
     return bytes(payload)
 
@@ -109,9 +112,7 @@ def encode(message: Message, *, hops: int = 0) -> bytes:
 def build(message: Message, *, hops: int = 0) -> bytes:
     """What ``encode`` returns, all of it by scapy: for templates, and to check patching by."""
     options: list[Any] = [
-        (_field_name(option.code), *option.kind.show(value))
-        for option in OPTIONS
-        if not _absent(value := getattr(message, option.field))
+        (_field_name(option.code), *option.kind.show(value)) for option, value in _present(message)
     ]
     scapy = scapy_layers()
     head = scapy.BOOTP(
@@ -132,24 +133,24 @@ def build(message: Message, *, hops: int = 0) -> bytes:
 def decode(payload: bytes) -> Message:
     """Read a BOOTP payload. Raises Malformed; an unreadable option alone is left out."""
     xid_of(payload)
-    op, htype, hlen, _, xid, secs, flags, *rest = _FIXED.unpack_from(payload)
-    *addresses, chaddr = rest
+    op, htype, hlen, _, xid, secs, flags, ciaddr, yiaddr, siaddr, giaddr, chaddr = (
+        _FIXED.unpack_from(payload)
+    )
     if payload[HEADER - len(_COOKIE) : HEADER] != _COOKIE:
         raise Malformed("the magic cookie is absent: BOOTP without DHCP, or no BOOTP at all")
     if (htype, hlen) != (_ETHERNET, _MAC_LENGTH):
         raise Malformed(f"hardware type {htype} with {hlen} bytes is not Ethernet")
     fields = _read_options(join(payload), _value)
-    ciaddr, yiaddr, siaddr, giaddr = map(IPv4Address, addresses)
     return Message(
         type=_type_of(fields, op),
         xid=xid,
         chaddr=MacAddress(chaddr),
         secs=secs,
         broadcast=bool(flags & _BROADCAST),
-        ciaddr=ciaddr,
-        yiaddr=yiaddr,
-        siaddr=siaddr,
-        giaddr=giaddr,
+        ciaddr=_address(ciaddr),
+        yiaddr=_address(yiaddr),
+        siaddr=_address(siaddr),
+        giaddr=_address(giaddr),
         **fields,
     )
 
@@ -187,11 +188,18 @@ def _op(type_: MessageType) -> int:
     return _REPLY if type_ in _REPLIES else _REQUEST
 
 
-def _absent(value: object) -> bool:
-    return value is None or (isinstance(value, str | bytes | tuple) and not value)
+def _present(message: Message) -> list[tuple[Option, Any]]:
+    return [
+        (option, value)
+        for option, value in zip(OPTIONS, _values_of(message), strict=True)
+        if value is not None and (value or value not in _EMPTY)  # a time of 0 s is no empty one
+    ]
 
 
-def _remember(shape: _Shape, message: Message) -> _Template:
+def _template(shape: _Shape, message: Message) -> _Template:
+    template = _templates.get(shape)
+    if template is not None:
+        return template
     payload = build(message)
     found = list(walk(payload, HEADER))
     if tuple((code, length) for code, _, length in found) != shape:
@@ -236,23 +244,23 @@ def _read_head(fixed: bytes) -> Any:
 
 
 def _read_options(options: dict[int, bytes], value_of: _ValueOf) -> dict[str, Any]:
+    if CLASSLESS_ROUTES in options:  # RFC 3442: 121 hides 33
+        options.pop(STATIC_ROUTES, None)
     fields: dict[str, Any] = {}
-    for option in OPTIONS:
-        if option.code in options:
-            _read_into(fields, option.field, option.code, options, value_of)
-    if STATIC_ROUTES in options and CLASSLESS_ROUTES not in options:  # RFC 3442: 121 hides 33
-        _read_into(fields, "static_routes", STATIC_ROUTES, options, value_of)
+    for code, raw in options.items():
+        field = _FIELDS.get(code)
+        if field is None:
+            continue
+        try:
+            fields[field] = value_of(code, raw)
+        except ValueError as error:
+            _log.debug("dhcp_option_left_out", option=code, value=raw.hex(), error=str(error))
     return fields
 
 
-def _read_into(
-    fields: dict[str, Any], field: str, code: int, options: dict[int, bytes], value_of: _ValueOf
-) -> None:
-    raw = options[code]
-    try:
-        fields[field] = value_of(code, raw)
-    except ValueError as error:
-        _log.debug("dhcp_option_left_out", option=code, value=raw.hex(), error=str(error))
+@lru_cache(maxsize=1024)  # 0.0.0.0 mostly, and what was offered comes again with the ACK
+def _address(octets: bytes) -> IPv4Address:
+    return IPv4Address(octets)
 
 
 @lru_cache(maxsize=4096)  # a server says the same with most of its leases

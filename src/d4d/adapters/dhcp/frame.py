@@ -1,6 +1,7 @@
 """IPv4 and UDP around a DHCP payload (RFC 791, 768), on a socket below the kernel's own."""
 
 import struct
+from functools import lru_cache
 from ipaddress import IPv4Address
 
 ETHERNET = 14
@@ -11,7 +12,8 @@ _ETHERTYPE_IPV4 = b"\x08\x00"
 _VERSION_AND_LENGTH = 0x45
 _TTL = 64
 _UDP = 17
-_IP = struct.Struct("!BBHHHBBH4s4s")
+_IP = struct.Struct("!BBHHHBBH8s")
+_PSEUDO = struct.Struct("!8s6H")
 _PORTS = struct.Struct("!HHHH")
 
 
@@ -22,13 +24,12 @@ def ethernet(*, to: bytes, source: bytes, packet: bytes) -> bytes:
 
 def request_packet(payload: bytes, *, source: IPv4Address, to: IPv4Address) -> bytes:
     """A client's UDP packet to the servers' port, with both checksums."""
-    length = _PORTS.size + len(payload)
-    pseudo = source.packed + to.packed + struct.pack("!HH", _UDP, length)
-    ports = _PORTS.pack(CLIENT_PORT, SERVER_PORT, length, 0)
+    addresses, length = source.packed + to.packed, _PORTS.size + len(payload)
     # A sum of 0 is sent as 0xffff: 0 says that there is none (RFC 768).
-    check = _checksum(pseudo + ports + payload) or 0xFFFF
+    pseudo = _PSEUDO.pack(addresses, _UDP, length, CLIENT_PORT, SERVER_PORT, length, 0)
+    check = _checksum(pseudo + payload) or 0xFFFF
     ports = _PORTS.pack(CLIENT_PORT, SERVER_PORT, length, check)
-    return _ip_header(source, to, _IP.size + length) + ports + payload
+    return _ip_header(addresses, _IP.size + length) + ports + payload
 
 
 def udp_payload(packet: bytes) -> bytes | None:
@@ -48,11 +49,10 @@ def udp_payload(packet: bytes) -> bytes | None:
     return packet[header + _PORTS.size : header + length]
 
 
-def _ip_header(source: IPv4Address, to: IPv4Address, total: int) -> bytes:
+@lru_cache(maxsize=256)  # no two packets of one length to one host differ in it
+def _ip_header(addresses: bytes, total: int) -> bytes:
     def header(check: int) -> bytes:
-        return _IP.pack(
-            _VERSION_AND_LENGTH, 0, total, 0, 0, _TTL, _UDP, check, source.packed, to.packed
-        )
+        return _IP.pack(_VERSION_AND_LENGTH, 0, total, 0, 0, _TTL, _UDP, check, addresses)
 
     return header(_checksum(header(0)))
 

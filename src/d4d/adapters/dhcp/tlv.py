@@ -16,15 +16,19 @@ _FILE_HAS_OPTIONS, _SNAME_HAS_OPTIONS = 1, 2
 
 def walk(area: bytes, start: int = 0) -> Iterator[tuple[int, int, int]]:
     """Code, offset and length of each option's value, up to END or to one that is cut short."""
-    at = start
-    while at < len(area) and area[at] != END:
-        if area[at] == PAD:
+    at, end = start, len(area)
+    while at < end:
+        code, begin = area[at], at + 2
+        if code == PAD:
             at += 1
             continue
-        if at + 2 > len(area) or at + 2 + area[at + 1] > len(area):
+        if code == END or begin > end:
             return
-        yield area[at], at + 2, area[at + 1]
-        at += 2 + area[at + 1]
+        length = area[at + 1]
+        at = begin + length
+        if at > end:
+            return
+        yield code, begin, length
 
 
 def join(payload: bytes) -> dict[int, bytes]:
@@ -33,7 +37,7 @@ def join(payload: bytes) -> dict[int, bytes]:
     The order is that of RFC 3396 section 5: options, file, sname.
     """
     options: dict[int, bytes] = {}
-    _collect(payload[HEADER:], options)
+    _collect(payload, options, HEADER)
     overload = options.pop(OVERLOAD, b"\0")[:1]
     if overload and overload[0] & _FILE_HAS_OPTIONS:
         _collect(payload[_FILE], options)
@@ -42,6 +46,7 @@ def join(payload: bytes) -> dict[int, bytes]:
     return options
 
 
-def _collect(area: bytes, options: dict[int, bytes]) -> None:
-    for code, at, length in walk(area):
-        options[code] = options.get(code, b"") + area[at : at + length]
+def _collect(area: bytes, options: dict[int, bytes], start: int = 0) -> None:
+    for code, at, length in walk(area, start):
+        value = area[at : at + length]
+        options[code] = options[code] + value if code in options else value

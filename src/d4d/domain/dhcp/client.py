@@ -16,7 +16,6 @@ It differs from figure 5 where a client on behalf of a container must:
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from ipaddress import IPv4Address
@@ -34,6 +33,7 @@ _REQUESTS = 3  # REQUESTs that stay unanswered before the offer counts as withdr
 _DISCOVERS = 3  # DISCOVERs in one attempt to get a lost address back
 _FIRST_RECLAIM, _LONGEST_RECLAIM = timedelta(seconds=5), timedelta(minutes=5)
 _PAUSE, _LONGEST_PAUSE_DOUBLINGS = timedelta(seconds=0.05), 8  # after a NAK to our choice
+_SECOND = timedelta(seconds=1)
 _GRACE = timedelta(seconds=10)  # for the answer to the REQUEST of a lease found over at a restart
 
 
@@ -145,7 +145,10 @@ class Client:
                 end = grant.expires_at
             elif self.state is State.REBOOTING:
                 end = self._grace_ends or grant.expires_at
-        return min((at for at in (self._retransmit_at, end) if at is not None), default=None)
+        again = self._retransmit_at
+        if end is None or (again is not None and again < end):
+            return again
+        return end
 
     def start(
         self,
@@ -407,8 +410,9 @@ class Client:
 
     def _send_discover(self, now: datetime) -> Effects:
         self._wait(now)
+        secs = self._elapsed(now)
         return self._send(
-            messages.discover(self.identity, self.xid, requested=self._requested), now
+            messages.discover(self.identity, self.xid, secs=secs, requested=self._requested)
         )
 
     def _pause(self, now: datetime) -> Effects:
@@ -429,9 +433,13 @@ class Client:
         assert offer is not None and offer.server_id is not None
         self._wait(now)
         message = messages.request_selecting(
-            self.identity, self.xid, requested=offer.yiaddr, server_id=offer.server_id
+            self.identity,
+            self.xid,
+            secs=self._secs,  # the DISCOVER's (section 3.1, 3)
+            requested=offer.yiaddr,
+            server_id=offer.server_id,
         )
-        return self._send(message, now)
+        return self._send(message)
 
     def _reboot(self, now: datetime) -> Effects:
         """Confirm a lease, also one that ran out while nobody watched: it gets a grace."""
@@ -447,24 +455,26 @@ class Client:
         """Ask to keep the address, in the form of this state and try."""
         grant = self.grant
         assert grant is not None
-        xid = self._new_xid()
+        identity, xid, secs = self.identity, self._new_xid(), self._elapsed(now)
+        address, server = grant.address, grant.terms.server
         if self.state is State.REBOOTING and self._sent < _REQUESTS:
-            message = messages.request_rebooting(self.identity, xid, requested=grant.address)
             self._wait(now)
-            return self._send(message, now)
+            return self._send(
+                messages.request_rebooting(identity, xid, secs=secs, requested=address)
+            )
         self._sent += 1
         until = grant.rebind_at if self.state is State.RENEWING else grant.expires_at
         wait = renewal_wait(now, until, grant.terms.lease_time)
         self._retransmit_at = now + wait * (1 - 0.1 * self._random())
         if self._form is RenewalForm.RENEWING and self.state is not State.REBOOTING:
-            message = messages.request_renewing(self.identity, xid, ciaddr=grant.address)
-        elif self.state is State.RENEWING and grant.terms.server != NO_ADDRESS:
+            message = messages.request_renewing(identity, xid, secs=secs, ciaddr=address)
+        elif self.state is State.RENEWING and server != NO_ADDRESS:
             message = messages.request_selecting(
-                self.identity, xid, requested=grant.address, server_id=grant.terms.server
+                identity, xid, secs=secs, requested=address, server_id=server
             )
         else:
-            message = messages.request_rebooting(self.identity, xid, requested=grant.address)
-        return self._send(message, now)
+            message = messages.request_rebooting(identity, xid, secs=secs, requested=address)
+        return self._send(message)
 
     def _send_release(self, address: IPv4Address, server: IPv4Address | None) -> Effects:
         if server is None or server == NO_ADDRESS:
@@ -476,11 +486,14 @@ class Client:
         self._sent += 1
         self._retransmit_at = now + retransmission(self._sent, self._random)
 
-    def _send(self, message: Message, now: datetime) -> Effects:
-        if self.state is not State.REQUESTING:  # there it is the DISCOVER's (section 3.1, 3)
-            assert self._began_at is not None
-            self._secs = min(int((now - self._began_at).total_seconds()), 0xFFFF)
-        return [Send(message=replace(message, secs=self._secs))]
+    def _send(self, message: Message) -> Effects:
+        return [Send(message=message)]
+
+    def _elapsed(self, now: datetime) -> int:
+        """Seconds since this client began to ask."""
+        assert self._began_at is not None
+        self._secs = min((now - self._began_at) // _SECOND, 0xFFFF)
+        return self._secs
 
     def _new_xid(self) -> int:
         self.xid = int(self._random() * 2**32)

@@ -86,26 +86,39 @@ class Identity:
     hostname: str | None = None
 
 
-def discover(identity: Identity, xid: int, *, requested: IPv4Address | None = None) -> Message:
+def discover(
+    identity: Identity, xid: int, *, secs: int = 0, requested: IPv4Address | None = None
+) -> Message:
     """Who has an address for us? (RFC 2131 section 4.4.1)."""
-    return _message(MessageType.DISCOVER, identity, xid, requested=requested)
+    return _message(MessageType.DISCOVER, identity, xid, secs, requested=requested)
 
 
 def request_selecting(
-    identity: Identity, xid: int, *, requested: IPv4Address, server_id: IPv4Address
+    identity: Identity,
+    xid: int,
+    *,
+    secs: int = 0,
+    requested: IPv4Address,
+    server_id: IPv4Address,
 ) -> Message:
     """We take this offer (section 4.3.2, SELECTING). Servers renew by it, too."""
-    return _message(MessageType.REQUEST, identity, xid, requested=requested, server_id=server_id)
+    return _message(
+        MessageType.REQUEST, identity, xid, secs, requested=requested, server_id=server_id
+    )
 
 
-def request_rebooting(identity: Identity, xid: int, *, requested: IPv4Address) -> Message:
+def request_rebooting(
+    identity: Identity, xid: int, *, secs: int = 0, requested: IPv4Address
+) -> Message:
     """Is this address still ours? (section 4.3.2, INIT-REBOOT). Servers rebind by it, too."""
-    return _message(MessageType.REQUEST, identity, xid, requested=requested)
+    return _message(MessageType.REQUEST, identity, xid, secs, requested=requested)
 
 
-def request_renewing(identity: Identity, xid: int, *, ciaddr: IPv4Address) -> Message:
+def request_renewing(
+    identity: Identity, xid: int, *, secs: int = 0, ciaddr: IPv4Address
+) -> Message:
     """Let us keep our address (section 4.3.2, RENEWING and REBINDING, but for the flag)."""
-    return _message(MessageType.REQUEST, identity, xid, ciaddr=ciaddr)
+    return _message(MessageType.REQUEST, identity, xid, secs, ciaddr=ciaddr)
 
 
 def decline(
@@ -142,6 +155,7 @@ def _message(
     type_: MessageType,
     identity: Identity,
     xid: int,
+    secs: int,
     *,
     ciaddr: IPv4Address = NO_ADDRESS,
     requested: IPv4Address | None = None,
@@ -151,6 +165,7 @@ def _message(
         type=type_,
         xid=xid,
         chaddr=identity.chaddr,
+        secs=secs,
         client_id=identity.client_id,
         hostname=identity.hostname,
         parameters=PARAMETERS,
