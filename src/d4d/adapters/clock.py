@@ -1,7 +1,9 @@
 """The time, from a clock that no NTP step, and no missing battery, sets back or forward."""
 
-import time
 from datetime import UTC, datetime, timedelta
+from time import CLOCK_BOOTTIME, clock_gettime_ns
+
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class AnchoredClock:
@@ -12,9 +14,9 @@ class AnchoredClock:
 
     def __init__(self) -> None:
         self._anchor = datetime.now(UTC)
-        self._began = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self._began = clock_gettime_ns(CLOCK_BOOTTIME)
 
     def __call__(self) -> datetime:
         """The present instant, aware, in UTC."""
-        passed = time.clock_gettime(time.CLOCK_BOOTTIME) - self._began
-        return self._anchor + timedelta(seconds=passed)
+        passed = clock_gettime_ns(CLOCK_BOOTTIME) - self._began
+        return self._anchor + passed // 1000 * _MICROSECOND

@@ -6,6 +6,7 @@ RFC 2131 sections 4.1 and 4.4.5.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from d4d.domain.dhcp.messages import INFINITE
 
@@ -17,6 +18,7 @@ _LONGEST_TIMEOUT = 64.0
 _T1, _T2 = 0.5, 0.875  # of the lease time, section 4.4.5
 _T1_FUZZ = 0.1  # leases of one burst renew over a tenth of T1, and never later than T1
 _QUARTER = 250_000  # microseconds
+_MICROSECOND = timedelta(microseconds=1)
 _SHORTEST_WAIT = timedelta(seconds=1)
 _LONGEST_SHORTEST_WAIT = timedelta(seconds=60)  # the RFC's minimum, made for leases of hours
 
@@ -43,7 +45,7 @@ def renewal_wait(now: datetime, until: datetime | None, lease_time: timedelta) -
 
 def _together(at: datetime) -> datetime:
     """The quarter of a second that ``at`` is in: leases that renew in it cost one waking."""
-    return at.replace(microsecond=at.microsecond // _QUARTER * _QUARTER)
+    return at - at.microsecond % _QUARTER * _MICROSECOND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +72,22 @@ def times(
     """
     if lease_time == INFINITE:
         return Times(renew_at=None, rebind_at=None, expires_at=None)
-    t1, t2 = renewal_time, rebinding_time
+    t1, t2 = _t1_and_t2(lease_time, renewal_time, rebinding_time)
+    fuzz = t1 * _T1_FUZZ
+    earliest = now + t1 - fuzz
+    return Times(
+        renew_at=max(earliest, _together(earliest + fuzz * (1 - random()))),
+        rebind_at=now + t2,
+        expires_at=now + lease_time,
+    )
+
+
+@lru_cache(maxsize=256)  # a server says the same with most of its leases
+def _t1_and_t2(
+    lease_time: timedelta, t1: timedelta | None, t2: timedelta | None
+) -> tuple[timedelta, timedelta]:
     if t2 is None or not timedelta(0) < t2 < lease_time:
         t2 = lease_time * _T2
     if t1 is None or not timedelta(0) < t1 < t2:
         t1 = min(lease_time * _T1, t2 * _T1 / _T2)
-    earliest = now + t1 * (1 - _T1_FUZZ)
-    return Times(
-        renew_at=max(earliest, _together(now + t1 * (1 - _T1_FUZZ * random()))),
-        rebind_at=now + t2,
-        expires_at=now + lease_time,
-    )
+    return t1, t2
