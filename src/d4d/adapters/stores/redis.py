@@ -39,6 +39,8 @@ from d4d.adapters.stores.redis_client import Client
 from d4d.adapters.stores.redis_hosts import RedisHosts, RedisNames
 from d4d.adapters.stores.redis_lease import (
     Place,
+    claim_to_text,
+    claimed_in,
     lease_from_value,
     lease_to_body,
     record_from_value,
@@ -48,7 +50,6 @@ from d4d.adapters.stores.redis_lease import (
     reservations_from_hash,
     reserved_numbers,
     token,
-    wishes,
 )
 from d4d.adapters.stores.redis_scripts import RedisScripts
 from d4d.adapters.stores.serialize import LeaseReader, to_microseconds
@@ -57,7 +58,6 @@ from d4d.domain.leases import Lease
 from d4d.domain.pools import Address, PoolId, PoolRecord
 from d4d.domain.ports import Contents
 from d4d.domain.ranges import (
-    MOST_RESTING,
     Claim,
     freed_at,
     from_number,
@@ -120,23 +120,15 @@ class RedisLeaseStore:
 
         Raises AddressInUse, NoAddress.
         """
-        window, lease = claim.window, claim.lease(claim.pool.subnet.network_address, generation=0)
-        parts = [
-            *map(to_number, window),
-            to_microseconds(claim.at - claim.rest),
-            MOST_RESTING,
-            self._steps,
-            _optional_number(claim.address),
-            _optional_number(claim.hint),
-            lease.state.value,
-            lease_to_body(lease),
-            *wishes(claim.endpoint),
-            *map(to_number, dict.fromkeys(claim.reserved)),
-        ]
-        doing = f"take an address of {claim.pool.assignable}"
+        pool, owner = claim.pool.id, claim.owner
         answer = ["again"]
         while answer == ["again"]:
-            answer = await self._write(doing, "take", claim.pool.id, claim.owner, parts)
+            async with self.redis.use("take an address of", claim.pool.assignable) as client:
+                place = Place.of(pool)
+                where = claimed_in(pool, owner, self._steps)
+                answer = await self._registered(
+                    client, "take", place.subnet, owner, where, claim_to_text(claim)
+                )
         match answer:
             case ["taken", number, generation]:
                 return claim.lease(from_number(number), generation=int(generation))
@@ -218,23 +210,29 @@ class RedisLeaseStore:
     async def _write(
         self, doing: str, name: str, pool: PoolId, owner: str, parts: Sequence[object]
     ) -> Any:
-        """What a script answers that stores something for ``owner``.
+        """What a script answers that stores something for ``owner`` in ``pool``."""
+        async with self.redis.use(doing) as client:
+            place = Place.of(pool)
+            # a record's pool and a lease's place come in one order for all scripts
+            rest = [pool, place.parent, *parts]
+            return await self._registered(client, name, place.subnet, owner, token(owner), *rest)
+
+    async def _registered(
+        self, client: Client, name: str, subnet: str, owner: str, first: str, *rest: object
+    ) -> Any:
+        """What a script answers that stores something for ``owner``; ``first`` tells of whom.
 
         An owner's first write in a subnet must be in the list of its subnets before, which is in
         another slot: the script tells when it is not.
         """
-        async with self.redis.use(doing) as client:
-            place = Place.of(pool)
-            root = self.redis.root(place.subnet)
-            # a record's pool and a lease's place come in one order for all scripts
-            rest = [pool, place.parent, *parts]
-            answer = await self.redis.evaluate(client, name, root, token(owner), "", *rest)
-            if answer in ("register", ["register"]):
-                key = self._subnets_key(owner)
-                await client.execute_command("SADD", self.redis.prefix + "owners", token(owner))
-                await client.execute_command("SADD", key, place.subnet)
-                answer = await self.redis.evaluate(client, name, root, token(owner), "1", *rest)
-            return answer
+        root = self.redis.root(subnet)
+        answer = await self.redis.evaluate(client, name, root, first, "", *rest)
+        if answer in ("register", ["register"]):
+            key = self._subnets_key(owner)
+            await client.execute_command("SADD", self.redis.prefix + "owners", token(owner))
+            await client.execute_command("SADD", key, subnet)
+            answer = await self.redis.evaluate(client, name, root, first, "1", *rest)
+        return answer
 
     async def _of_owner(self, doing: str, name: str, owner: str) -> list[Any]:
         """What a script answers that reads what ``owner`` has, for each of its subnets."""
@@ -307,7 +305,3 @@ class RedisLeaseStore:
             f"Redis at {self.redis.place} holds under {self.redis.prefix} what D4D never wrote "
             f"({error!r}): {value!r}"
         )
-
-
-def _optional_number(address: Address | None) -> str:
-    return to_number(address) if address is not None else ""

@@ -5,7 +5,6 @@ A lease is one value: a line with what the scripts compare, and a line that they
 
 import json
 from functools import lru_cache
-from operator import attrgetter
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
@@ -18,14 +17,20 @@ from d4d.adapters.stores.serialize import (
     reservations_to_json,
     to_microseconds,
 )
-from d4d.domain.leases import Endpoint, Lease, MacAddress
-from d4d.domain.pools import Pool, PoolId, PoolRecord
-from d4d.domain.ranges import from_number, segment_of, to_number
+from d4d.domain.leases import Lease, MacAddress
+from d4d.domain.pools import Address, Pool, PoolId, PoolRecord
+from d4d.domain.ranges import (
+    MOST_RESTING,
+    Claim,
+    from_number,
+    segment_of,
+    to_number,
+    window_of,
+)
 from d4d.domain.reserved import OperatorReservation
 
-_COMPARED = ("pool", "address", "owner", "generation", "state")
-_KEPT = tuple(field for field in LeaseRow._fields if field not in _COMPARED)
-_kept = attrgetter(*_KEPT)
+_COMPARED = LeaseRow._fields[: LeaseRow._fields.index("state") + 1]
+_KEPT = LeaseRow._fields[len(_COMPARED) :]
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -63,8 +68,9 @@ def owner_of(text: str) -> str:
 def lease_to_body(lease: Lease) -> str:
     """What is kept of ``lease`` besides what is compared, in one line."""
     row = lease_row(lease)
-    client_id = row.client_id.hex() if row.client_id is not None else None
-    return _encode(_kept(row._replace(client_id=client_id)))  # type: ignore[arg-type]  # in JSON it is text
+    if row.client_id is not None:
+        row = row._replace(client_id=row.client_id.hex())  # type: ignore[arg-type]  # in JSON it is text
+    return _encode(row[len(_COMPARED) :])
 
 
 def lease_from_value(reader: LeaseReader, pool: str, number: str, value: str) -> Lease:
@@ -106,9 +112,36 @@ def record_from_value(pool: str, value: str) -> PoolRecord:
     )
 
 
-def wishes(endpoint: Endpoint) -> tuple[str, str]:
-    """Whom a reservation for ``endpoint`` is for: by its MAC, and by its name if it has one."""
-    return f"={endpoint.mac.hex()}", token(endpoint.name) if endpoint.name else ""
+@lru_cache(maxsize=4096)
+def claimed_in(pool: PoolId, owner: str, steps: int) -> str:
+    """What the claims of ``owner`` in a pool have in common. Raises BadRequest, UnicodeEncodeError.
+
+    ``steps`` is how many addresses one run of the script may pass by.
+    """
+    first, last = window_of(Pool.parse(pool))
+    window = to_number(first), to_number(last)
+    return " ".join(
+        map(str, (token(owner), pool, Place.of(pool).parent, *window, MOST_RESTING, steps))
+    )
+
+
+def claim_to_text(claim: Claim) -> str:
+    """What ``claim`` asks for: a line of words that the script reads, and the lease's body."""
+    endpoint, lease = claim.endpoint, claim.lease(claim.pool.subnet.network_address, generation=0)
+    words = (
+        str(to_microseconds(claim.at - claim.rest)),
+        _optional_number(claim.address),
+        _optional_number(claim.hint),
+        f"={endpoint.mac.hex()}",
+        token(endpoint.name) if endpoint.name else "",
+        ",".join(map(to_number, dict.fromkeys(claim.reserved))),
+        lease.state.value,
+    )
+    return f"{' '.join(words)}\n{lease_to_body(lease)}"
+
+
+def _optional_number(address: Address | None) -> str:
+    return to_number(address) if address is not None else ""
 
 
 def reservation_to_parts(reservation: OperatorReservation) -> tuple[str, str]:

@@ -109,8 +109,11 @@ class RedisScripts:
         await self._client.aclose()
 
     @asynccontextmanager
-    async def use(self, doing: str) -> AsyncIterator[Client]:
-        """The client, checked, for one call among ``CONNECTIONS``."""
+    async def use(self, doing: str, subject: object = "") -> AsyncIterator[Client]:
+        """The client, checked, for one call among ``CONNECTIONS``.
+
+        An error says that this can't be done: ``doing``, and what it is done to.
+        """
         if self._is_closed:
             raise StoreUnavailable(f"the lease store in Redis at {self} is closed: D4D is stopping")
         async with self._slots:
@@ -120,7 +123,7 @@ class RedisScripts:
                 yield self._client
             except FAILURES as error:
                 self._is_checked = False
-                raise unavailable(self._url, doing, error) from error
+                raise unavailable(self._url, f"{doing} {subject}".rstrip(), error) from error
             except UnicodeEncodeError as error:
                 raise BadRequest(f"{error.object!r} is no text that can be stored") from error
 

@@ -15,23 +15,24 @@ local function operator_key(segment) return root .. ':operator:' .. segment end
 local function marks_key(segment) return root .. ':marks:' .. segment end
 local function rest_key(segment, window) return root .. ':rest:' .. segment .. ':' .. window end
 
--- Whether the list of this owner's subnets, which is in another slot, has this one.
-local function is_registered(owner)
-  return redis.call('SISMEMBER', root .. ':owners', owner) == 1
-end
-
 -- The first write of each script. Redis refuses SADD when memory is short, so that a script has
--- done all or nothing: not all of the commands that follow would be refused.
-local function begin(owner)
-  redis.call('SADD', root .. ':owners', owner)
+-- done all or nothing: not all of the commands that follow would be refused. False, and nothing was
+-- done, where the owner is new and 'register' says that the list of its subnets, which is in another
+-- slot, may not have this one.
+local function begin(owner, register)
+  if redis.call('SADD', root .. ':owners', owner) == 0 or register ~= '' then return true end
+  redis.call('SREM', root .. ':owners', owner)
+  return false
 end
 
 -- Higher than any before it in this subnet, and than what a Redis that lost everything gave out.
 local function next_generation()
   local time = redis.call('TIME')
   local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-  local last = tonumber(redis.call('GET', root .. ':generation') or '0')
-  local generation = string.format('%.0f', math.max(now, last + 1))
+  local generation = string.format('%.0f', now)
+  local last = tonumber(redis.call('GETSET', root .. ':generation', generation) or '0')
+  if last < now then return generation end
+  generation = string.format('%.0f', last + 1)
   redis.call('SET', root .. ':generation', generation)
   return generation
 end
@@ -86,15 +87,16 @@ local function forget(owner, pool, number)
   end
 end
 
--- Stores a new acquisition, in place of whatever has its pool and address.
-local function put(owner, pool, segment, number, state, body)
-  local _, _, previous = head(redis.call('HGET', leases_key(pool), number))
-  if previous and previous ~= owner then forget(previous, pool, number) end
-  local generation = next_generation()
+-- Stores a new acquisition, in place of whatever has its pool and address; it holds nothing yet.
+local function put(owner, pool, number, state, body)
+  local leases, generation = leases_key(pool), next_generation()
   local value = generation .. ' ' .. state .. ' ' .. owner .. '\n' .. body
-  redis.call('HSET', leases_key(pool), number, value)
+  if redis.call('HSETNX', leases, number, value) == 0 then
+    local _, _, previous = head(redis.call('HGET', leases, number))
+    if previous and previous ~= owner then forget(previous, pool, number) end
+    redis.call('HSET', leases, number, value)
+  end
   redis.call('SADD', of_key(owner, pool), number)
   redis.call('SADD', pools_key(owner), pool)
-  if state ~= FREED then occupy(segment, number, generation) end
   return generation
 end

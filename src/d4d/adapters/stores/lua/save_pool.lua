@@ -1,8 +1,7 @@
 -- Stores an owner's record of a pool, or removes it where body is empty; then counts anew how
 -- often each address is reserved in the segment. Returns 'saved', or 'register'.
 local owner, register, pool, segment, body = unpack(ARGV, 1, 5)
-if register == '' and not is_registered(owner) then return 'register' end
-begin(owner)
+if not begin(owner, register) then return 'register' end
 local reserved = reserved_key(segment)
 local stored = redis.call('HGET', records_key(owner), pool)
 if stored then

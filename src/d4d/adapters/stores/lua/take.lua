@@ -1,45 +1,56 @@
 -- Chooses a free address and stores its lease: what ranges.choose does, and why, is told there.
--- Returns one of:
+-- 'where' is what all claims of a pool and owner have in common, 'wanted' what this one asks for;
+-- redis_lease.py writes both. Returns one of:
 -- register | again | held, lease | reserved, for whom | full, count | taken, number, generation
-local owner, register, pool, segment, first, last = unpack(ARGV, 1, 6)
-local rested, most_resting, steps, address, hint, state, body = unpack(ARGV, 7, 13)
-local by_mac, by_name = unpack(ARGV, 14, 15)
-if register == '' and not is_registered(owner) then return { 'register' } end
-begin(owner)
+local where, register, wanted = unpack(ARGV)
+local owner, pool, segment, first, last, most_resting, steps =
+  string.match(where, '^(%S+) (%S+) (%S*) (%x+) (%x+) (%d+) (%d+)$')
+local rested, address, hint, by_mac, by_name, claimed, state, body =
+  string.match(wanted, '^(%S+) (%x*) (%x*) (%S+) (%S*) (%S*) (%S+)\n(.*)$')
+if not begin(owner, register) then return { 'register' } end
 
 local window = first .. '-' .. last
-local marks, rest = marks_key(segment), rest_key(segment, window)
-local operator = operator_key(segment)
+local held, reserved = held_key(segment), reserved_key(segment)
+local operator, rest = operator_key(segment), rest_key(segment, window)
+local has_operator = redis.call('HLEN', operator) > 0
+local resting = redis.call('ZCARD', rest)
 
-local asked = {} -- what the claim itself reserves
-for i = 16, #ARGV do asked[ARGV[i]] = true end
+local marks = {} -- of all ranges in the segment
+local stored = redis.call('HGETALL', marks_key(segment))
+for i = 1, #stored, 2 do marks[stored[i]] = stored[i + 1] end
+
+local asked, asked_count = {}, 0 -- what the claim itself reserves
+for number in string.gmatch(claimed, '%x+') do
+  asked[number] = true
+  asked_count = asked_count + 1
+end
 
 -- What an operator keeps from the one who asks.
 local function kept(number)
-  local stored = redis.call('HGET', operator, number)
-  local for_whom = stored and whom(stored)
-  return stored and for_whom ~= by_mac and for_whom ~= by_name and stored or nil
+  local reservation = has_operator and redis.call('HGET', operator, number)
+  local for_whom = reservation and whom(reservation)
+  return reservation and for_whom ~= by_mac and for_whom ~= by_name and reservation or nil
 end
 
 local function is_reserved(number)
-  return asked[number] or redis.call('HEXISTS', reserved_key(segment), number) == 1
-    or kept(number) ~= nil
+  return asked[number] or redis.call('HEXISTS', reserved, number) == 1 or kept(number) ~= nil
 end
 
 local function is_held(number)
-  return redis.call('HEXISTS', held_key(segment), number) == 1
+  return redis.call('HEXISTS', held, number) == 1
 end
 
 -- A range that is new learns what rests in the others: its mark passes by such addresses.
 local function open_window()
-  if redis.call('HEXISTS', marks, window) == 1 then return end
-  for _, other in ipairs(redis.call('HKEYS', marks)) do
+  for other in pairs(marks) do
     local entries = redis.call('ZRANGE', rest_key(segment, other), 0, -1, 'WITHSCORES')
     for i = 1, #entries, 2 do
       if is_within(entries[i], window) then redis.call('ZADD', rest, entries[i + 1], entries[i]) end
     end
   end
-  redis.call('HSET', marks, window, first)
+  redis.call('HSET', marks_key(segment), window, first)
+  marks[window] = first
+  resting = redis.call('ZCARD', rest)
 end
 
 local function after(number)
@@ -53,13 +64,12 @@ local function after(number)
 end
 
 local function never_used()
-  local mark, chosen = redis.call('HGET', marks, window), nil
-  local begun = mark
+  local mark, chosen = marks[window], nil
   for _ = 1, tonumber(steps) do
     if mark == 'end' or chosen then break end
     local number = mark
     mark = number == last and 'end' or after(number)
-    if not is_held(number) and not redis.call('ZSCORE', rest, number) then
+    if not is_held(number) and (resting == 0 or not redis.call('ZSCORE', rest, number)) then
       if is_reserved(number) then
         put_to_rest(segment, number, 0) -- the mark won't come by again when it is let go
       else
@@ -67,13 +77,12 @@ local function never_used()
       end
     end
   end
-  if mark ~= begun then redis.call('HSET', marks, window, mark) end
+  if mark ~= marks[window] then redis.call('HSET', marks_key(segment), window, mark) end
   return chosen, mark == 'end'
 end
 
 local function longest_rested(before)
-  local few = #ARGV - 15 + redis.call('HLEN', reserved_key(segment))
-    + redis.call('HLEN', operator)
+  local few = asked_count + redis.call('HLEN', reserved) + redis.call('HLEN', operator)
   local entries = redis.call('ZRANGE', rest, 0, few, 'WITHSCORES')
   for i = 1, #entries, 2 do
     if not is_reserved(entries[i]) then
@@ -85,7 +94,7 @@ end
 
 local function count_reserved()
   local count = 0
-  for _, number in ipairs(redis.call('HKEYS', reserved_key(segment))) do asked[number] = true end
+  for _, number in ipairs(redis.call('HKEYS', reserved)) do asked[number] = true end
   for _, field in ipairs(redis.call('HKEYS', operator)) do
     if string.match(field, '^%x+$') then asked[field] = true end
   end
@@ -96,22 +105,29 @@ local function count_reserved()
 end
 
 local function taken(number)
-  return { 'taken', number, put(owner, pool, segment, number, state, body) }
+  local generation = put(owner, pool, number, state, body)
+  redis.call('HSET', held, number, generation)
+  for other in pairs(marks) do
+    if (other ~= window or resting > 0) and is_within(number, other) then
+      redis.call('ZREM', rest_key(segment, other), number)
+    end
+  end
+  return { 'taken', number, generation }
 end
 
-open_window()
+if not marks[window] then open_window() end
 if address ~= '' then
   if is_held(address) then return { 'held', redis.call('HGET', leases_key(pool), address) or '' } end
   if is_reserved(address) then return { 'reserved', kept(address) or '' } end
   return taken(address)
 end
-local own = redis.call('HGET', operator, by_mac)
-  or by_name ~= '' and redis.call('HGET', operator, by_name)
+local own = has_operator and (redis.call('HGET', operator, by_mac)
+  or by_name ~= '' and redis.call('HGET', operator, by_name))
 if own and not is_held(own) and not is_reserved(own) then return taken(own) end
 if hint ~= '' and not is_held(hint) and not is_reserved(hint) then return taken(hint) end
 
 local chosen, at_end
-if redis.call('ZCARD', rest) >= tonumber(most_resting) then
+if resting >= tonumber(most_resting) then
   chosen = longest_rested(tonumber(rested))
 end
 if not chosen then
