@@ -134,26 +134,12 @@ class RangeAllocator:
     # Claims whose outcome nobody heard of
 
     async def _take(self, claim: Claim) -> Lease:
-        """A lease from the store; what comes too late is given back behind the caller's back."""
-        taking = asyncio.ensure_future(self._store.take(claim))
+        """A lease from the store, in the caller's task: one that is given up is in doubt, too."""
         try:
-            return await asyncio.shield(taking)
-        except asyncio.CancelledError:
-            self._begin(self._drop_when_taken(taking, claim))
-            raise
-        except StoreUnavailable:
+            return await self._store.take(claim)
+        except (StoreUnavailable, asyncio.CancelledError):
             self._doubt(claim)
             raise
-
-    async def _drop_when_taken(self, taking: asyncio.Future[Lease], claim: Claim) -> None:
-        try:
-            lease = await taking
-        except StoreUnavailable:
-            self._doubt(claim)
-        except (AddressInUse, NoAddress):
-            return
-        else:
-            await self._drop(lease, claim)
 
     async def _drop(self, lease: Lease, claim: Claim) -> None:
         """Remove a lease that nobody was told of."""
