@@ -622,6 +622,41 @@ def test_a_burst_of_replies_is_heard_to_the_last_and_what_nobody_wants_is_not_re
     assert heard == [*range(burst), burst - 1]
 
 
+def test_what_the_host_itself_answers_to_clients_is_not_heard(segment: tuple[str, str]) -> None:
+    host, far = segment
+    heard: list[int] = []
+    last_heard = asyncio.Event()
+    ours, theirs = 1, 2
+
+    def hear(message: Message) -> None:
+        heard.append(message.xid)
+        if message.xid == theirs:
+            last_heard.set()
+
+    def answer(namespace: str, xid: int) -> None:
+        offer = Message(type=MessageType.OFFER, xid=xid, chaddr=container().chaddr)
+        packet = reply_packet(encode(offer))
+        with inside(namespace):
+            answerer = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        with answerer:
+            answerer.bind(("eth0", 0))
+            answerer.send(ethernet(to=b"\xff" * 6, source=b"\2" * 6, packet=packet))
+
+    async def life() -> None:
+        link = packet_link(lambda _: True, hear)
+        link.open()
+        try:
+            answer(host, ours)
+            answer(far, theirs)
+            await asyncio.wait_for(last_heard.wait(), PATIENCE)
+        finally:
+            link.close()
+
+    with inside(host):
+        asyncio.run(life())
+    assert heard == [theirs]
+
+
 def reply_packet(payload: bytes) -> bytes:
     """From the server's port to the client's, checksums left out, as between veth ends."""
     length = 8 + len(payload)

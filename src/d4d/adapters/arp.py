@@ -184,7 +184,7 @@ class ArpWatch:
             parent = mac_of(sock)
         except OSError as gone:
             packets, error = [], gone
-        for frame, _ in packets:
+        for frame in packets:
             self._take(frame, parent)
         if error is not None:
             self._went_down(error)

@@ -9,7 +9,8 @@ SO_ATTACH_FILTER = 26  # not in Python's socket module
 _LDH_ABS, _LDB_ABS, _LD_ABS, _LDH_IND, _LDX_MSH = 0x28, 0x30, 0x20, 0x48, 0xB1
 _JEQ, _JSET, _RET = 0x15, 0x45, 0x06
 _ANCILLARY = 0xFFFFF000  # SKF_AD_OFF: what the kernel knows of a packet beside its bytes
-_PROTOCOL, _VLAN_TAG = _ANCILLARY + 0, _ANCILLARY + 44
+_PROTOCOL, _KIND, _VLAN_TAG = _ANCILLARY + 0, _ANCILLARY + 4, _ANCILLARY + 44
+_OUTGOING = 4  # PACKET_OUTGOING
 _VLAN_ID, _FRAGMENT_OFFSET = 0x0FFF, 0x1FFF
 _IPV4, _ARP, _UDP = 0x0800, 0x0806, 17
 _ETHERNET_IPV4, _MAC_AND_ADDRESS = 0x00010800, 0x0604
@@ -22,7 +23,7 @@ _Line = tuple[int, int] | _Test
 
 
 def udp_filter(port: int, *, ip_at: int, destination: IPv4Address | None = None) -> bytes:
-    """Lets whole or first fragments of IPv4 UDP to ``port`` pass, untagged ones only.
+    """Lets whole or first fragments of IPv4 UDP to ``port`` pass, untagged ones that come in.
 
     ``ip_at`` is where the IP header starts: 14 behind Ethernet, 0 on a SOCK_DGRAM socket. A VLAN's
     packets show up on its parent, too, with the tag beside the packet: they are another link's.
@@ -30,6 +31,8 @@ def udp_filter(port: int, *, ip_at: int, destination: IPv4Address | None = None)
     lines: list[_Line] = [
         (_LDH_ABS, _PROTOCOL),
         (_JEQ, _IPV4, _PASS),
+        (_LDB_ABS, _KIND),
+        (_JEQ, _OUTGOING, _DROP),
         (_LDH_ABS, _VLAN_TAG),
         (_JSET, _VLAN_ID, _DROP),
         (_LDB_ABS, ip_at + 9),

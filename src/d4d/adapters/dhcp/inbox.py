@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-from typing import Any
 
 import structlog
 
@@ -27,12 +26,15 @@ def enlarge(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
 
 
-def drain(sock: socket.socket) -> tuple[list[tuple[bytes, Any]], OSError | None]:
-    """Up to 64 packets with their senders, and the error that ended the reading, if one did."""
-    packets: list[tuple[bytes, Any]] = []
+def drain(sock: socket.socket) -> tuple[list[bytes], OSError | None]:
+    """Up to 64 packets, and the error that ended the reading, if one did.
+
+    Without their senders: Python asks the kernel for the name of each one's interface.
+    """
+    packets: list[bytes] = []
     try:
         while len(packets) < AT_ONCE:
-            packets.append(sock.recvfrom(_LONGEST))
+            packets.append(sock.recv(_LONGEST))
     except BlockingIOError:
         return packets, None
     except OSError as error:

@@ -20,6 +20,7 @@ from d4d.adapters.dhcp.frame import (
     CLIENT_PORT,
     ETHERNET,
     SERVER_PORT,
+    SOURCE_MAC,
     ethernet,
     request_packet,
     udp_payload,
@@ -148,13 +149,12 @@ class PacketLink:
 
     def _read(self, sock: socket.socket) -> None:
         packets, error = drain(sock)
-        for frame, (_, _, kind, _, source) in packets:
-            if kind != socket.PACKET_OUTGOING:
-                self._take(frame, source)
+        for frame in packets:
+            self._take(frame)
         if error is not None:
             self._read_failed(error)
 
-    def _take(self, frame: bytes, source: bytes) -> None:
+    def _take(self, frame: bytes) -> None:
         payload = udp_payload(frame[ETHERNET:])
         if payload is None:
             return
@@ -164,7 +164,7 @@ class PacketLink:
         if self._packet_log is not None:
             self._packet_log.received(message, length=len(payload))
         if message.server_id is not None:
-            self._learn(message.server_id, source)
+            self._learn(message.server_id, frame[SOURCE_MAC])
         self._deliver(message)
 
     def _learn(self, server: IPv4Address, mac: bytes) -> None:

@@ -130,13 +130,13 @@ class RelayLink:
 
     def _read(self, sock: socket.socket) -> None:
         packets, error = drain(sock)
-        for payload, _ in packets:
+        for payload in packets:
             self._take(payload)
         self._check(error)
 
     def _sniff(self, sock: socket.socket) -> None:
         packets, error = drain(sock)
-        for packet, _ in packets:
+        for packet in packets:
             payload = udp_payload(packet)
             if payload is not None:
                 self._take(payload)
