@@ -60,8 +60,7 @@ _FIELDS = {STATIC_ROUTES: "static_routes", **{option.code: option.field for opti
 _values_of = attrgetter(*(option.field for option in OPTIONS))
 _EMPTY = ("", b"", ())
 
-_Shape = tuple[tuple[int, int], ...]
-_templates: dict[_Shape, _Template] = {}
+_templates: dict[bytes, _Template] = {}  # by the code and the length of each option
 
 
 def scapy_layers() -> Any:
@@ -92,16 +91,16 @@ def encode(message: Message, *, hops: int = 0) -> bytes:
 
     ``secs`` beyond its 16 bits is sent as their highest value.
     """
-    shape: list[tuple[int, int]] = []
+    shape = bytearray()
     values: list[bytes] = []
     for option, value in _present(message):
         packed = option.kind.pack(value)
         length = len(packed)
         if length > _MOST_OPTION:
             raise Malformed(f"{option.field} has {length} bytes; option {option.code} holds 255")
-        shape.append((option.code, length))
+        shape += bytes((option.code, length))
         values.append(packed)
-    template = _template(tuple(shape), message)
+    template = _template(bytes(shape), message)
     payload = bytearray(template.payload)
     _patch_fixed(payload, message, hops)
     for at, packed in zip(template.offsets, values, strict=True):
@@ -196,14 +195,14 @@ def _present(message: Message) -> list[tuple[Option, Any]]:
     ]
 
 
-def _template(shape: _Shape, message: Message) -> _Template:
+def _template(shape: bytes, message: Message) -> _Template:
     template = _templates.get(shape)
     if template is not None:
         return template
     payload = build(message)
     found = list(walk(payload, HEADER))
-    if tuple((code, length) for code, _, length in found) != shape:
-        raise AssertionError(f"scapy built {found} of {shape}")
+    if b"".join(bytes((code, length)) for code, _, length in found) != shape:
+        raise AssertionError(f"scapy built {found} of {shape.hex(' ', 2)}")
     template = _Template(payload=payload, offsets=tuple(at for _, at, _ in found))
     if len(_templates) >= _MOST_SHAPES:
         # Shapes are as many as lengths of host names; only an odd host ever comes here.

@@ -107,21 +107,21 @@ class PacketLink:
         return MacAddress(mac) if mac is not None else None
 
     def _send(self, to: bytes, message: Message, packet: bytes) -> None:
-        def transmit() -> None:
-            sock = self._opened()
-            source = message.chaddr if self._src_mac_container else self._own_mac(sock)
-            sock.send(ethernet(to=to, source=source, packet=packet))
-
         try:
             try:
-                transmit()
+                self._transmit(to, message, packet)
             except OSError as error:
                 if error.errno not in GONE:
                     raise
                 self.close()
-                transmit()
+                self._transmit(to, message, packet)
         except OSError as error:
             raise self._down(error, f"send {message.type.name}") from error
+
+    def _transmit(self, to: bytes, message: Message, packet: bytes) -> None:
+        sock = self._opened()
+        source = message.chaddr if self._src_mac_container else self._own_mac(sock)
+        sock.send(ethernet(to=to, source=source, packet=packet))
 
     def _own_mac(self, sock: socket.socket) -> bytes:
         """The parent's, which somebody may change; to ask the kernel waits for its other users."""

@@ -16,9 +16,12 @@ It differs from figure 5 where a client on behalf of a container must:
 """
 
 from collections.abc import Callable, Collection
+from dataclasses import fields
 from datetime import datetime, timedelta
 from functools import lru_cache
 from ipaddress import IPv4Address
+from operator import attrgetter
+from typing import Any
 
 from d4d.domain.dhcp import messages
 from d4d.domain.dhcp.effects import Bound, Effects, Grant, Late, Lost, Offered, Refused, Send
@@ -35,6 +38,9 @@ _FIRST_RECLAIM, _LONGEST_RECLAIM = timedelta(seconds=5), timedelta(minutes=5)
 _PAUSE, _LONGEST_PAUSE_DOUBLINGS = timedelta(seconds=0.05), 8  # after a NAK to our choice
 _SECOND = timedelta(seconds=1)
 _GRACE = timedelta(seconds=10)  # for the answer to the REQUEST of a lease found over at a restart
+
+_SAID = tuple(field.name for field in fields(Terms) if field.name != "server")
+_said = attrgetter(*_SAID)  # a Message has them by the same names
 
 
 def _any(_: IPv4Address) -> bool:
@@ -319,7 +325,7 @@ class Client:
         )
         return Grant(
             address=address,
-            terms=_shared(said),
+            terms=said,
             bound_at=now,
             renew_at=instants.renew_at,
             rebind_at=instants.rebind_at,
@@ -519,24 +525,13 @@ class Client:
         self.state = after
 
 
-@lru_cache(maxsize=256)
-def _shared(terms: Terms) -> Terms:
-    """The first of all equal terms: what ten thousand leases of one server have in common."""
-    return terms
-
-
 def terms(message: Message, server: IPv4Address) -> Terms:
-    """What an ACK or OFFER says beside the address."""
-    return Terms(
-        server=server,
-        lease_time=message.lease_time or timedelta(0),
-        renewal_time=message.renewal_time,
-        rebinding_time=message.rebinding_time,
-        subnet_mask=message.subnet_mask,
-        routers=message.routers,
-        dns_servers=message.dns_servers,
-        ntp_servers=message.ntp_servers,
-        domain=message.domain,
-        mtu=message.mtu,
-        static_routes=message.static_routes,
-    )
+    """What an ACK or OFFER says beside the address: one value for all leases that are told so."""
+    return _terms(server, _said(message))
+
+
+@lru_cache(maxsize=256)
+def _terms(server: IPv4Address, said: tuple[Any, ...]) -> Terms:
+    named = dict(zip(_SAID, said, strict=True))
+    named["lease_time"] = named["lease_time"] or timedelta(0)
+    return Terms(server=server, **named)
