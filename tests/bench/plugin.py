@@ -1,6 +1,7 @@
 """Many calls to the plugin's socket at once, with little work of our own: it shares the machine.
 
-Byte for byte they are dockerd's (``tests/lab/plugin_calls.py``).
+Byte for byte they are dockerd's (``tests/lab/plugin_calls.py``), and so is what becomes of a
+connection: the next call goes out by it, and two are kept where there is no next one.
 """
 
 import json
@@ -8,9 +9,8 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from tests.lab.plugin_calls import HEAD, call
 from tests.lab.processes import LabError
 
 _PATIENCE = 60.0  # seconds in which something must come back
+_KEPT = 2  # connections on which nothing is asked: Go's default, for each host
 _MAC = "com.docker.network.endpoint.macaddress"
+_LENGTH = b"content-length: "
 _macs = count(int.from_bytes(os.urandom(3), "big") << 8)
 
 
@@ -32,8 +34,18 @@ class Answer:
     """What one call came to."""
 
     seconds: float
-    status: int
-    body: Any
+    head: bytes
+    content: bytes
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return int(self.head.split(maxsplit=2)[1])
+
+    @property
+    def body(self) -> Any:
+        """What it says."""
+        return json.loads(self.content)
 
     @property
     def address(self) -> str:
@@ -44,10 +56,11 @@ class Answer:
 
 
 class Plugin:
-    """A driver, as Docker calls it."""
+    """A driver, as Docker calls it: until it ends, as its connections end with it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._kept: list[_Connection] = []
 
     def pool(self, subnet: str, **options: str) -> str:
         """RequestPool; answers the pool's id. Raises LabError."""
@@ -58,11 +71,15 @@ class Plugin:
         return str(reply.content["PoolID"])
 
     def address(self, pool: str, mac: bytes | None = None) -> Answer:
-        """RequestAddress, alone."""
-        connection = _Connection(self._path, _request_address(pool, mac or new_mac()))
-        while connection.receive():
+        """RequestAddress, alone. Raises LabError where the driver closes the connection."""
+        request = _request_address(pool, mac or new_mac())
+        began = time.perf_counter()
+        connection = self._connection()
+        connection.send(request, began)
+        while (answer := connection.receive()) is None:
             pass
-        return connection.answer()
+        self._keep(connection)
+        return answer
 
     def addresses(
         self, pools: list[str], *, at_once: int, macs: list[bytes] | None = None
@@ -72,51 +89,62 @@ class Plugin:
         calls = iter([_request_address(*each) for each in zip(pools, macs, strict=True)])
         answers: list[Answer] = []
         with selectors.DefaultSelector() as selector:
-            for _ in range(at_once):
-                self._send_next(calls, selector)
+            for request in islice(calls, at_once):
+                began = time.perf_counter()
+                connection = self._connection()
+                selector.register(connection.socket, selectors.EVENT_READ, connection)
+                connection.send(request, began)
             while selector.get_map():
                 events = selector.select(_PATIENCE)
                 if not events:
                     raise LabError(f"the plugin answered {len(answers)} of {len(pools)} calls")
                 for key, _ in events:
-                    connection: _Connection = key.data
-                    if connection.receive():
+                    connection = key.data
+                    if (answer := connection.receive()) is None:
                         continue
-                    selector.unregister(connection.socket)
-                    answers.append(connection.answer())
-                    self._send_next(calls, selector)
+                    answers.append(answer)
+                    if (next_one := next(calls, None)) is None:
+                        selector.unregister(connection.socket)
+                        self._keep(connection)
+                    else:
+                        connection.send(next_one, time.perf_counter())
         return answers
 
-    def _send_next(self, calls: Iterator[bytes], selector: selectors.BaseSelector) -> None:
-        request = next(calls, None)
-        if request is not None:
-            connection = _Connection(self._path, request)
-            selector.register(connection.socket, selectors.EVENT_READ, connection)
+    def _connection(self) -> "_Connection":
+        return self._kept.pop() if self._kept else _Connection(self._path)
+
+    def _keep(self, connection: "_Connection") -> None:
+        if len(self._kept) < _KEPT:
+            self._kept.append(connection)
+        else:
+            connection.socket.close()
 
 
 class _Connection:
-    """One call: sent, and read until the driver closes."""
+    """Calls, one after the other."""
 
-    def __init__(self, path: Path, request: bytes) -> None:
-        self._began = time.perf_counter()
+    def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.connect(str(path))
-        self.socket.sendall(request)
+        self._began = 0.0
         self._received = b""
 
-    def receive(self) -> bool:
-        """Take what is there; False at the end."""
-        chunk = self.socket.recv(65536)
-        self._received += chunk
-        return bool(chunk)
+    def send(self, request: bytes, began: float) -> None:
+        """Send a call, which ``began`` before there was a connection for it."""
+        self._began = began
+        self.socket.sendall(request)
 
-    def answer(self) -> Answer:
-        seconds = time.perf_counter() - self._began
-        self.socket.close()
-        head, _, content = self._received.partition(b"\r\n\r\n")
-        return Answer(
-            seconds=seconds, status=int(head.split(maxsplit=2)[1]), body=json.loads(content)
-        )
+    def receive(self) -> Answer | None:
+        """Take what is there; the answer, once it is there. Raises LabError."""
+        chunk = self.socket.recv(65536)
+        if not chunk:
+            raise LabError(f"the plugin closed the connection after {self._received!r}")
+        self._received += chunk
+        head, end, content = self._received.partition(b"\r\n\r\n")
+        if not end or len(content) < int(head.partition(_LENGTH)[2].split(maxsplit=1)[0]):
+            return None
+        self._received = b""
+        return Answer(seconds=time.perf_counter() - self._began, head=head, content=content)
 
 
 def _request_address(pool: str, mac: bytes) -> bytes:

@@ -118,6 +118,30 @@ def test_a_release_that_docker_could_not_deliver_is_made_up_for(
     world.check_kept(stays, names=["stays"])
 
 
+@side_by_side(Dhcpd)
+def test_a_restart_of_the_driver_between_two_calls_is_nothing_to_docker(
+    lab: Lab, kind: type[Server]
+) -> None:
+    """dockerd keeps its connections: one that broke under a call would lose the call's body."""
+    world = World(lab, kind, site=SITE, settings=OFTEN)
+    world.create_network()
+    ends = [world.engine.run("first")]
+    for name, end_driver in [("second", world.driver.stop), ("third", world.driver.kill)]:
+        assert connections(world) > 0
+        end_driver()
+        world.driver.start()
+        ends.append(world.engine.run(name))
+    assert all(world.has(end) for end in ends)
+    assert events(world.driver, "refused") == []
+
+
+def connections(world: World) -> int:
+    """How many are open at the plugin's socket."""
+    lines = Path(f"/proc/{world.driver.daemon.pid}/net/unix").read_text().splitlines()
+    plugins, connected = f" {world.driver.socket.parent}/", "03"
+    return len([line for line in lines if plugins in line and line.split()[5] == connected])
+
+
 def check_adopted(world: World) -> None:
     """Whose store is lost goes on with what Docker has. The server's range holds the gateway."""
     world.create_network()

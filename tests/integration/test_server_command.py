@@ -225,10 +225,28 @@ def test_a_request_in_flight_is_answered_before_the_end(driver: Driver, lan: Lan
         server.daemon.signal(SIGCONT)
 
     assert reply.status == 200, reply
+    assert reply.headers["connection"] == "close"
     eventually(lambda: not driver.daemon.running, what="it did not end")
     assert not driver.socket.exists()
     (address,) = server.leased().keys() - before  # a live lease survives the driver
     assert reply.content["Address"] == f"{address}/16"
+
+
+def test_a_connection_lasts_until_the_driver_ends_and_delays_no_end(driver: Driver) -> None:
+    driver.start()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(str(driver.socket))
+        for _ in range(3):
+            send(connection, "IpamDriver.RequestPool", POOL)
+            reply = receive(connection)
+            assert reply.status == 200 and "connection" not in reply.headers
+        began = time.monotonic()
+
+        assert driver.stop() == 0
+
+        assert time.monotonic() - began < 3
+        assert connection.recv(1) == b""
 
 
 def awaits_answer(driver: Driver) -> bool:
@@ -349,6 +367,7 @@ def test_without_the_extra_it_is_hypercorn_that_serves(driver: Driver) -> None:
         assert answer.status == 200, answer
         loaded = Path(f"/proc/{daemon.pid}/maps").read_text()
         assert "uvloop" not in loaded and "httptools" not in loaded
+        assert "connection" not in answer.headers  # kept, here too
         assert daemon.stop() == 0
     finally:
         daemon.kill()

@@ -20,7 +20,7 @@ Accept: application/vnd.docker.plugins.v1.2+json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What came back, read until the connection closed."""
+    """What came back."""
 
     status: int
     headers: dict[str, str]
@@ -49,11 +49,20 @@ def send(
 
 
 def receive(connection: socket.socket) -> Reply:
-    """The answer. Raises TimeoutError if the connection is not closed behind it."""
+    """The answer, as long as it says that it is. Raises TimeoutError, ConnectionError."""
     answer = b""
-    while chunk := connection.recv(65536):
-        answer += chunk
+    while b"\r\n\r\n" not in answer:
+        answer += _some(connection)
     head, _, content = answer.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    while len(content) < int(headers["content-length"]):
+        content += _some(connection)
     return Reply(status=int(first.split()[1]), headers=headers, content=json.loads(content))
+
+
+def _some(connection: socket.socket) -> bytes:
+    chunk = connection.recv(65536)
+    if not chunk:
+        raise ConnectionError("the driver closed the connection before it had answered")
+    return chunk

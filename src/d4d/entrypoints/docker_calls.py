@@ -5,14 +5,15 @@ this imports nothing of a driver's.
 """
 
 import asyncio
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -32,6 +33,9 @@ _PATHS = frozenset(
     for call in ("RequestAddress", "ReleaseAddress", "RequestPool", "ReleasePool")
 )
 _NOT_OPEN = 503
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_TYPE = (b"content-type", MEDIA_TYPE.encode())
+_CLOSE = (b"connection", b"close")
 
 Answer = dict[str, Any]
 
@@ -49,32 +53,69 @@ class Serving(Protocol):
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
-class IpamResponse(JSONResponse):
+class IpamResponse(Response):
     """An answer to dockerd.
 
-    It announces that the connection closes: dockerd repeats a call whose connection broke, and
-    then without its body.
+    It announces where the connection closes behind it: dockerd repeats a call whose connection
+    broke, and then without its body.
     """
 
-    media_type = MEDIA_TYPE
-
     def __init__(self, content: Answer, status_code: int = 200) -> None:
-        super().__init__(content, status_code, headers={"Connection": "close"})
+        super().__init__(content, status_code)
+
+    def render(self, content: Answer) -> bytes:
+        """The body."""
+        return _ENCODER.encode(content).encode()
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        """The headers as they are sent: there is little to make of them."""
+        assert headers is None
+        self.raw_headers = [_TYPE, (b"content-length", b"%d" % len(self.body))]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["app"].closes():
+            self.raw_headers.append(_CLOSE)
+        await super().__call__(scope, receive, send)
 
 
 class _CallsApp(Starlette):
     """Takes the calls that containers wait for past starlette's layers, which take a while."""
 
+    def __init__(self, *, closes: Callable[[], bool], **given: Any) -> None:
+        super().__init__(**given)
+        self.closes = closes
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in _PATHS:
             scope["app"] = self
-            await _call(scope, receive, send)
+            body = await _body(receive)
+            if body is not None:
+                answer, status = await self._answer(scope["path"], body)
+                await IpamResponse(answer, status)(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
+    async def _answer(self, path: str, body: bytes) -> tuple[Answer, int]:
+        try:
+            driver: Serving = await asyncio.shield(self.state.driver)
+        except D4DError as error:
+            return refusal(str(error), _NOT_OPEN)
+        return await driver.answer(path, body)
 
-def create_calls_app(lifespan: Lifespan | None = None) -> Starlette:
-    """The app. Who serves it gives it a driver: see ``expect``."""
+
+def _always() -> bool:
+    return True
+
+
+def create_calls_app(
+    lifespan: Lifespan | None = None, *, closes: Callable[[], bool] = _always
+) -> Starlette:
+    """The app. Who serves it gives it a driver: see ``expect``.
+
+    ``closes`` tells whether the connection of an answer is closed behind it, or may be at a time
+    that dockerd does not know of: unless who serves keeps connections for as long as dockerd.
+    """
     routes: dict[str, Any] = {
         # These three are constants: a failure here sticks in dockerd until it restarts.
         "/Plugin.Activate": _activate,
@@ -84,6 +125,7 @@ def create_calls_app(lifespan: Lifespan | None = None) -> Starlette:
     return _CallsApp(
         routes=[Route(path, endpoint, methods=["POST"]) for path, endpoint in routes.items()],
         lifespan=lifespan,
+        closes=closes,
         exception_handlers={HTTPException: _not_http},
     )
 
@@ -122,20 +164,16 @@ def _constant(answer: Answer) -> Any:
     return endpoint
 
 
-async def _call(scope: Scope, receive: Receive, send: Send) -> None:
-    """A driver's call, as an ASGI app."""
-    request = Request(scope, receive)
-    response = IpamResponse(*await _answer(request, scope["path"]))
-    await response(scope, receive, send)
-
-
-async def _answer(request: Request, path: str) -> tuple[Answer, int]:
-    body = await request.body()
-    try:
-        driver: Serving = await asyncio.shield(request.app.state.driver)
-    except D4DError as error:
-        return refusal(str(error), _NOT_OPEN)
-    return await driver.answer(path, body)
+async def _body(receive: Receive) -> bytes | None:
+    """The request's whole body; None where dockerd went away while it sent it."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
 
 
 async def _not_http(_: Request, error: Exception) -> IpamResponse:

@@ -94,7 +94,13 @@ async def _serve_operators(service: Service, settings: Settings, descriptor: int
                 lambda: _operations(service), settings=settings, given=service.given
             )
             serve = http.server()
-            await serve(app, descriptor, stop=service.stop, grace=lambda: _OPERATORS_END)
+            await serve(
+                app,
+                descriptor,
+                stop=service.stop,
+                grace=lambda: _OPERATORS_END,
+                idle=http.IDLE,
+            )
     except Exception:  # Docker is served all the same
         log.exception("operator not served any more")
 

@@ -14,12 +14,14 @@ _OPENING = 20.0  # seconds for calls that wait while the settings are not known
 class Service:
     """One process's state, from its first answer to its last."""
 
-    def __init__(self, given: Mapping[str, Any], driver: "asyncio.Future[Serving]") -> None:
+    def __init__(
+        self, given: Mapping[str, Any], *, driver: "asyncio.Future[Serving]", stop: asyncio.Event
+    ) -> None:
         """``given`` are settings of the command line; for ``driver`` Docker's calls wait."""
         self.given = given
         self.driver = driver
         self.notifier = Notifier()
-        self.stop = asyncio.Event()
+        self.stop = stop
         """Set when no more calls are to be taken."""
         self.answered = asyncio.Event()
         """Set when the last call is answered, so that the driver may close."""

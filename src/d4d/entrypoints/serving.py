@@ -33,8 +33,9 @@ def serve_until_stopped(given: Mapping[str, Any]) -> None:
 
 
 async def _serve(given: Mapping[str, Any], listening: PluginSocket) -> None:
-    app = create_calls_app()
-    service = Service(given, expect(app))
+    stop = asyncio.Event()
+    app = create_calls_app(closes=stop.is_set)
+    service = Service(given, driver=expect(app), stop=stop)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, service.stop.set)
     listening.publish()
@@ -42,7 +43,13 @@ async def _serve(given: Mapping[str, Any], listening: PluginSocket) -> None:
     driving = asyncio.create_task(_drive(service))
     driving.add_done_callback(lambda _: service.stop.set())
     try:
-        await http.server()(app, listening.detach(), stop=service.stop, grace=lambda: service.grace)
+        await http.server()(
+            app,
+            listening.detach(),
+            stop=service.stop,
+            grace=lambda: service.grace,
+            idle=http.WITHOUT_END,
+        )
     finally:
         service.stop.set()
         service.answered.set()

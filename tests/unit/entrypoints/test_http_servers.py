@@ -25,7 +25,9 @@ pytestmark = pytest.mark.parametrize("serve", SERVERS)
 class Served:
     """An app at a socket, and what a client says to it."""
 
-    def __init__(self, directory: Path, serve: http.Serve, grace: float = 5) -> None:
+    def __init__(
+        self, directory: Path, serve: http.Serve, *, grace: float = 5, idle: int = http.WITHOUT_END
+    ) -> None:
         self.path = directory / "http.sock"
         self.stop = asyncio.Event()
         self.asked = asyncio.Event()
@@ -37,7 +39,7 @@ class Served:
         routes = [Route("/slow", self._slow, methods=["POST"]), Route("/", self._quick)]
         app = Starlette(routes=routes, lifespan=self._lifespan)
         self.serving = asyncio.create_task(
-            serve(app, listening.detach(), stop=self.stop, grace=lambda: grace)
+            serve(app, listening.detach(), stop=self.stop, grace=lambda: grace, idle=idle)
         )
 
     async def ask(self, method: str, path: str, body: bytes = b"") -> str:
@@ -47,6 +49,9 @@ class Served:
             answer = await client.request(method, path, content=body)
             assert answer.status_code == 200
             return answer.text
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_unix_connection(str(self.path))
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -63,6 +68,13 @@ class Served:
         self.asked.set()
         await self.go_on.wait()
         return PlainTextResponse(body.decode())
+
+
+async def answered(reader: asyncio.StreamReader) -> tuple[str, bytes]:
+    """The head of an answer, in lower case, and its body."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    length = int(head.partition("content-length: ")[2].split(maxsplit=1)[0])
+    return head, await reader.readexactly(length)
 
 
 @pytest.fixture
@@ -116,3 +128,88 @@ async def test_an_app_that_can_not_start_is_told_of(serve: http.Serve, directory
     served.troubles.append("it is of a later version")
     with pytest.raises(http.CannotStart):
         await served.serving
+
+
+GET = b"GET / HTTP/1.1\r\nHost:\r\n\r\n"
+POST = b"POST /slow HTTP/1.1\r\nHost:\r\nContent-Length: 6\r\n\r\na body"
+
+
+async def test_one_connection_takes_calls_one_after_the_other(
+    serve: http.Serve, directory: Path
+) -> None:
+    served = Served(directory, serve)
+    served.go_on.set()
+    reader, writer = await served.connect()
+    for request, body in [(GET, b"quick"), (POST, b"a body"), (GET, b"quick")]:
+        writer.write(request)
+        head, content = await answered(reader)
+        assert content == body
+        assert "connection: close" not in head
+    served.stop.set()
+    await served.serving
+    writer.close()
+
+
+async def test_calls_that_come_together_are_answered_in_their_order(
+    serve: http.Serve, directory: Path
+) -> None:
+    served = Served(directory, serve)
+    reader, writer = await served.connect()
+    writer.write(POST + GET)
+    await served.asked.wait()
+    served.go_on.set()
+    assert [(await answered(reader))[1] for _ in range(2)] == [b"a body", b"quick"]
+    served.stop.set()
+    await served.serving
+    writer.close()
+
+
+async def test_a_connection_is_closed_once_nothing_was_asked_for_long_enough(
+    serve: http.Serve, directory: Path
+) -> None:
+    served = Served(directory, serve, idle=1)
+    reader, writer = await served.connect()
+    writer.write(GET)
+    await answered(reader)
+    async with asyncio.timeout(5):
+        assert await reader.read() == b""
+    writer.close()
+    served.stop.set()
+    await served.serving
+
+
+@pytest.mark.parametrize(
+    "sent", [GET, GET + GET[:9], GET[:9]], ids=["idle", "a second one begun", "begun"]
+)
+async def test_a_connection_on_which_nothing_is_in_flight_delays_no_end(
+    serve: http.Serve, directory: Path, sent: bytes
+) -> None:
+    served = Served(directory, serve, grace=30)
+    reader, writer = await served.connect()
+    writer.write(sent)
+    if sent.startswith(GET):
+        await answered(reader)
+    await asyncio.sleep(0.05)
+    assert not reader.at_eof()
+    served.stop.set()
+    async with asyncio.timeout(2):
+        await served.serving
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_connection_is_closed_behind_an_answer_that_comes_at_the_end(
+    serve: http.Serve, directory: Path
+) -> None:
+    served = Served(directory, serve, grace=30)
+    reader, writer = await served.connect()
+    writer.write(POST)
+    await served.asked.wait()
+    served.stop.set()
+    await asyncio.sleep(0.05)
+    served.go_on.set()
+    async with asyncio.timeout(2):
+        assert (await answered(reader))[1] == b"a body"
+        assert await reader.read() == b""
+        await served.serving
+    writer.close()

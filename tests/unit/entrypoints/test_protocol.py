@@ -1,15 +1,17 @@
 """The checklist of Docker's plugin protocol, point by point, in the bodies that engines send."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import httpx
 import pytest
 
 from d4d.domain.errors import NoAddress, StoreUnavailable
 from d4d.domain.leases import LeaseState
+from d4d.entrypoints.docker_calls import create_calls_app, expect
 from tests.unit.entrypoints.docker import Docker, started
 from tests.unit.fakes import LINK_DOWN
 from tests.unit.virtual_time import settle
@@ -85,6 +87,51 @@ async def test_1_every_answer_announces_that_the_connection_closes(docker: Docke
         assert response.headers["connection"] == "close"
         assert response.headers["content-type"] == "application/vnd.docker.plugins.v1.1+json"
         assert int(response.headers["content-length"]) == len(response.content)
+
+
+async def test_1_no_close_is_announced_where_connections_are_kept_until_the_end() -> None:
+    ending = asyncio.Event()
+    app = create_calls_app(closes=ending.is_set)
+    expect(app).set_exception(StoreUnavailable("away"))
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://plugin"
+    ) as client:
+        for call in ("Plugin.Activate", "IpamDriver.RequestPool", "IpamDriver.NoSuchCall"):
+            assert "connection" not in (await client.post(f"/{call}")).headers
+        ending.set()
+        for call in ("Plugin.Activate", "IpamDriver.RequestPool", "IpamDriver.NoSuchCall"):
+            assert (await client.post(f"/{call}")).headers["connection"] == "close"
+
+
+async def test_1_a_call_of_which_only_a_part_came_is_not_served(network: Docker) -> None:
+    messages: Iterator[dict[str, object]] = iter(
+        [
+            {"type": "http.request", "body": CONTAINER.encode()[:20], "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+    )
+
+    async def receive() -> dict[str, object]:
+        return next(messages)
+
+    async def send(message: object) -> None:
+        raise AssertionError(f"{message} went to nobody")
+
+    scope = {"type": "http", "method": "POST", "path": "/IpamDriver.RequestAddress"}
+    await network.app(scope, receive, send)
+    assert network.allocator.asked == []
+
+
+async def test_1_a_body_may_come_in_parts(network: Docker) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        yield CONTAINER.encode()[:20]
+        yield CONTAINER.encode()[20:]
+
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(network.app), base_url="http://plugin"
+    ) as client:
+        answer = await client.post("/IpamDriver.RequestAddress", content=parts())
+    assert answer.json()["Address"] == "192.168.60.1/24"
 
 
 async def test_1_a_slow_call_keeps_no_other_waiting(network: Docker) -> None:

@@ -13,16 +13,26 @@ from starlette.applications import Starlette
 
 from d4d.entrypoints.http.errors import CannotStart as CannotStart
 
+IDLE = 5  # seconds, as servers have it
+WITHOUT_END = 10**9  # seconds: thirty years
+
 
 class Serve(Protocol):
     """Serves ``app`` at the listening socket ``descriptor``, which it closes, until ``stop``.
 
-    Requests in flight then have ``grace`` seconds left, as it is by then. Raises CannotStart where
-    the app does not start, which has said why.
+    Requests in flight then have ``grace`` seconds left, as it is by then. A connection on which
+    nothing is asked any more is closed after ``idle`` seconds, and at the end. Raises CannotStart
+    where the app does not start, which has said why.
     """
 
     async def __call__(
-        self, app: Starlette, descriptor: int, *, stop: asyncio.Event, grace: Callable[[], float]
+        self,
+        app: Starlette,
+        descriptor: int,
+        *,
+        stop: asyncio.Event,
+        grace: Callable[[], float],
+        idle: int,
     ) -> None:
         """See above."""
 

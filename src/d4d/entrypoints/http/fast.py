@@ -35,7 +35,12 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    app: Starlette, descriptor: int, *, stop: asyncio.Event, grace: Callable[[], float]
+    app: Starlette,
+    descriptor: int,
+    *,
+    stop: asyncio.Event,
+    grace: Callable[[], float],
+    idle: int,
 ) -> None:
     """See ``Serve``."""
     config = uvicorn.Config(
@@ -49,6 +54,7 @@ async def serve(
         server_header=False,
         date_header=False,
         proxy_headers=False,
+        timeout_keep_alive=idle,
     )
     server = _Server(config, stop=stop, grace=grace)
     try:

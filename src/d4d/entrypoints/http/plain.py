@@ -13,11 +13,17 @@ from d4d.entrypoints.http.errors import CannotStart
 
 
 async def serve(
-    app: Starlette, descriptor: int, *, stop: asyncio.Event, grace: Callable[[], float]
+    app: Starlette,
+    descriptor: int,
+    *,
+    stop: asyncio.Event,
+    grace: Callable[[], float],
+    idle: int,
 ) -> None:
     """See ``Serve``."""
     config = Config()
     config.bind = [f"fd://{descriptor}"]
+    config.keep_alive_timeout = idle
     config.errorlog = logging.getLogger("d4d.hypercorn")  # its warnings, without "Running on"
 
     async def stopped() -> None:
