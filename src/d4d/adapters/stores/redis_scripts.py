@@ -112,8 +112,11 @@ class RedisScripts:
     async def use(self, doing: str, subject: object = "") -> AsyncIterator[Client]:
         """The client, checked, for one call among ``CONNECTIONS``.
 
-        An error says that this can't be done: ``doing``, and what it is done to.
+        An error says that this can't be done: ``doing``, and what it is done to. A caller that is
+        cancelled hears of it here at last: redis-py sends by ``wait_for``, which in Python 3.11
+        answers as if nothing were, where all is sent by then.
         """
+        cancels = _cancels()
         if self._is_closed:
             raise StoreUnavailable(f"the lease store in Redis at {self} is closed: D4D is stopping")
         async with self._slots:
@@ -126,6 +129,8 @@ class RedisScripts:
                 raise unavailable(self._url, f"{doing} {subject}".rstrip(), error) from error
             except UnicodeEncodeError as error:
                 raise BadRequest(f"{error.object!r} is no text that can be stored") from error
+        if _cancels() > cancels:
+            raise asyncio.CancelledError
 
     async def _check(self) -> None:
         """See that this is a Redis for us. Raises StoreTooNew."""
@@ -154,6 +159,12 @@ class RedisScripts:
             if risk not in self._warned:
                 log.warning("Redis may lose leases", redis=self.place, reason=risk)
                 self._warned.add(risk)
+
+
+def _cancels() -> int:
+    """How often the present task was told to end."""
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
 
 
 async def _execute(client: Client, wait: int, *command: object) -> Any:
