@@ -110,6 +110,11 @@ class Plugin:
                         connection.send(next_one, time.perf_counter())
         return answers
 
+    def close(self) -> None:
+        """Close what is kept."""
+        while self._kept:
+            self._kept.pop().socket.close()
+
     def _connection(self) -> "_Connection":
         return self._kept.pop() if self._kept else _Connection(self._path)
 

@@ -52,10 +52,10 @@ def rig(
         server.start()
         host = lab.machine("host", switch, f"{SITE.subnet[2]}/16")
         driver = driver_on(host, settings)
+        plugin = Plugin(driver.socket)
         try:
             driver.start()
             _serves_operators(host)
-            plugin = Plugin(driver.socket)
             yield Rig(
                 lab=lab,
                 switch=switch,
@@ -66,6 +66,7 @@ def rig(
                 pool=plugin.pool(SUBNET),
             )
         finally:
+            plugin.close()
             driver.kill()
 
 

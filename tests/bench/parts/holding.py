@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
@@ -122,7 +123,8 @@ def _starts(at: Rig, sizes: Sizes, progress: Progress) -> Iterator[Figure]:
         empty.kill()
         renewed = renewals(at.server)
         full_starts.append(start(at.driver))
-        firsts.append(Plugin(at.driver.socket).address(at.pool).seconds)
+        with closing(Plugin(at.driver.socket)) as plugin:
+            firsts.append(plugin.address(at.pool).seconds)
         done_by_then.append(renewals(at.server) - renewed)
         at.driver.kill()
         progress.count(done, sizes.restarts)

@@ -70,15 +70,16 @@ def _on_networks(networks: int) -> Figure:
         server = lab.server(Trunk, ends[0], SITE)
         server.start()
         driver = driver_on(ends[1], {})
+        plugin = Plugin(driver.socket)
         try:
             driver.start()
-            plugin = Plugin(driver.socket)
             pools = [plugin.pool(f"10.78.{n}.0/24", parent=f"v{n}") for n in range(networks)]
             alone = median([plugin.address(pool).seconds for pool in pools[:5]])
             began = time.perf_counter()
             assert all(each.address for each in plugin.addresses(pools, at_once=networks))
             seconds = time.perf_counter() - began
         finally:
+            plugin.close()
             driver.kill()
     return Figure(
         part=_PART,
