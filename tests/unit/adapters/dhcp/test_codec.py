@@ -97,6 +97,14 @@ def test_patched_bytes_are_those_that_scapy_would_have_built(message: Message) -
     assert encode(message, hops=3) == build(message, hops=3)
 
 
+def test_a_time_of_no_seconds_is_sent_and_what_is_empty_is_not() -> None:
+    zero = timedelta(0)
+    message = Message(type=MessageType.ACK, xid=XID, chaddr=MAC, lease_time=zero, domain="")
+    assert encode(message) == build(message)
+    assert decode(encode(message)).lease_time == zero
+    assert decode(encode(message)).domain is None
+
+
 @given(messages)
 def test_a_message_is_read_as_scapy_reads_it(message: Message) -> None:
     assert decode(encode(message)) == dissect(encode(message))
@@ -294,8 +302,9 @@ def test_classful_routes_are_read_where_there_are_no_classless_ones() -> None:
     nets = ("10.0.0.0/8", "172.16.0.0/16", "192.168.7.0/24", "192.168.7.9/32")
     assert found == tuple((IPv4Network(net), IPv4Address("192.168.59.1")) for net in nets)
     classless = option(121, b"\x08\x0b" + packed("192.168.59.2"))
-    found = decode(reply(OFFER + classful + classless + END)).static_routes
-    assert found == ((IPv4Network("11.0.0.0/8"), IPv4Address("192.168.59.2")),)
+    for options in (classful + classless, classless + classful):
+        found = decode(reply(OFFER + options + END)).static_routes
+        assert found == ((IPv4Network("11.0.0.0/8"), IPv4Address("192.168.59.2")),)
 
 
 def test_texts_lose_the_nuls_that_some_servers_end_them_with() -> None:
