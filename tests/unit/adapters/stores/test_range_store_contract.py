@@ -282,6 +282,16 @@ async def test_a_range_that_is_new_knows_what_rests(store: RangeStore) -> None:
     assert texts(await take(store, 3)) == FREE[2:]
 
 
+async def test_an_address_that_another_range_had_meanwhile_rests_anew(store: RangeStore) -> None:
+    first, second, *_ = await take(store, 5)
+    await free(store, first, NOW)
+    await free(store, second, NOW + SECOND)
+    upper = replace(POOL, range=ip_network("10.1.0.4/30"))
+    outside = await store.take(a_claim(FREE[0], pool=upper, owner="host-b"))
+    await free(store, outside, NOW + 2 * SECOND)
+    assert texts(await take(store, 2, a_claim(at=NOW + 2 * REST))) == [FREE[1], FREE[0]]
+
+
 async def test_a_freed_lease_does_not_come_alive_where_another_pool_has_its_address(
     store: RangeStore,
 ) -> None:

@@ -5,6 +5,7 @@ if not begin(owner, register) then return 'register' end
 if unless_held ~= '' and redis.call('HEXISTS', held_key(segment), number) == 1 then
   return { 'held', redis.call('HGET', leases_key(pool), number) or '' }
 end
-local generation = put(owner, pool, number, state, body)
+local generation = next_generation()
+put(owner, pool, number, generation, state, body)
 if state ~= FREED then occupy(segment, number, generation) end
 return generation

@@ -27,12 +27,11 @@ end
 
 -- Higher than any before it in this subnet, and than what a Redis that lost everything gave out.
 local function next_generation()
-  local time = redis.call('TIME')
-  local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-  local generation = string.format('%.0f', now)
-  local last = tonumber(redis.call('GETSET', root .. ':generation', generation) or '0')
-  if last < now then return generation end
-  generation = string.format('%.0f', last + 1)
+  local seconds, microseconds = unpack(redis.call('TIME'))
+  local generation = seconds .. string.rep('0', 6 - #microseconds) .. microseconds
+  local last = redis.call('GETSET', root .. ':generation', generation) or '0'
+  if #last < #generation or #last == #generation and last < generation then return generation end
+  generation = string.format('%.0f', tonumber(last) + 1)
   redis.call('SET', root .. ':generation', generation)
   return generation
 end
@@ -87,9 +86,10 @@ local function forget(owner, pool, number)
   end
 end
 
--- Stores a new acquisition, in place of whatever has its pool and address; it holds nothing yet.
-local function put(owner, pool, number, state, body)
-  local leases, generation = leases_key(pool), next_generation()
+-- Stores a new acquisition, in place of whatever has its pool and address; its caller sees to who
+-- holds that.
+local function put(owner, pool, number, generation, state, body)
+  local leases = leases_key(pool)
   local value = generation .. ' ' .. state .. ' ' .. owner .. '\n' .. body
   if redis.call('HSETNX', leases, number, value) == 0 then
     local _, _, previous = head(redis.call('HGET', leases, number))
@@ -98,5 +98,4 @@ local function put(owner, pool, number, state, body)
   end
   redis.call('SADD', of_key(owner, pool), number)
   redis.call('SADD', pools_key(owner), pool)
-  return generation
 end

@@ -36,8 +36,23 @@ local function is_reserved(number)
   return asked[number] or redis.call('HEXISTS', reserved, number) == 1 or kept(number) ~= nil
 end
 
-local function is_held(number)
-  return redis.call('HEXISTS', held, number) == 1
+-- Whether nobody held an address: the lease that is to come does from now on, or lets it go.
+local generation
+local function hold(number)
+  generation = generation or next_generation()
+  return redis.call('HSETNX', held, number, generation) == 1
+end
+
+local function let_go(number)
+  redis.call('HDEL', held, number)
+end
+
+-- Holds an address if it is neither held nor reserved.
+local function can_have(number)
+  if not hold(number) then return false end
+  if not is_reserved(number) then return true end
+  let_go(number)
+  return false
 end
 
 -- A range that is new learns what rests in the others: its mark passes by such addresses.
@@ -69,9 +84,12 @@ local function never_used()
     if mark == 'end' or chosen then break end
     local number = mark
     mark = number == last and 'end' or after(number)
-    if not is_held(number) and (resting == 0 or not redis.call('ZSCORE', rest, number)) then
-      if is_reserved(number) then
-        put_to_rest(segment, number, 0) -- the mark won't come by again when it is let go
+    if hold(number) then
+      if resting > 0 and redis.call('ZSCORE', rest, number) then
+        let_go(number)
+      elseif is_reserved(number) then
+        let_go(number)
+        put_to_rest(segment, number, 0) -- the mark won't come by again when it is reserved no more
       else
         chosen = number
       end
@@ -87,7 +105,7 @@ local function longest_rested(before)
   for i = 1, #entries, 2 do
     if not is_reserved(entries[i]) then
       if before and tonumber(entries[i + 1]) > before then return nil end
-      return entries[i]
+      if hold(entries[i]) then return entries[i] end
     end
   end
 end
@@ -99,14 +117,13 @@ local function count_reserved()
     if string.match(field, '^%x+$') then asked[field] = true end
   end
   for number in pairs(asked) do
-    if is_within(number, window) and not is_held(number) then count = count + 1 end
+    if is_within(number, window) and redis.call('HEXISTS', held, number) == 0 then count = count + 1 end
   end
   return count
 end
 
 local function taken(number)
-  local generation = put(owner, pool, number, state, body)
-  redis.call('HSET', held, number, generation)
+  put(owner, pool, number, generation, state, body)
   for other in pairs(marks) do
     if (other ~= window or resting > 0) and is_within(number, other) then
       redis.call('ZREM', rest_key(segment, other), number)
@@ -117,14 +134,14 @@ end
 
 if not marks[window] then open_window() end
 if address ~= '' then
-  if is_held(address) then return { 'held', redis.call('HGET', leases_key(pool), address) or '' } end
-  if is_reserved(address) then return { 'reserved', kept(address) or '' } end
-  return taken(address)
+  if can_have(address) then return taken(address) end
+  if redis.call('HEXISTS', held, address) == 0 then return { 'reserved', kept(address) or '' } end
+  return { 'held', redis.call('HGET', leases_key(pool), address) or '' }
 end
 local own = has_operator and (redis.call('HGET', operator, by_mac)
   or by_name ~= '' and redis.call('HGET', operator, by_name))
-if own and not is_held(own) and not is_reserved(own) then return taken(own) end
-if hint ~= '' and not is_held(hint) and not is_reserved(hint) then return taken(hint) end
+if own and can_have(own) then return taken(own) end
+if hint ~= '' and can_have(hint) then return taken(hint) end
 
 local chosen, at_end
 if resting >= tonumber(most_resting) then
