@@ -65,6 +65,9 @@ class DockerContainers:
     async def started(self) -> AsyncGenerator[ContainerEvent, None]:
         """See ``Containers``."""
         while True:
+            if not self._api.listens:  # to ask it all the same takes milliseconds, twice a second
+                await asyncio.sleep(_LISTEN_AGAIN)
+                continue
             try:
                 # Docker answers before it subscribes us: since closes the gap
                 query = {"filters": json.dumps(forms.EVENTS), "since": f"{time.time():.6f}"}

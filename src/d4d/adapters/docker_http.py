@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from datetime import timedelta
@@ -32,14 +33,27 @@ class NotFound(DockerUnavailable):
 class DockerApi:
     """One engine. It connects anew for each request, so that an engine may come and go."""
 
-    def __init__(self, socket: Path, *, patience: timedelta) -> None:
+    def __init__(self, path: Path, *, patience: timedelta) -> None:
         """``patience`` is how long an answer may take, where a request does not say otherwise."""
-        self._socket = socket
+        self._socket = path
         self._patience = patience.total_seconds()
         self._client: httpx.AsyncClient | None = None
         self._agreed = False
         self.version: ApiVersion | None = None
         """The version that was agreed upon last."""
+
+    @property
+    def listens(self) -> bool:
+        """Whether somebody does, at its socket: a look that costs little."""
+        with socket.socket(socket.AF_UNIX) as looking:
+            looking.setblocking(False)
+            try:
+                looking.connect(str(self._socket))
+            except BlockingIOError:  # so many wait already
+                return True
+            except OSError:
+                return False
+            return True
 
     async def request(
         self,

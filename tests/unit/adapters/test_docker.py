@@ -156,6 +156,8 @@ class FakeEngine:
                 return
             writer.write(self._answer(method, target))
             await writer.drain()
+        except asyncio.IncompleteReadError as error:
+            assert error.partial == b""  # it was looked whether somebody listens
         finally:
             writer.close()
 
@@ -470,6 +472,19 @@ async def test_after_a_gap_the_marker_comes_again(
         seen = [await anext(events) for _ in range(4)]
     assert seen == [MISSED, STARTED, MISSED, RENAMED]
     assert engine.asked.count("GET /events") == 3
+
+
+async def test_an_engine_that_comes_while_it_is_listened_for_is_heard(
+    engine: FakeEngine, docker: DockerContainers
+) -> None:
+    engine.answers["GET /events"] = (200, STARTED_20)
+    await engine.stop()
+    async with aclosing(docker.started()) as events, asyncio.timeout(5):
+        first = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0.1)
+        assert not first.done()
+        await engine.start()
+        assert [await first, await anext(events)] == [MISSED, STARTED]
 
 
 async def test_an_event_that_makes_no_sense_is_one_that_was_missed(
