@@ -4,6 +4,7 @@ A lease is one value: a line with what the scripts compare, and a line that they
 """
 
 import json
+from datetime import timedelta
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote
@@ -17,7 +18,7 @@ from d4d.adapters.stores.serialize import (
     reservations_to_json,
     to_microseconds,
 )
-from d4d.domain.leases import Lease, MacAddress
+from d4d.domain.leases import Lease, LeaseState, MacAddress, RenewalForm
 from d4d.domain.pools import Address, Pool, PoolId, PoolRecord
 from d4d.domain.ranges import (
     MOST_RESTING,
@@ -31,6 +32,10 @@ from d4d.domain.reserved import OperatorReservation
 
 _COMPARED = LeaseRow._fields[: LeaseRow._fields.index("state") + 1]
 _KEPT = LeaseRow._fields[len(_COMPARED) :]
+_MICROSECOND = timedelta(microseconds=1)
+_CLAIMED_STATE = LeaseState.BOUND.value
+_CLAIMED_FORM = RenewalForm.SELECTING.value
+_NOT_SET = (None,) * 5  # of a claim: from renew_at to terms
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -126,21 +131,21 @@ def claimed_in(pool: PoolId, owner: str, steps: int) -> str:
 
 
 def claim_to_text(claim: Claim) -> str:
-    """What ``claim`` asks for: a line of words that the script reads, and the lease's body."""
-    endpoint, lease = claim.endpoint, claim.lease(claim.pool.subnet.network_address, generation=0)
+    """What ``claim`` asks for: a line of words that the script reads, and its lease's body.
+
+    The body is what ``lease_to_body`` makes of the lease that comes of it, without that lease.
+    """
+    endpoint, name, at = claim.endpoint, claim.endpoint.name, to_microseconds(claim.at)
     words = (
-        str(to_microseconds(claim.at - claim.rest)),
-        _optional_number(claim.address),
-        _optional_number(claim.hint),
-        f"={endpoint.mac.hex()}",
-        token(endpoint.name) if endpoint.name else "",
-        ",".join(map(to_number, dict.fromkeys(claim.reserved))),
-        lease.state.value,
+        f"{at - claim.rest // _MICROSECOND} {_number(claim.address)} {_number(claim.hint)} "
+        f"={endpoint.mac.hex()} {token(name) if name else ''} "
+        f"{','.join(map(to_number, claim.reserved))} {_CLAIMED_STATE}"
     )
-    return f"{' '.join(words)}\n{lease_to_body(lease)}"
+    kept = (str(endpoint.mac), name, None, None, at, at, *_NOT_SET, _CLAIMED_FORM)
+    return f"{words}\n{_encode(kept)}"
 
 
-def _optional_number(address: Address | None) -> str:
+def _number(address: Address | None) -> str:
     return to_number(address) if address is not None else ""
 
 

@@ -4,8 +4,6 @@ It is connected at the first call, and again whenever it must be.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -108,29 +106,37 @@ class RedisScripts:
         self._is_closed = True
         await self._client.aclose()
 
-    @asynccontextmanager
-    async def use(self, doing: str, subject: object = "") -> AsyncIterator[Client]:
+    def use(self, doing: str, subject: object = "") -> "_Use":
         """The client, checked, for one call among ``CONNECTIONS``.
 
-        An error says that this can't be done: ``doing``, and what it is done to. A caller that is
-        cancelled hears of it here at last: redis-py sends by ``wait_for``, which in Python 3.11
-        answers as if nothing were, where all is sent by then.
+        An error says that this can't be done: ``doing``, and what it is done to.
         """
-        cancels = _cancels()
+        return _Use(self, doing, subject)
+
+    async def begin(self) -> Client:
+        """The client, checked, when there is a slot; ``end`` must follow. Raises as redis-py."""
         if self._is_closed:
             raise StoreUnavailable(f"the lease store in Redis at {self} is closed: D4D is stopping")
-        async with self._slots:
+        await self._slots.acquire()
+        if not self._is_checked:
             try:
-                if not self._is_checked:
-                    await self._check()
-                yield self._client
-            except FAILURES as error:
-                self._is_checked = False
-                raise unavailable(self._url, f"{doing} {subject}".rstrip(), error) from error
-            except UnicodeEncodeError as error:
-                raise BadRequest(f"{error.object!r} is no text that can be stored") from error
-        if _cancels() > cancels:
-            raise asyncio.CancelledError
+                await self._check()
+            except BaseException:
+                self._slots.release()
+                raise
+        return self._client
+
+    def end(self) -> None:
+        """Leave the slot to another."""
+        self._slots.release()
+
+    def translate(self, doing: str, error: BaseException) -> None:
+        """Raises what ``error`` means, if it is one of Redis or of a text."""
+        if isinstance(error, FAILURES):
+            self._is_checked = False
+            raise unavailable(self._url, doing, error) from error
+        if isinstance(error, UnicodeEncodeError):
+            raise BadRequest(f"{error.object!r} is no text that can be stored") from error
 
     async def _check(self) -> None:
         """See that this is a Redis for us. Raises StoreTooNew."""
@@ -159,6 +165,41 @@ class RedisScripts:
             if risk not in self._warned:
                 log.warning("Redis may lose leases", redis=self.place, reason=risk)
                 self._warned.add(risk)
+
+
+class _Use:
+    """One call of Redis.
+
+    A caller that is cancelled hears of it here at last: redis-py sends by ``wait_for``, which in
+    Python 3.11 answers as if nothing were, where all is sent by then.
+    """
+
+    __slots__ = ("_cancels", "_doing", "_redis", "_subject")
+
+    def __init__(self, redis: RedisScripts, doing: str, subject: object) -> None:
+        self._redis = redis
+        self._doing = doing
+        self._subject = subject
+
+    async def __aenter__(self) -> Client:
+        self._cancels = _cancels()
+        try:
+            return await self._redis.begin()
+        except (*FAILURES, UnicodeEncodeError) as error:
+            self._translate(error)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        self._redis.end()
+        if error is not None:
+            self._translate(error)
+        elif _cancels() > self._cancels:
+            raise asyncio.CancelledError
+
+    def _translate(self, error: BaseException) -> None:
+        self._redis.translate(f"{self._doing} {self._subject}".rstrip(), error)
 
 
 def _cancels() -> int:
