@@ -203,7 +203,7 @@ class Pool:
 
     def cidr(self, address: Address) -> str:
         """The address as Docker wants it: with the subnet's prefix length."""
-        return f"{address}/{self.subnet.prefixlen}"
+        return f"{address!s}/{self.subnet.prefixlen}"
 
 
 def _within(inner: Network, outer: Network) -> bool:

@@ -49,7 +49,7 @@ class Ahead:
             return self._make(grant)
         offered, adding = self._adding
         try:
-            lease = await asyncio.shield(adding)
+            lease = await (adding if adding.done() else asyncio.shield(adding))
             if grant != offered:
                 lease = confirmed(lease, grant)
                 await self._store.update(lease)
