@@ -30,6 +30,7 @@ def measure(sizes: Sizes, progress: Progress) -> Iterator[Figure]:
         before = settled(at.driver)
         idle = _cores(at.driver, sizes.held_seconds / 4)
         _fill(at, sizes, progress)
+        at.plugin.close()  # a kept connection is no lease's descriptor
         progress.step(f"{sizes.held} leases are held, and renewed for {sizes.held_seconds} s")
         renewed = renewals(at.server)
         cores = _cores(at.driver, sizes.held_seconds)
