@@ -1,7 +1,8 @@
 """The history's file: what a look-up costs does not grow with it, and old files are taken over."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -44,31 +45,35 @@ def minutes(entries: list[Entry]) -> list[int]:
     return [round((entry.event.at - BEGAN) / MINUTE) for entry in entries]
 
 
-class Counted:
-    """A file in memory, with an address that two pools had in turns, and how much SQLite does."""
+@pytest.fixture
+def file() -> Iterator[HistoryFile]:
+    with closing(HistoryFile(sqlite3.connect(":memory:"))) as opened:
+        yield opened
 
-    def __init__(self, events: int) -> None:
-        self._connection = sqlite3.connect(":memory:")
-        self._file = HistoryFile(self._connection)
-        self._file.add(
+
+def steps(look: Look, *, events: int) -> int:
+    """How many of SQLite's instructions the look-up takes, in tens.
+
+    The file is in memory, and has an address that two pools had in turns.
+    """
+    tens = 0
+
+    def count() -> None:
+        nonlocal tens
+        tens += 1
+
+    with closing(sqlite3.connect(":memory:")) as connection:
+        file = HistoryFile(connection)
+        file.add(
             "host-a",
             [
                 event(n, pool=POOLS[n // 50 % 2], kind=K.LOST if n in (3, 7) else K.RENEWED)
                 for n in range(events)
             ],
         )
-
-    def steps(self, look: Look) -> int:
-        """How many of SQLite's instructions the look-up takes, in tens."""
-        tens = 0
-
-        def count() -> None:
-            nonlocal tens
-            tens += 1
-
-        self._connection.set_progress_handler(count, 10)
-        assert look(self._file)
-        return tens
+        connection.set_progress_handler(count, 10)
+        assert look(file)
+    return tens
 
 
 @pytest.mark.parametrize(
@@ -101,18 +106,15 @@ class Counted:
 def test_a_look_up_takes_no_more_steps_where_there_are_fifty_times_as_many_events(
     look: Look,
 ) -> None:
-    few, many = Counted(200).steps(look), Counted(10_000).steps(look)
-    assert many <= few + 2
+    assert steps(look, events=10_000) <= steps(look, events=200) + 2
 
 
-def test_an_address_of_two_pools_is_told_of_in_the_order_of_time() -> None:
-    file = HistoryFile(sqlite3.connect(":memory:"))
+def test_an_address_of_two_pools_is_told_of_in_the_order_of_time(file: HistoryFile) -> None:
     file.add("host-a", [event(n, pool=POOLS[n % 2]) for n in range(10)])
     assert minutes(file.find(Question(address=TEN, limit=4))) == [9, 8, 7, 6]
 
 
-def test_events_of_some_kinds_are_told_however_long_ago_they_were() -> None:
-    file = HistoryFile(sqlite3.connect(":memory:"))
+def test_events_of_some_kinds_are_told_however_long_ago_they_were(file: HistoryFile) -> None:
     rare = {3: K.LOST, 5: K.CONFLICT, 6: K.LOST}
     file.add("host-a", [event(n, kind=rare.get(n, K.RENEWED)) for n in range(300)])
     kinds = frozenset({K.LOST, K.CONFLICT})
@@ -121,8 +123,7 @@ def test_events_of_some_kinds_are_told_however_long_ago_they_were() -> None:
     assert minutes(file.find(Question(kinds=kinds - {K.LOST}, name="web"))) == [5]
 
 
-def test_events_of_one_instant_are_all_kept_in_their_order() -> None:
-    file = HistoryFile(sqlite3.connect(":memory:"))
+def test_events_of_one_instant_are_all_kept_in_their_order(file: HistoryFile) -> None:
     kinds = [K.ACQUIRED, K.LATE, K.LOST]
     file.add("host-a", [event(0, kind=kind) for kind in kinds])
     file.add("host-a", [event(0, kind=K.RELEASED)])
@@ -130,8 +131,9 @@ def test_events_of_one_instant_are_all_kept_in_their_order() -> None:
     assert kept == [K.RELEASED, *reversed(kinds)]
 
 
-def test_old_events_go_in_steps_and_each_step_begins_where_the_last_one_ended() -> None:
-    file = HistoryFile(sqlite3.connect(":memory:"))
+def test_old_events_go_in_steps_and_each_step_begins_where_the_last_one_ended(
+    file: HistoryFile,
+) -> None:
     file.add("host-a", [event(n, pool=POOLS[n > 0]) for n in range(10)])
     before = BEGAN + 8 * MINUTE
     first = file.prune(after=None, before=before, most=3)
