@@ -140,6 +140,7 @@ def give_away(server: Server, address: IPv4Address) -> None:
         head, *_ = server.leases.read_text().splitlines()
         row = {"address": address, "hwaddr": OTHER_MAC, "valid_lifetime": 3600, "subnet_id": 1}
         row |= {"expire": round(until.timestamp()), "fqdn_fwd": 0, "fqdn_rev": 0, "state": 0}
+        row |= {"pool_id": 0}  # of Kea 2.6, which passes by a line without it
         line = ",".join(str(row.get(name, "")) for name in head.split(","))
         server.leases.write_text(f"{head}\n{line}\n")
     else:

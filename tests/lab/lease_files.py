@@ -102,21 +102,26 @@ _KEA_ASSIGNED = "0"
 
 
 def kea(text: str, now: datetime) -> list[Binding]:
-    """Kea's memfile: the last line of an address wins; a lifetime of 0 is a deletion."""
+    """Kea's memfile: the last line of an address wins; a lifetime of 0 is a deletion.
+
+    Kea 2.6 keeps what was released, and gives it to another when that second has passed.
+    """
     return _last_of_each(_kea_lines(text, now))
 
 
 def _kea_lines(text: str, now: datetime) -> Iterator[Binding]:
     for row in csv.DictReader(text.splitlines()):
         expires_at = datetime.fromtimestamp(int(row["expire"]), UTC)
-        assigned = row["state"] == _KEA_ASSIGNED and row["valid_lifetime"] != "0"
+        is_released = row["valid_lifetime"] == "0"
+        assigned = row["state"] == _KEA_ASSIGNED and not is_released
+        passes_at = expires_at + timedelta(seconds=1)
         yield Binding(
             address=IPv4Address(row["address"]),
             mac=row["hwaddr"].lower(),
             client_id=bytes.fromhex(row["client_id"].replace(":", "")) or None,
             hostname=row["hostname"] or None,
             expires_at=expires_at,
-            active=assigned and expires_at > now,
+            active=passes_at > now if is_released else assigned and expires_at > now,
         )
 
 
