@@ -29,7 +29,7 @@ class World:
 
     def __init__(self, lab: Lab, kind: type[Server]) -> None:
         switch = lab.switch()
-        site = replace(SITE, last=SITE.first + len(SERVED) - 1)
+        site = replace(SITE, last=SITE.first + len(SERVED) - 1, insists=False)
         self.server = lab.server(kind, lab.machine("server", switch, "10.77.0.1/16"), site)
         machine = lab.machine("host", switch, "10.77.0.2/16")
         self.host = PluginHost(machine, {"D4D_DHCP_DEADLINE": "5s"})

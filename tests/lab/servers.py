@@ -35,6 +35,8 @@ class Site:
     rebinding_time: timedelta | None = None
     ping_check: bool = False
     """Whether dhcpd and dnsmasq ping an address before they offer it, as they do by default."""
+    insists: bool = True
+    """Whether Kea 2.6 offers a client what it gave back, whatever it asks for, as by default."""
 
 
 class Server(ABC):
@@ -198,6 +200,8 @@ class Kea(Server):
             ],
         }
         dhcp4 |= {name: _seconds(time) for name, time in timers.items() if time is not None}
+        if not site.insists:
+            dhcp4["expired-leases-processing"] = {"hold-reclaimed-time": 0}
         return json.dumps({"Dhcp4": dhcp4}, indent=1)
 
 
