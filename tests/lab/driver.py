@@ -66,6 +66,11 @@ class Driver:
         """The ``d4d`` command."""
         return _program()
 
+    def is_open_to(self, user: str) -> bool:
+        """Whether ``user`` may run the program: a checkout may lie in root's home."""
+        words = ["setpriv", f"--reuid={user}", "--clear-groups", "test", "-x", str(self.program)]
+        return subprocess.run(words, check=False).returncode == 0
+
     def start(self) -> None:
         """Start it and wait until it serves. Raises LabError with its log."""
         self.daemon.start(ready=lambda log: SERVING in log and self.accepts)
