@@ -16,6 +16,27 @@ _APPLICATION_ID = 0x44344431  # "D4D1": tells file(1), and us, whose database th
 Migration = Sequence[str]
 """The statements that bring the file from one version to the next, all of them or none."""
 
+_LEASE = """
+    pool        TEXT NOT NULL,
+    address     TEXT NOT NULL,
+    owner       TEXT NOT NULL,
+    generation  INTEGER NOT NULL,
+    state       TEXT NOT NULL,
+    mac         TEXT NOT NULL,
+    name        TEXT,
+    client_id   BLOB,
+    hostname    TEXT,
+    acquired_at INTEGER NOT NULL,
+    bound_at    INTEGER,
+    renew_at    INTEGER,
+    rebind_at   INTEGER,
+    expires_at  INTEGER,
+    released_at INTEGER,
+    terms       TEXT,
+    form        TEXT NOT NULL
+"""
+"""The columns that a lease had from the first version on. As old as that: never to be changed."""
+
 MIGRATIONS: Sequence[Migration] = (
     (
         f"PRAGMA application_id = {_APPLICATION_ID}",
@@ -28,25 +49,9 @@ MIGRATIONS: Sequence[Migration] = (
             PRIMARY KEY (owner, pool)
         ) STRICT, WITHOUT ROWID
         """,
-        """
+        f"""
         CREATE TABLE leases (
-            pool        TEXT NOT NULL,
-            address     TEXT NOT NULL,
-            owner       TEXT NOT NULL,
-            generation  INTEGER NOT NULL,
-            state       TEXT NOT NULL,
-            mac         TEXT NOT NULL,
-            name        TEXT,
-            client_id   BLOB,
-            hostname    TEXT,
-            acquired_at INTEGER NOT NULL,
-            bound_at    INTEGER,
-            renew_at    INTEGER,
-            rebind_at   INTEGER,
-            expires_at  INTEGER,
-            released_at INTEGER,
-            terms       TEXT,
-            form        TEXT NOT NULL,
+            {_LEASE},
             PRIMARY KEY (pool, address)
         ) STRICT, WITHOUT ROWID
         """,
@@ -99,25 +104,9 @@ MIGRATIONS: Sequence[Migration] = (
     (  # by segment and address in the table itself: the index cost each new lease one page more
         "ALTER TABLE leases RENAME TO indexed",
         "DROP INDEX leases_by_address",
-        """
+        f"""
         CREATE TABLE leases (
-            pool        TEXT NOT NULL,
-            address     TEXT NOT NULL,
-            owner       TEXT NOT NULL,
-            generation  INTEGER NOT NULL,
-            state       TEXT NOT NULL,
-            mac         TEXT NOT NULL,
-            name        TEXT,
-            client_id   BLOB,
-            hostname    TEXT,
-            acquired_at INTEGER NOT NULL,
-            bound_at    INTEGER,
-            renew_at    INTEGER,
-            rebind_at   INTEGER,
-            expires_at  INTEGER,
-            released_at INTEGER,
-            terms       TEXT,
-            form        TEXT NOT NULL,
+            {_LEASE},
             segment     TEXT NOT NULL,
             PRIMARY KEY (segment, address, pool)
         ) STRICT, WITHOUT ROWID

@@ -226,6 +226,15 @@ async def test_the_file_of_a_d4d_that_kept_heartbeats_in_it_loses_those_and_noth
     assert tables_of(path) == {"pools", "leases", "generations", "marks", "resting", "reserved"}
 
 
+async def test_a_new_lease_changes_one_page_of_the_file(path: Path) -> None:
+    log, frame = path.with_name(f"{path.name}-wal"), 24 + 2048  # a header, and the page
+    async with opened(SqliteLeaseStore(path)) as store:
+        await store.add(a_lease(10))
+        before = log.stat().st_size
+        await store.add(a_lease(11))
+        assert log.stat().st_size - before == frame
+
+
 async def test_stores_of_one_file_give_no_generation_twice(path: Path) -> None:
     async with opened(SqliteLeaseStore(path)) as one, opened(SqliteLeaseStore(path)) as other:
         given = [(await store.add(a_lease(10))).generation for store in (one, other) * 100]
