@@ -4,23 +4,16 @@ The bytes are made once; nothing of what comes back is looked at but what the ne
 says how fast the server and the disk are, and so what a driver adds to them.
 """
 
-import ctypes
 import os
 import socket
 import struct
 import time
-from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
-from typing import TypeVar
 
 from tests.bench.plugin import new_mac
 from tests.lab.network import Namespace
 from tests.lab.processes import LabError
 
-T = TypeVar("T")
-
-_CLONE_NEWNET = 0x40000000
 _ETH_P_IP = 0x0800
 _PATIENCE = 5.0  # seconds for an answer
 _BROADCAST = b"\xff" * 6
@@ -38,7 +31,7 @@ class BareExchange:
 
     def __init__(self, namespace: Namespace, file: Path) -> None:
         self._mac = bytes.fromhex(namespace.mac().replace(":", ""))
-        self._socket = within(namespace, _packet_socket)
+        self._socket = namespace.within(_packet_socket)
         self._file = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
 
     def run(self) -> float:
@@ -67,28 +60,6 @@ class BareExchange:
         if _option(answer, _TYPE)[0] != wanted:
             raise LabError(f"the server answered {_option(answer, _TYPE)!r}, not {wanted}")
         return answer
-
-
-def within(namespace: Namespace, make: Callable[[], T]) -> T:
-    """What ``make`` returns in that namespace: a socket made there stays there."""
-    made: list[T | BaseException] = []
-
-    def enter_and_make() -> None:
-        try:
-            with namespace.path.open() as file:
-                if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _CLONE_NEWNET):
-                    raise OSError(ctypes.get_errno(), "setns")
-            made.append(make())
-        except BaseException as error:  # it is raised again below
-            made.append(error)
-
-    thread = Thread(target=enter_and_make)  # its end leaves the namespace, and nothing of ours
-    thread.start()
-    thread.join()
-    (outcome,) = made
-    if isinstance(outcome, BaseException):
-        raise outcome
-    return outcome
 
 
 def _packet_socket() -> socket.socket:

@@ -19,6 +19,7 @@ import pytest
 
 from tests.lab.driver import NAME, Driver
 from tests.lab.engine import FOR_EVER, IMAGE, Attachment
+from tests.lab.gate import Gate
 from tests.lab.lab import Lab
 from tests.lab.lease_files import Binding
 from tests.lab.network import Namespace
@@ -90,15 +91,20 @@ class World:
         settings: Mapping[str, str] | None = None,
         engine_flags: Sequence[str] = (),
         relayed: bool = False,
+        gated: bool = False,
         docker: bool = True,
     ) -> None:
-        """Without ``docker`` only D4D is started: its callers speak as an engine does."""
+        """Without ``docker`` only D4D is started: its callers speak as an engine does.
+
+        ``gated`` puts a gate between the server and all others.
+        """
         self.lab = lab
         self.site = site
         self.switch = lab.switch()
         with _BUILDING:
             settings = dict(settings or {})
-            self.machine = self._behind_router() if relayed else self._beside()
+            self.gate: Gate | None = None
+            self.machine = self._behind_router() if relayed else self._beside(gated=gated)
             if relayed:
                 settings["DHCP_SERVER"] = str(self.machine.address.ip)
             self.server = lab.server(kind, self.machine, site)
@@ -117,9 +123,12 @@ class World:
             if docker:
                 self.engine.start()
 
-    def _beside(self) -> Namespace:
-        subnet = self.site.subnet
-        return self.lab.machine("server", self.switch, f"{subnet[1]}/{subnet.prefixlen}")
+    def _beside(self, *, gated: bool) -> Namespace:
+        subnet, switch = self.site.subnet, self.switch
+        if gated:
+            switch = self.lab.switch("far")
+            self.gate = self.lab.gate(self.switch, switch)
+        return self.lab.machine("server", switch, f"{subnet[1]}/{subnet.prefixlen}")
 
     def _behind_router(self) -> Namespace:
         subnet, far = self.site.subnet, self.lab.switch("far")

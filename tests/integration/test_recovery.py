@@ -3,10 +3,12 @@
 import os
 import shutil
 import socketserver
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
@@ -25,7 +27,7 @@ from tests.integration.life_support import (
     running_end,
 )
 from tests.lab.lab import Lab
-from tests.lab.processes import eventually
+from tests.lab.processes import LabError, eventually
 from tests.lab.servers import Dhcpd, Dnsmasq, Kea, Server, Site
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
@@ -133,6 +135,61 @@ def test_a_restart_of_the_driver_between_two_calls_is_nothing_to_docker(
         ends.append(world.engine.run(name))
     assert all(world.has(end) for end in ends)
     assert events(world.driver, "refused") == []
+
+
+@side_by_side(Dhcpd, Kea)
+def test_a_driver_killed_before_the_ack_leaves_nothing_leased(lab: Lab, kind: type[Server]) -> None:
+    """A lease is stored while its DHCPREQUEST is on the way: here the server has heard of it."""
+    check_killed_before_the_ack(lab, kind, lose=False)
+
+
+@side_by_side(Dhcpd, Kea)
+def test_a_driver_killed_before_the_ack_of_a_request_that_got_lost_leaves_nothing_stored(
+    lab: Lab, kind: type[Server]
+) -> None:
+    check_killed_before_the_ack(lab, kind, lose=True)
+
+
+def check_killed_before_the_ack(lab: Lab, kind: type[Server], *, lose: bool) -> None:
+    world = World(lab, kind, site=SITE, settings=OFTEN, gated=True)
+    gate = world.gate
+    assert gate is not None
+    world.create_network()
+    gate.hold("request")
+    with ThreadPoolExecutor(1) as executor:
+        running = executor.submit(world.engine.run, "web")
+        eventually(lambda: gate.held, what=lambda: f"no DHCPREQUEST:\n{world.driver.log()}")
+        (address,) = eventually(lambda: stored(world), what="the lease is not stored")
+        world.driver.kill()
+        assert world.server.leased() == {}
+        gate.open(lose=lose)
+        if not lose:
+            eventually(lambda: address in world.server.leased(), what="the server gave no lease")
+        wire = Wire(world.machine)
+        world.driver.start()
+        with pytest.raises(LabError):  # the call's connection broke, and with it its body
+            running.result()
+    try:
+        eventually(
+            lambda: not stored(world) and not world.server.leased(),
+            what=lambda: f"{stored(world)} {world.server.leased()}\n{world.driver.log()}",
+            timeout=timedelta(seconds=15),
+        )
+        said = wire.messages()
+        assert (said[0], said[-1]) == ("Request", "Release")  # it asks first whether it has it
+    finally:
+        wire.close()
+    end = world.engine.run("next")
+    world.await_lease(end)
+    lost = events(world.driver, "lost")  # Kea refuses what it only offered, dhcpd gives it
+    assert len(world.driver.exceptions()) == len(lost) <= (lose and kind is Kea)
+
+
+def stored(world: World) -> list[IPv4Address]:
+    """The addresses that the driver's store says are held."""
+    with closing(sqlite3.connect(world.driver.state_dir / "leases.db")) as database:
+        rows = database.execute("SELECT address FROM leases WHERE state <> 'freed'").fetchall()
+    return [IPv4Address(address) for (address,) in rows]
 
 
 def connections(world: World) -> int:

@@ -14,6 +14,7 @@ from typing import Self, TypeVar
 from tests.lab.client import Udhcpc
 from tests.lab.driver import Driver
 from tests.lab.engine import Engine, cgroups, remove_cgroups
+from tests.lab.gate import Gate
 from tests.lab.network import NAMESPACES, Namespace, Switch, remove_namespace
 from tests.lab.servers import Server, Site
 
@@ -86,6 +87,14 @@ class Lab:
         far.join(router, far_address, interface="eth1")
         router.forward()
         return router
+
+    def gate(self, near: Switch, far: Switch) -> Gate:
+        """What joins two switches to one segment."""
+        machine = self.machine("gate", near)
+        far.join(machine, interface="eth1")
+        gate = Gate(machine)
+        self._stack.callback(gate.close)
+        return gate
 
     def server(self, kind: type[S], namespace: Namespace, site: Site) -> S:
         """A DHCP server on eth0 of a machine, not started."""

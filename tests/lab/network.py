@@ -1,16 +1,22 @@
 """Network namespaces, and the switches that join them."""
 
+import ctypes
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from signal import SIGKILL
+from threading import Thread
+from typing import TypeVar
 
 from tests.lab.processes import Daemon, LabError, eventually, run
 
+T = TypeVar("T")
+
 NAMESPACES = Path("/run/netns")
+_CLONE_NEWNET = 0x40000000
 _LONGEST_INTERFACE = 15  # IFNAMSIZ, less its NUL
 
 
@@ -61,6 +67,27 @@ class Namespace:
     def ip(self, *words: str) -> str:
         """Run ``ip`` for this namespace."""
         return run(["ip", "-n", self.full_name, *words])
+
+    def within(self, make: Callable[[], T]) -> T:
+        """What ``make`` returns inside: a socket that is made there stays there."""
+        made: list[T | BaseException] = []
+
+        def enter_and_make() -> None:
+            try:
+                with self.path.open() as file:
+                    if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _CLONE_NEWNET):
+                        raise OSError(ctypes.get_errno(), "setns")
+                made.append(make())
+            except BaseException as error:  # it is raised again below
+                made.append(error)
+
+        thread = Thread(target=enter_and_make)  # its end leaves the namespace, and nothing of ours
+        thread.start()
+        thread.join()
+        (outcome,) = made
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
     def daemon(
         self,
