@@ -19,7 +19,8 @@ from tests.lab.processes import LabError
 
 _PATIENCE = 60.0  # seconds in which something must come back
 _KEPT = 2  # connections on which nothing is asked: Go's default, for each host
-_MAC = "com.docker.network.endpoint.macaddress"
+MAC = "com.docker.network.endpoint.macaddress"
+"""What Docker calls a container's MAC address."""
 _LENGTH = b"content-length: "
 _macs = count(int.from_bytes(os.urandom(3), "big") << 8)
 
@@ -153,7 +154,7 @@ class _Connection:
 
 
 def _request_address(pool: str, mac: bytes) -> bytes:
-    options = {_MAC: mac.hex(":")}
+    options = {MAC: mac.hex(":")}
     body = json.dumps({"PoolID": pool, "Address": "", "Options": options}).encode() + b"\n"
     head = HEAD.format(path="/IpamDriver.RequestAddress", length=len(body))
     return head.replace("\n", "\r\n").encode() + body
