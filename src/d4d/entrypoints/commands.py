@@ -1,5 +1,6 @@
 """The commands, and how they are read."""
 
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -8,7 +9,6 @@ from d4d.entrypoints import cli_backup, cli_host, cli_hosts, cli_leases, cli_res
 
 cli = typer.Typer(
     name="d4d",
-    help="DHCP for Docker: containers get their addresses from the site's DHCP server.",
     no_args_is_help=True,
     rich_markup_mode=None,  # help in colours takes a third longer to start
     pretty_exceptions_enable=False,  # a service's log wants the plain traceback
@@ -32,6 +32,24 @@ _COMMANDS = (
     cli_backup.backup,
     cli_backup.restore,
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"d4d {version('d4d')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Say which D4D it is."
+        ),
+    ] = False,
+) -> None:
+    """DHCP for Docker: containers get their addresses from the site's DHCP server."""
 
 
 @cli.command()

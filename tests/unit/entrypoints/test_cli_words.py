@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ def d4d(*words: str) -> Result:
 )
 def test_the_old_drivers_command_lines_are_understood(typed: str, meant: str) -> None:
     assert as_typer_wants(typed.split()) == meant.split()
+
+
+def test_it_says_which_d4d_it_is() -> None:
+    result = d4d("--version")
+    assert (result.stdout, result.exit_code) == (f"d4d {version('d4d')}\n", 0)
 
 
 @pytest.mark.parametrize(
