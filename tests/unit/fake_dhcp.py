@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
@@ -130,8 +129,7 @@ class FakeDhcpServer:
         answer = Message(type=type_, xid=to.xid, chaddr=to.chaddr, server_id=SERVER)
         if address is None:
             return answer
-        return replace(
-            answer,
+        return answer._replace(
             yiaddr=address,
             lease_time=self.lease_time,
             subnet_mask=SUBNET.netmask,

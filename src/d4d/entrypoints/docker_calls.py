@@ -97,8 +97,9 @@ class _CallsApp(Starlette):
             await super().__call__(scope, receive, send)
 
     async def _answer(self, path: str, body: bytes) -> tuple[Answer, int]:
+        expected: asyncio.Future[Serving] = self.state.driver
         try:
-            driver: Serving = await asyncio.shield(self.state.driver)
+            driver = expected.result() if expected.done() else await asyncio.shield(expected)
         except D4DError as error:
             return refusal(str(error), _NOT_OPEN)
         return await driver.answer(path, body)

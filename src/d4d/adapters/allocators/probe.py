@@ -99,7 +99,7 @@ class Probe:
             passed = number * _AGAIN
             if passed >= seconds:
                 return
-            link.broadcast(replace(message, secs=int(passed)))
+            link.broadcast(message._replace(secs=int(passed)))
             await asyncio.sleep(min(_AGAIN, seconds - passed))
 
     def _identity(self, route: Route) -> Identity:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address
-from operator import attrgetter
 from typing import Any
 
 import structlog
@@ -40,7 +39,7 @@ _COOKIE = b"\x63\x82\x53\x63"
 _ETHERNET, _MAC_LENGTH = 1, 6
 _REQUEST, _REPLY = 1, 2
 _REPLIES = (MessageType.OFFER, MessageType.ACK, MessageType.NAK)
-_FIXED = struct.Struct("!4BIHH4s4s4s4s6s")
+_FIXED = struct.Struct("!4BIHHIIII6s")
 _XID = struct.Struct("!4xI")
 
 
@@ -57,7 +56,8 @@ class _Template:
 _ValueOf = Callable[[int, bytes], Any]
 _KINDS = {STATIC_ROUTES: CLASSFUL, **{option.code: option.kind for option in OPTIONS}}
 _FIELDS = {STATIC_ROUTES: "static_routes", **{option.code: option.field for option in OPTIONS}}
-_values_of = attrgetter(*(option.field for option in OPTIONS))
+_PLACES = tuple((Message._fields.index(option.field), option) for option in OPTIONS)
+"""Where in a Message the value of each option is."""
 _EMPTY = ("", b"", ())
 
 _templates: dict[bytes, _Template] = {}  # by the code and the length of each option
@@ -91,14 +91,14 @@ def encode(message: Message, *, hops: int = 0) -> bytes:
 
     ``secs`` beyond its 16 bits is sent as their highest value.
     """
-    shape = bytearray()
+    shape: list[int] = []
     values: list[bytes] = []
     for option, value in _present(message):
         packed = option.kind.pack(value)
         length = len(packed)
         if length > _MOST_OPTION:
             raise Malformed(f"{option.field} has {length} bytes; option {option.code} holds 255")
-        shape += bytes((option.code, length))
+        shape += (option.code, length)
         values.append(packed)
     template = _template(bytes(shape), message)
     payload = bytearray(template.payload)
@@ -190,8 +190,9 @@ def _op(type_: MessageType) -> int:
 def _present(message: Message) -> list[tuple[Option, Any]]:
     return [
         (option, value)
-        for option, value in zip(OPTIONS, _values_of(message), strict=True)
-        if value is not None and (value or value not in _EMPTY)  # a time of 0 s is no empty one
+        for place, option in _PLACES
+        # a time of 0 s is no empty one
+        if (value := message[place]) is not None and (value or value not in _EMPTY)
     ]
 
 
@@ -222,10 +223,10 @@ def _patch_fixed(payload: bytearray, message: Message, hops: int) -> None:
         message.xid,
         min(message.secs, _MOST_SECS),
         _BROADCAST if message.broadcast else 0,
-        message.ciaddr.packed,
-        message.yiaddr.packed,
-        message.siaddr.packed,
-        message.giaddr.packed,
+        int(message.ciaddr),
+        int(message.yiaddr),
+        int(message.siaddr),
+        int(message.giaddr),
         message.chaddr,
     )
 
@@ -258,8 +259,8 @@ def _read_options(options: dict[int, bytes], value_of: _ValueOf) -> dict[str, An
 
 
 @lru_cache(maxsize=1024)  # 0.0.0.0 mostly, and what was offered comes again with the ACK
-def _address(octets: bytes) -> IPv4Address:
-    return IPv4Address(octets)
+def _address(number: int) -> IPv4Address:
+    return IPv4Address(number)
 
 
 @lru_cache(maxsize=4096)  # a server says the same with most of its leases

@@ -1,6 +1,5 @@
 """Each DHCP message that a link sends or takes, in one line of the log at debug level."""
 
-from dataclasses import fields
 from datetime import timedelta
 from ipaddress import IPv4Address
 from typing import Any
@@ -9,6 +8,7 @@ import structlog
 
 from d4d.domain.dhcp.messages import INFINITE, Message
 
+_DEFAULTS = Message._field_defaults
 _log = structlog.get_logger()
 
 
@@ -29,9 +29,9 @@ class PacketLog:
 
     def _told(self, message: Message, length: int) -> dict[str, Any]:
         said = {
-            field.name: _in_print(value)
-            for field in fields(message)
-            if (value := getattr(message, field.name)) != field.default
+            field: _in_print(value)
+            for field, value in zip(message._fields, message, strict=True)
+            if field not in _DEFAULTS or value != _DEFAULTS[field]
         }
         return said | {
             "type": f"DHCP{message.type.name}",

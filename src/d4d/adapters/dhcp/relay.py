@@ -7,7 +7,6 @@ port we send from any other, and read the answers below UDP.
 import asyncio
 import errno
 import socket
-from dataclasses import replace
 from ipaddress import IPv4Address
 
 import structlog
@@ -86,7 +85,7 @@ class RelayLink:
 
     def unicast(self, message: Message, server: IPv4Address) -> None:
         """Send to one server. Raises LinkDown."""
-        relayed = replace(message, giaddr=self._giaddr, link_selection=self._link_selection)
+        relayed = message._replace(giaddr=self._giaddr, link_selection=self._link_selection)
         payload = encode(relayed, hops=_ONE_HOP)
         sock = self._opened()
         try:

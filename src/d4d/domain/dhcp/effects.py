@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 from d4d.domain.dhcp.messages import Message
 from d4d.domain.leases import RenewalForm, Terms
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class Grant(NamedTuple):
     """An address as the server gave it, with its instants (None is never)."""
 
     address: IPv4Address

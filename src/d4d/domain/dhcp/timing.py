@@ -4,9 +4,9 @@ RFC 2131 sections 4.1 and 4.4.5.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 
 from d4d.domain.dhcp.messages import INFINITE
 
@@ -48,8 +48,7 @@ def _together(at: datetime) -> datetime:
     return at - at.microsecond % _QUARTER * _MICROSECOND
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Times:
+class Times(NamedTuple):
     """The instants of a lease; None is never."""
 
     renew_at: datetime | None

@@ -1,7 +1,6 @@
 """A client on a bench: a server that speaks when told to, and a clock that tests move."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from random import Random
@@ -42,10 +41,10 @@ class Server:
         t2: timedelta | None = None,
     ) -> Message:
         ack = self._answer(MessageType.ACK, to, yiaddr=address, lease_time=lease_time)
-        return replace(ack, renewal_time=t1, rebinding_time=t2)
+        return ack._replace(renewal_time=t1, rebinding_time=t2)
 
     def nak(self, to: Message, text: str | None = None) -> Message:
-        return replace(self._answer(MessageType.NAK, to), text=text)
+        return self._answer(MessageType.NAK, to)._replace(text=text)
 
     def _answer(
         self,

@@ -6,7 +6,6 @@ nothing of DHCP.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from ipaddress import IPv4Address
 from random import Random
@@ -124,12 +123,12 @@ class Walk:
             t1=self._lease_time(),
             t2=self._lease_time(),
         )
-        said = replace(said, type=self.random.choice(list(MessageType)))
+        said = said._replace(type=self.random.choice(list(MessageType)))
         if self.random.random() < 0.2:
-            said = replace(said, server_id=None)
+            said = said._replace(server_id=None)
         self._hear(said)
         before = self.state
-        assert self.bench.hear(replace(said, xid=self.bench.client.xid ^ 1)) == []
+        assert self.bench.hear(said._replace(xid=self.bench.client.xid ^ 1)) == []
         assert self.state is before
 
     def _hear(self, message: Message) -> None:

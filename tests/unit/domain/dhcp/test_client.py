@@ -1,6 +1,5 @@
 """The client's answers to servers good and bad, and to time."""
 
-from dataclasses import replace
 from datetime import timedelta
 from ipaddress import IPv4Address
 
@@ -183,8 +182,8 @@ def test_answers_of_another_transaction_or_client_are_ignored(state: str) -> Non
         getattr(bench, state)()
     neighbour = MacAddress.parse("02:42:0a:4d:10:99")
     for answer in (ours.offer(bench.asked), ours.ack(bench.asked), ours.nak(bench.asked)):
-        assert bench.hear(replace(answer, xid=answer.xid ^ 1)) == []
-        assert bench.hear(replace(answer, chaddr=neighbour)) == []
+        assert bench.hear(answer._replace(xid=answer.xid ^ 1)) == []
+        assert bench.hear(answer._replace(chaddr=neighbour)) == []
     assert bench.client.state is State(state)
 
 
@@ -194,7 +193,7 @@ def test_an_ack_counts_only_for_our_address_and_with_a_lease_time(state: str) ->
     assert bench.hear(ours.ack(bench.asked, ELSEWHERE)) == []
     assert bench.hear(ours.ack(bench.asked, lease_time=None)) == []
     assert bench.hear(ours.ack(bench.asked, lease_time=timedelta(0))) == []
-    assert bench.hear(replace(ours.ack(bench.asked), server_id=None)) == []
+    assert bench.hear(ours.ack(bench.asked)._replace(server_id=None)) == []
     assert told(bench.hear(ours.ack(bench.asked))) == ["Bound"]
 
 
@@ -242,7 +241,7 @@ def test_only_the_named_servers_are_heard() -> None:
     bench = Bench(servers=(OURS,))
     bench.start()
     assert bench.hear(stranger.offer(bench.asked)) == []
-    assert bench.hear(replace(ours.offer(bench.asked), server_id=None)) == []
+    assert bench.hear(ours.offer(bench.asked)._replace(server_id=None)) == []
     assert told(bench.hear(ours.offer(bench.asked))) == ["Offered", "REQUEST 50 54"]
     bench.hear(ours.ack(bench.asked))
     bench.wake_until(State.REBINDING)

@@ -1,7 +1,5 @@
 """The fields and options of each message: RFC 2131, table 5 and section 4.3.6's table 4."""
 
-from dataclasses import fields
-
 import pytest
 
 from d4d.domain.dhcp import messages
@@ -13,9 +11,8 @@ XID = 0x12345678
 
 def said(message: Message) -> dict[str, object]:
     """The fields that say something, beside those of every message."""
-    empty = Message(type=message.type, xid=message.xid, chaddr=message.chaddr)
-    values = {field.name: getattr(message, field.name) for field in fields(message)}
-    return {name: value for name, value in values.items() if value != getattr(empty, name)}
+    empty = Message(type=message.type, xid=message.xid, chaddr=message.chaddr)._asdict()
+    return {name: value for name, value in message._asdict().items() if value != empty[name]}
 
 
 WHOSE = {"client_id": IDENTITY.client_id}

@@ -2,7 +2,6 @@
 
 import runpy
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -207,7 +206,7 @@ def test_an_entry_is_followed(state: State, event: Event) -> None:
 
 def _answer(bench: Bench, event: Event) -> Message:
     """An answer that fits in all parts, also where nothing was asked."""
-    asked = replace(SOMETHING, xid=bench.client.xid)
+    asked = SOMETHING._replace(xid=bench.client.xid)
     if event is E.OFFER:
         return ours.offer(asked)
     return ours.ack(asked) if event is E.ACK else ours.nak(asked)
