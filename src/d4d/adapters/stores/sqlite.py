@@ -10,10 +10,10 @@ import asyncio
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from d4d.adapters.stores.serialize import LeaseReader, LeaseRow, reservations_to
 from d4d.adapters.stores.sqlite_file import MIGRATIONS, Migration, open_database, unavailable
 from d4d.adapters.stores.sqlite_leases import SqliteLeases
 from d4d.adapters.stores.sqlite_segments import pool_record, read_reserved
+from d4d.adapters.stores.worker import Worker, settle, tell
 from d4d.domain.errors import BadRequest, D4DError, StoreUnavailable, Superseded
 from d4d.domain.leases import Lease
 from d4d.domain.pools import Address, PoolRecord
@@ -64,7 +65,7 @@ class SqliteLeaseStore:
         self._busy_timeout = busy_timeout
         self._migrations = migrations
         self._waiting: deque[_Write] = deque()
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="d4d-sqlite")
+        self._worker = Worker("d4d-sqlite")
         self._leases: SqliteLeases | None = None
         self._reserved: dict[str, Reserved] = {}
         """By segment, as read: each DHCP allocation asks. Changed in the worker thread only."""
@@ -167,12 +168,12 @@ class SqliteLeaseStore:
         if self._closed:
             return
         self._closed = True
-        await asyncio.get_running_loop().run_in_executor(self._worker, self._disconnect)
-        self._worker.shutdown()
+        await self._worker.call(self._disconnect)
+        self._worker.close()
 
     async def _in_worker(self, read: Callable[[str], _T], owner: str) -> _T:
         self._refuse_if_closed()
-        return await asyncio.get_running_loop().run_in_executor(self._worker, read, owner)
+        return await self._worker.call(partial(read, owner))
 
     async def _write(self, apply: Callable[[SqliteLeases], _T]) -> _T:
         self._refuse_if_closed()
@@ -180,7 +181,7 @@ class SqliteLeaseStore:
         done: asyncio.Future[_T] = loop.create_future()
         self._waiting.append(_Write(apply=apply, done=done))
         if len(self._waiting) == 1:  # else the worker has not begun, and will find this one, too
-            self._worker.submit(self._commit_waiting, loop)
+            self._worker.do(partial(self._commit_waiting, loop))
         return await done
 
     def _refuse_if_closed(self) -> None:
@@ -203,7 +204,7 @@ class SqliteLeaseStore:
         except Exception as error:  # whatever it is, nobody may wait for ever
             self._disconnect()
             outcomes = [self._failure(error) for _ in writes]
-        loop.call_soon_threadsafe(_settle, writes, outcomes)
+        tell(loop, partial(_settle, writes, outcomes))
 
     def _transact(self, writes: list[_Write]) -> list[object]:
         """Each write's result, or the D4DError that is its own; all others' changes are durable."""
@@ -283,9 +284,4 @@ class SqliteLeaseStore:
 def _settle(writes: list[_Write], outcomes: list[object]) -> None:
     """Tell each caller what came of its write; in their loop."""
     for write, outcome in zip(writes, outcomes, strict=True):
-        if write.done.done():  # its caller was cancelled
-            continue
-        if isinstance(outcome, Exception):
-            write.done.set_exception(outcome)
-        else:
-            write.done.set_result(outcome)
+        settle(write.done, outcome)
