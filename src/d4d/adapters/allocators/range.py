@@ -90,7 +90,11 @@ class RangeAllocator:
         if pool.gateway is not None and pool.gateway in taken:  # a network may have named another
             claim = replace(claim, reserved=(pool.gateway,))
         for _ in range(_TRIES):
-            lease = await self._take(claim)
+            try:
+                lease = await self._store.take(claim)
+            except (StoreUnavailable, asyncio.CancelledError):
+                self._doubt(claim)  # the caller's task may be given up when the store has done it
+                raise
             if lease.address not in taken:
                 return lease
             # The caller knows of more than the store: of a reservation that is just being made,
@@ -132,14 +136,6 @@ class RangeAllocator:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # Claims whose outcome nobody heard of
-
-    async def _take(self, claim: Claim) -> Lease:
-        """A lease from the store, in the caller's task: one that is given up is in doubt, too."""
-        try:
-            return await self._store.take(claim)
-        except (StoreUnavailable, asyncio.CancelledError):
-            self._doubt(claim)
-            raise
 
     async def _drop(self, lease: Lease, claim: Claim) -> None:
         """Remove a lease that nobody was told of."""

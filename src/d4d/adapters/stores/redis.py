@@ -40,7 +40,6 @@ from d4d.adapters.stores.redis_hosts import RedisHosts, RedisNames
 from d4d.adapters.stores.redis_lease import (
     Place,
     claim_to_text,
-    claimed_in,
     lease_from_value,
     lease_to_body,
     record_from_value,
@@ -125,9 +124,8 @@ class RedisLeaseStore:
         while answer == ["again"]:
             async with self.redis.use("take an address of", claim.pool.assignable) as client:
                 place = Place.of(pool)
-                where = claimed_in(pool, owner, self._steps)
                 answer = await self._registered(
-                    client, "take", place.subnet, owner, where, claim_to_text(claim)
+                    client, "take", place.subnet, owner, claim_to_text(claim, self._steps)
                 )
         match answer:
             case ["taken", number, generation]:

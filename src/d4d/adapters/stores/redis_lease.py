@@ -35,7 +35,7 @@ _KEPT = LeaseRow._fields[len(_COMPARED) :]
 _MICROSECOND = timedelta(microseconds=1)
 _CLAIMED_STATE = LeaseState.BOUND.value
 _CLAIMED_FORM = RenewalForm.SELECTING.value
-_NOT_SET = (None,) * 5  # of a claim: from renew_at to terms
+_NOT_SET = "null," * 5  # of a claim: from renew_at to terms
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -46,6 +46,7 @@ class Place(NamedTuple):
     parent: str
 
     @classmethod
+    @lru_cache(maxsize=4096)
     def of(cls, pool: PoolId) -> "Place":
         """The place of ``pool``. Raises UnicodeEncodeError."""
         return cls.at(segment_of(pool))
@@ -117,32 +118,32 @@ def record_from_value(pool: str, value: str) -> PoolRecord:
     )
 
 
-@lru_cache(maxsize=4096)
-def claimed_in(pool: PoolId, owner: str, steps: int) -> str:
-    """What the claims of ``owner`` in a pool have in common. Raises BadRequest, UnicodeEncodeError.
-
-    ``steps`` is how many addresses one run of the script may pass by.
-    """
-    first, last = window_of(Pool.parse(pool))
-    window = to_number(first), to_number(last)
-    return " ".join(
-        map(str, (token(owner), pool, Place.of(pool).parent, *window, MOST_RESTING, steps))
-    )
-
-
-def claim_to_text(claim: Claim) -> str:
+def claim_to_text(claim: Claim, steps: int) -> str:
     """What ``claim`` asks for: a line of words that the script reads, and its lease's body.
 
-    The body is what ``lease_to_body`` makes of the lease that comes of it, without that lease.
+    ``steps`` is how many addresses one run of the script may pass by. The body is what
+    ``lease_to_body`` makes of the lease that comes of it, without that lease.
+
+    Raises BadRequest, UnicodeEncodeError.
     """
     endpoint, name, at = claim.endpoint, claim.endpoint.name, to_microseconds(claim.at)
     words = (
+        f"{_in_common(claim.pool.id, claim.owner, steps)} "
         f"{at - claim.rest // _MICROSECOND} {_number(claim.address)} {_number(claim.hint)} "
         f"={endpoint.mac.hex()} {token(name) if name else ''} "
         f"{','.join(map(to_number, claim.reserved))} {_CLAIMED_STATE}"
     )
-    kept = (str(endpoint.mac), name, None, None, at, at, *_NOT_SET, _CLAIMED_FORM)
-    return f"{words}\n{_encode(kept)}"
+    named = "null" if name is None else _encode(name)
+    return f'{words}\n["{endpoint.mac}",{named},null,null,{at},{at},{_NOT_SET}"{_CLAIMED_FORM}"]'
+
+
+@lru_cache(maxsize=4096)
+def _in_common(pool: PoolId, owner: str, steps: int) -> str:
+    """The first words of all claims of ``owner`` in a pool."""
+    first, last = window_of(Pool.parse(pool))
+    window = f"{to_number(first)}-{to_number(last)}"
+    words = (token(owner), pool, Place.of(pool).parent, window, MOST_RESTING, steps)
+    return " ".join(map(str, words))
 
 
 def _number(address: Address | None) -> str:

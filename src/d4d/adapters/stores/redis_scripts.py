@@ -4,9 +4,10 @@ It is connected at the first call, and again whenever it must be.
 """
 
 import asyncio
+from functools import partial
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import structlog
 from redis.exceptions import NoPermissionError, NoScriptError
@@ -40,6 +41,7 @@ _NAMES = (
     "unreserve",
     "update",
 )
+_AHEAD = {"take": ("take_next",)}  # what need not have all that is common
 _UNACKNOWLEDGED = ("load", "count", "beat")  # two write nothing, the third is repeated anyway
 
 log = structlog.get_logger()
@@ -52,7 +54,8 @@ class _Script(NamedTuple):
     @classmethod
     def named(cls, name: str) -> "_Script":
         lua = files("d4d.adapters.stores") / "lua"
-        text = (lua / "common.lua").read_text() + (lua / f"{name}.lua").read_text()
+        parts = ["root", *_AHEAD.get(name, ()), "common", name]
+        text = "".join((lua / f"{part}.lua").read_text() for part in parts)
         return cls(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
@@ -95,11 +98,13 @@ class RedisScripts:
     async def evaluate(self, client: Client, name: str, key: str, *arguments: object) -> Any:
         """What the script says of ``key``: the root of a subnet, or a key that stands alone."""
         script = self._scripts[name]
-        wait = 0 if name in _UNACKNOWLEDGED else self._wait
+        execute = client.execute_command
+        if self._wait and name not in _UNACKNOWLEDGED:
+            execute = partial(acknowledged, client, self._wait)
         try:
-            return await _execute(client, wait, "EVALSHA", script.digest, 1, key, *arguments)
+            return await execute("EVALSHA", script.digest, 1, key, *arguments)
         except NoScriptError:  # it was restarted, or this is its first time
-            return await _execute(client, wait, "EVAL", script.text, 1, key, *arguments)
+            return await execute("EVAL", script.text, 1, key, *arguments)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -174,7 +179,7 @@ class _Use:
     Python 3.11 answers as if nothing were, where all is sent by then.
     """
 
-    __slots__ = ("_cancels", "_doing", "_redis", "_subject")
+    __slots__ = ("_cancels", "_doing", "_redis", "_subject", "_task")
 
     def __init__(self, redis: RedisScripts, doing: str, subject: object) -> None:
         self._redis = redis
@@ -182,7 +187,8 @@ class _Use:
         self._subject = subject
 
     async def __aenter__(self) -> Client:
-        self._cancels = _cancels()
+        self._task = cast("asyncio.Task[object]", asyncio.current_task())
+        self._cancels = self._task.cancelling()
         try:
             return await self._redis.begin()
         except (*FAILURES, UnicodeEncodeError) as error:
@@ -195,20 +201,8 @@ class _Use:
         self._redis.end()
         if error is not None:
             self._translate(error)
-        elif _cancels() > self._cancels:
+        elif self._task.cancelling() > self._cancels:
             raise asyncio.CancelledError
 
     def _translate(self, error: BaseException) -> None:
         self._redis.translate(f"{self._doing} {self._subject}".rstrip(), error)
-
-
-def _cancels() -> int:
-    """How often the present task was told to end."""
-    task = asyncio.current_task()
-    return task.cancelling() if task is not None else 0
-
-
-async def _execute(client: Client, wait: int, *command: object) -> Any:
-    if wait:
-        return await acknowledged(client, wait, *command)
-    return await client.execute_command(*command)

@@ -27,6 +27,6 @@ def test_a_claim_has_the_body_of_the_lease_that_comes_of_it(
         rest=timedelta(seconds=60),
         address=ip_address(address) if address else None,
     )
-    words, _, body = claim_to_text(claim).partition("\n")
+    words, _, body = claim_to_text(claim, 50).partition("\n")
     assert body == lease_to_body(claim.lease(ip_address("10.1.0.2"), generation=7))
-    assert words.split(" ")[:3] == ["1740830340123457", "0a010003" if address else "", ""]
+    assert words.split(" ")[6:9] == ["1740830340123457", "0a010003" if address else "", ""]

@@ -1,7 +1,5 @@
--- Put before each of the other scripts. What is kept where is told in redis.py.
--- KEYS[1] is the root of all keys of one subnet; the hash tag in it keeps them in one slot.
+-- What several scripts do: it stands behind root.lua, and before each of them.
 
-local root = KEYS[1]
 local FREED = 'freed'
 
 local function leases_key(pool) return root .. ':leases:' .. pool end
@@ -23,17 +21,6 @@ local function begin(owner, register)
   if redis.call('SADD', root .. ':owners', owner) == 0 or register ~= '' then return true end
   redis.call('SREM', root .. ':owners', owner)
   return false
-end
-
--- Higher than any before it in this subnet, and than what a Redis that lost everything gave out.
-local function next_generation()
-  local seconds, microseconds = unpack(redis.call('TIME'))
-  local generation = seconds .. string.rep('0', 6 - #microseconds) .. microseconds
-  local last = redis.call('GETSET', root .. ':generation', generation) or '0'
-  if #last < #generation or #last == #generation and last < generation then return generation end
-  generation = string.format('%.0f', tonumber(last) + 1)
-  redis.call('SET', root .. ':generation', generation)
-  return generation
 end
 
 -- Generation, state and owner of a stored lease; nil without one.

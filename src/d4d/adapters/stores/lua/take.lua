@@ -2,11 +2,10 @@
 -- 'where' is what all claims of a pool and owner have in common, 'wanted' what this one asks for;
 -- redis_lease.py writes both. Returns one of:
 -- register | again | held, lease | reserved, for whom | full, count | taken, number, generation
-local where, register, wanted = unpack(ARGV)
-local owner, pool, segment, first, last, most_resting, steps =
-  string.match(where, '^(%S+) (%S+) (%S*) (%x+) (%x+) (%d+) (%d+)$')
-local rested, address, hint, by_mac, by_name, claimed, state, body =
-  string.match(wanted, '^(%S+) (%x*) (%x*) (%S+) (%S*) (%S*) (%S+)\n(.*)$')
+local wanted, register = unpack(ARGV)
+local owner, pool, segment, first, last, most_resting, steps,
+  rested, address, hint, by_mac, by_name, claimed, state, body = string.match(wanted,
+  '^(%S+) (%S+) (%S*) (%x+)-(%x+) (%d+) (%d+) (%S+) (%x*) (%x*) (%S+) (%S*) (%S*) (%S+)\n(.*)$')
 if not begin(owner, register) then return { 'register' } end
 
 local window = first .. '-' .. last
