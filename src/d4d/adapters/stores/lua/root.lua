@@ -5,8 +5,8 @@ local root = KEYS[1]
 
 -- Higher than any before it in this subnet, and than what a Redis that lost everything gave out.
 local function next_generation()
-  local seconds, microseconds = unpack(redis.call('TIME'))
-  local generation = seconds .. string.rep('0', 6 - #microseconds) .. microseconds
+  local time = redis.call('TIME')
+  local generation = time[1] .. string.sub('00000' .. time[2], -6)
   local last = redis.call('GETSET', root .. ':generation', generation) or '0'
   if #last < #generation or #last == #generation and last < generation then return generation end
   generation = string.format('%.0f', tonumber(last) + 1)

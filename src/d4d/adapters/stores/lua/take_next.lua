@@ -1,15 +1,14 @@
 
--- The usual claim, before common.lua and take.lua: any address is wanted, the segment has one range,
--- its next never-used address can be had, and the owner has leases in the pool, so is in the list of
--- owners. It comes to what take.lua would do, in half the time, as no function of theirs is made. All
--- else is left to them. The first write is one that Redis refuses when memory is short.
+-- The usual claim, before common.lua and take.lua: any address is wanted, the next never-used one of
+-- the range can be had, and the owner has leases in the pool, so is in the list of owners. It comes
+-- to what take.lua would do, in half the time, as no function of theirs is made. All else is left to
+-- them. The first write is one that Redis refuses when memory is short.
 local owner, pool, segment, window, last, most_resting, state, body = string.match(ARGV[1],
   '^(%S+) (%S+) (%S*) (%x+%-(%x+)) (%d+) %d+ %d+   %S+ %S*  (%S+)\n(.*)$')
 if owner then
   local call, sub = redis.call, string.sub
   local marks = root .. ':marks:' .. segment
-  local stored = call('HGETALL', marks)
-  local number = #stored == 2 and stored[1] == window and stored[2] or 'end'
+  local number = call('HGET', marks, window) or 'end'
   local low = number ~= last and tonumber(sub(number, -4), 16) or 0xffff -- of 'end' there is none
   local rest, operator = root .. ':rest:' .. segment .. ':' .. window, root .. ':operator:' .. segment
   if low < 0xffff -- a carry is take.lua's
@@ -17,7 +16,7 @@ if owner then
     and call('HEXISTS', root .. ':reserved:' .. segment, number) == 0
     and (call('EXISTS', operator, rest) == 0
       or call('EXISTS', operator) == 0 and call('ZCARD', rest) < tonumber(most_resting)
-        and not call('ZSCORE', rest, number))
+        and not call('ZSCORE', rest, number)) -- what rests in a range rests in all that have it
   then
     local held, generation = root .. ':held:' .. segment, next_generation()
     if call('HSETNX', held, number, generation) == 1 then
