@@ -19,7 +19,7 @@ from d4d.adapters.stores.serialize import (
     to_microseconds,
 )
 from d4d.domain.leases import Lease, LeaseState, MacAddress, RenewalForm
-from d4d.domain.pools import Address, Pool, PoolId, PoolRecord
+from d4d.domain.pools import Pool, PoolId, PoolRecord
 from d4d.domain.ranges import (
     MOST_RESTING,
     Claim,
@@ -34,8 +34,7 @@ _COMPARED = LeaseRow._fields[: LeaseRow._fields.index("state") + 1]
 _KEPT = LeaseRow._fields[len(_COMPARED) :]
 _MICROSECOND = timedelta(microseconds=1)
 _CLAIMED_STATE = LeaseState.BOUND.value
-_CLAIMED_FORM = RenewalForm.SELECTING.value
-_NOT_SET = "null," * 5  # of a claim: from renew_at to terms
+_NOT_SET = f'{"null," * 5}"{RenewalForm.SELECTING.value}"'  # of a claim: from renew_at on
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -126,15 +125,16 @@ def claim_to_text(claim: Claim, steps: int) -> str:
 
     Raises BadRequest, UnicodeEncodeError.
     """
-    endpoint, name, at = claim.endpoint, claim.endpoint.name, to_microseconds(claim.at)
-    words = (
+    mac, name, at = claim.endpoint.mac, claim.endpoint.name, to_microseconds(claim.at)
+    address = to_number(claim.address) if claim.address is not None else ""
+    hint = to_number(claim.hint) if claim.hint is not None else ""
+    reserved = ",".join(map(to_number, claim.reserved)) if claim.reserved else ""
+    return (
         f"{_in_common(claim.pool.id, claim.owner, steps)} "
-        f"{at - claim.rest // _MICROSECOND} {_number(claim.address)} {_number(claim.hint)} "
-        f"={endpoint.mac.hex()} {token(name) if name else ''} "
-        f"{','.join(map(to_number, claim.reserved))} {_CLAIMED_STATE}"
+        f"{at - claim.rest // _MICROSECOND} {address} {hint} ={mac.hex()} "
+        f"{token(name) if name else ''} {reserved} {_CLAIMED_STATE}\n"
+        f'["{mac}",{"null" if name is None else _encode(name)},null,null,{at},{at},{_NOT_SET}]'
     )
-    named = "null" if name is None else _encode(name)
-    return f'{words}\n["{endpoint.mac}",{named},null,null,{at},{at},{_NOT_SET}"{_CLAIMED_FORM}"]'
 
 
 @lru_cache(maxsize=4096)
@@ -144,10 +144,6 @@ def _in_common(pool: PoolId, owner: str, steps: int) -> str:
     window = f"{to_number(first)}-{to_number(last)}"
     words = (token(owner), pool, Place.of(pool).parent, window, MOST_RESTING, steps)
     return " ".join(map(str, words))
-
-
-def _number(address: Address | None) -> str:
-    return to_number(address) if address is not None else ""
 
 
 def reservation_to_parts(reservation: OperatorReservation) -> tuple[str, str]:

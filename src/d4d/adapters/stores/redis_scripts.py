@@ -75,11 +75,13 @@ class RedisScripts:
         self._wait = wait
         self.prefix = prefix
         """What the names of all keys begin with."""
-        self._client: Client = connect(url)
+        self.client: Client = connect(url)
         self._scripts = {name: _Script.named(name) for name in _NAMES}
-        self._slots = asyncio.Semaphore(CONNECTIONS)
+        self.slots = asyncio.Semaphore(CONNECTIONS)
+        """For so many calls at once."""
         self._checking = asyncio.Lock()
-        self._is_checked = False
+        self.is_checked = False
+        """Whether the client may be used as it is."""
         self._warned: set[str] = set()
         self._is_closed = False
 
@@ -109,7 +111,8 @@ class RedisScripts:
     async def aclose(self) -> None:
         """Close all connections."""
         self._is_closed = True
-        await self._client.aclose()
+        self.is_checked = False
+        await self.client.aclose()
 
     def use(self, doing: str, subject: object = "") -> "_Use":
         """The client, checked, for one call among ``CONNECTIONS``.
@@ -118,27 +121,17 @@ class RedisScripts:
         """
         return _Use(self, doing, subject)
 
-    async def begin(self) -> Client:
-        """The client, checked, when there is a slot; ``end`` must follow. Raises as redis-py."""
+    async def checked(self) -> Client:
+        """The client, once it is checked. Raises as redis-py, StoreUnavailable, StoreTooNew."""
         if self._is_closed:
             raise StoreUnavailable(f"the lease store in Redis at {self} is closed: D4D is stopping")
-        await self._slots.acquire()
-        if not self._is_checked:
-            try:
-                await self._check()
-            except BaseException:
-                self._slots.release()
-                raise
-        return self._client
-
-    def end(self) -> None:
-        """Leave the slot to another."""
-        self._slots.release()
+        await self._check()
+        return self.client
 
     def translate(self, doing: str, error: BaseException) -> None:
         """Raises what ``error`` means, if it is one of Redis or of a text."""
         if isinstance(error, FAILURES):
-            self._is_checked = False
+            self.is_checked = False
             raise unavailable(self._url, doing, error) from error
         if isinstance(error, UnicodeEncodeError):
             raise BadRequest(f"{error.object!r} is no text that can be stored") from error
@@ -146,11 +139,11 @@ class RedisScripts:
     async def _check(self) -> None:
         """See that this is a Redis for us. Raises StoreTooNew."""
         async with self._checking:
-            if self._is_checked:
+            if self.is_checked:
                 return
             key = self.prefix + "schema"
-            await self._client.execute_command("SET", key, _SCHEMA, "NX")
-            schema = await self._client.execute_command("GET", key)
+            await self.client.execute_command("SET", key, _SCHEMA, "NX")
+            schema = await self.client.execute_command("GET", key)
             if int(schema) > _SCHEMA:
                 raise StoreTooNew(
                     f"what Redis at {self.place} holds under {self.prefix} has version "
@@ -158,12 +151,12 @@ class RedisScripts:
                     f"wrote it, or choose another D4D_REDIS_PREFIX to start afresh"
                 )
             await self._warn()
-            self._is_checked = True
+            self.is_checked = not self._is_closed  # by now
 
     async def _warn(self) -> None:
         """Say what of this Redis's settings may lose leases, as far as it tells."""
         try:
-            info = await self._client.execute_command("INFO")
+            info = await self.client.execute_command("INFO")
         except NoPermissionError:
             return
         for risk in risks(info):
@@ -187,18 +180,23 @@ class _Use:
         self._subject = subject
 
     async def __aenter__(self) -> Client:
+        redis = self._redis
         self._task = cast("asyncio.Task[object]", asyncio.current_task())
         self._cancels = self._task.cancelling()
+        await redis.slots.acquire()
+        if redis.is_checked:
+            return redis.client
         try:
-            return await self._redis.begin()
-        except (*FAILURES, UnicodeEncodeError) as error:
+            return await redis.checked()
+        except BaseException as error:
+            redis.slots.release()
             self._translate(error)
             raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: object
     ) -> None:
-        self._redis.end()
+        self._redis.slots.release()
         if error is not None:
             self._translate(error)
         elif self._task.cancelling() > self._cancels:
