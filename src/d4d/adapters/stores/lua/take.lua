@@ -1,6 +1,6 @@
 -- Chooses a free address and stores its lease: what ranges.choose does, and why, is told there.
--- 'where' is what all claims of a pool and owner have in common, 'wanted' what this one asks for;
--- redis_lease.py writes both. Returns one of:
+-- 'wanted' is what the claim asks for; redis_lease.py writes it. take_next.lua is a short way ahead of
+-- this one, for the usual claim. Returns one of:
 -- register | again | held, lease | reserved, for whom | full, count | taken, number, generation
 local wanted, register = unpack(ARGV)
 local owner, pool, segment, first, last, most_resting, steps,
