@@ -11,18 +11,20 @@ if owner then
   local number = call('HGET', marks, window) or 'end'
   local low = number ~= last and tonumber(sub(number, -4), 16) or 0xffff -- of 'end' there is none
   local rest, operator = root .. ':rest:' .. segment .. ':' .. window, root .. ':operator:' .. segment
-  if low < 0xffff -- a carry is take.lua's
-    and call('SISMEMBER', root .. ':pools:' .. owner, pool) == 1
+  local of = root .. ':of:' .. owner .. ':' .. pool
+  local there = 0 -- the sum of: 1 where any rest, 2 where an operator reserved any, 4 for the owner
+  if low < 0xffff then -- a carry is take.lua's
+    there = call('EXISTS', rest, operator, operator, of, of, of, of) -- each as often as it is named
+  end
+  if (there == 4 or there == 5 and call('ZCARD', rest) < tonumber(most_resting)
+      and not call('ZSCORE', rest, number)) -- what rests in a range rests in all that have it
     and call('HEXISTS', root .. ':reserved:' .. segment, number) == 0
-    and (call('EXISTS', operator, rest) == 0
-      or call('EXISTS', operator) == 0 and call('ZCARD', rest) < tonumber(most_resting)
-        and not call('ZSCORE', rest, number)) -- what rests in a range rests in all that have it
   then
     local held, generation = root .. ':held:' .. segment, next_generation()
     if call('HSETNX', held, number, generation) == 1 then
       local value = generation .. ' ' .. state .. ' ' .. owner .. '\n' .. body
       if call('HSETNX', root .. ':leases:' .. pool, number, value) == 1 then
-        call('SADD', root .. ':of:' .. owner .. ':' .. pool, number)
+        call('SADD', of, number)
         call('HSET', marks, window, sub(number, 1, -5) .. string.format('%04x', low + 1))
         return { 'taken', number, generation }
       end
