@@ -117,5 +117,8 @@ def test_no_more_than_five_addresses_are_declined_for_one_container(
         world.engine.run("web")
 
     assert squatter.mac() in str(refused.value)
+    eventually(  # the last one is told behind Docker's answer
+        lambda: len(events(world.driver, "declined")) >= 5, what=world.driver.log
+    )
     assert len(events(world.driver, "declined")) == 5
     assert world.server.leased() == {}
