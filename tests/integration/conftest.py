@@ -1,4 +1,4 @@
-"""A lab that the tests of a module share, for a quick run: each test leaves it as it found it."""
+"""What tests of a module share, for a quick run: a lab that each leaves as it found it, and Redis."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,7 @@ import pytest
 
 from tests.lab.lab import Lab
 from tests.lab.lan import Lan
+from tests.lab.redis_servers import PROGRAMS, RedisServer
 from tests.lab.servers import Dhcpd, Dnsmasq, Kea, Server
 
 DEADLINE = "5s"
@@ -27,3 +28,13 @@ def lan(shared_lan: Lan) -> Iterator[Lan]:
     shared_lan.engine.tidy()
     assert shared_lan.driver.daemon.running
     assert shared_lan.driver.exceptions() == []
+
+
+@pytest.fixture(scope="module", params=PROGRAMS)
+def redis_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RedisServer]:
+    """Redis, and Valkey where there is one; what is in it, tests leave."""
+    running = RedisServer(tmp_path_factory.mktemp("redis"), program=request.param).start()
+    yield running
+    running.stop()

@@ -15,7 +15,8 @@ import pytest
 from d4d.adapters.arp import ArpWatch
 from d4d.domain.errors import LinkDown
 from d4d.domain.leases import MacAddress
-from tests.integration.test_links import address, cable, inside, namespaces, run
+from tests.integration.test_links import address, cable, namespaces, run
+from tests.lab.network import inside
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import random
 import shutil
@@ -32,10 +31,10 @@ from d4d.domain.dhcp.messages import (
 )
 from d4d.domain.errors import LinkDown
 from d4d.domain.leases import MacAddress
+from tests.lab.network import inside
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 
-CLONE_NEWNET = 0x40000000
 HOST, ROUTER, SERVER = (IPv4Address(f"10.77.0.{n}") for n in (2, 254, 1))
 FAR_SERVER, FAR_HOST = IPv4Address("10.88.0.1"), IPv4Address("10.66.0.2")
 LINK = IPv4Address("10.77.0.0")
@@ -109,25 +108,6 @@ def cable(one: str, one_dev: str, two: str, two_dev: str) -> None:
 def address(namespace: str, device: str, *addresses: str) -> None:
     for text in addresses:
         run("ip", "-n", namespace, "addr", "add", text, "dev", device)
-
-
-@contextlib.contextmanager
-def inside(namespace: str) -> Iterator[None]:
-    """This thread in the namespace, as os.setns does from Python 3.12 on."""
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def enter(path: str) -> None:
-        with Path(path).open() as handle:
-            if libc.setns(handle.fileno(), CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), f"setns {path}")
-
-    with Path("/proc/thread-self/ns/net").open() as home:
-        enter(f"/run/netns/{namespace}")
-        try:
-            yield
-        finally:
-            if libc.setns(home.fileno(), CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), "setns home")
 
 
 @contextlib.contextmanager

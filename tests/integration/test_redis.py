@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
@@ -11,7 +11,6 @@ from itertools import count
 
 import pytest
 import structlog
-from redis import Redis
 from redis.crc import key_slot
 
 from d4d.adapters.stores.redis import RedisLeaseStore
@@ -20,7 +19,7 @@ from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
 from d4d.domain.pools import Pool, PoolOptions, PoolRecord
 from d4d.domain.ports import Hosts
 from d4d.domain.ranges import Claim
-from tests.lab.redis_servers import PROGRAMS, RedisServer
+from tests.lab.redis_servers import RedisServer
 from tests.unit.adapters.allocators import test_allocator_contract
 from tests.unit.adapters.allocators.test_allocator_contract import Bench, over_store
 from tests.unit.adapters.stores import (
@@ -45,18 +44,9 @@ for contract in (
     globals().update(tests)
 
 
-@pytest.fixture(scope="module", params=PROGRAMS)
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RedisServer]:
-    running = RedisServer(tmp_path_factory.mktemp("redis"), program=request.param).start()
-    yield running
-    running.stop()
-
-
 @pytest.fixture
-async def store(server: RedisServer) -> AsyncIterator[RedisLeaseStore]:
-    opened = RedisLeaseStore(server.url, prefix=f"test{next(_numbers)}:", steps=50)
+async def store(redis_server: RedisServer) -> AsyncIterator[RedisLeaseStore]:
+    opened = RedisLeaseStore(redis_server.url, prefix=f"test{next(_numbers)}:", steps=50)
     yield opened
     await opened.aclose()
 
@@ -87,23 +77,25 @@ def a_claim(pool: Pool = POOL, *, owner: str = "host-a", address: str | None = N
     )
 
 
-async def test_an_allocation_is_one_round_trip(server: RedisServer, store: RedisLeaseStore) -> None:
+async def test_an_allocation_is_one_round_trip(
+    redis_server: RedisServer, store: RedisLeaseStore
+) -> None:
     await store.take(a_claim())
-    monitor = Monitor(server)
+    monitor = Monitor(redis_server)
     for _ in range(5):
         await store.take(a_claim())
     assert monitor.commands() == ["EVALSHA"] * 5
 
 
 async def test_all_keys_of_a_pool_are_in_one_slot(
-    server: RedisServer, store: RedisLeaseStore
+    redis_server: RedisServer, store: RedisLeaseStore
 ) -> None:
     pool = Pool(subnet=ip_network("fd00::/64"), options=PoolOptions(parent="a}b{c"))
     await store.save_pool(PoolRecord(pool=pool, users=1), "host {a}")
     lease = await store.take(a_claim(pool, owner="host {a}"))
     await store.remove(lease)
     await store.take(a_claim(pool, owner="host {a}", address="fd00::9"))
-    with admin(server) as client:
+    with redis_server.admin() as client:
         keys = client.keys(f"{store.redis.prefix}{{*")
         assert len(keys) > 8
         assert {key_slot(key) for key in keys} == {key_slot(b"{fd00::/64}")}
@@ -112,20 +104,20 @@ async def test_all_keys_of_a_pool_are_in_one_slot(
 
 
 async def test_scripts_are_loaded_again_when_redis_forgot_them(
-    server: RedisServer, store: RedisLeaseStore
+    redis_server: RedisServer, store: RedisLeaseStore
 ) -> None:
     first = await store.take(a_claim())
-    with admin(server) as client:
+    with redis_server.admin() as client:
         client.script_flush()
     second = await store.take(a_claim())
     assert {first, second} == set((await store.load("host-a")).leases)
 
 
 async def test_generations_rise_even_when_redis_lost_everything(
-    server: RedisServer, store: RedisLeaseStore
+    redis_server: RedisServer, store: RedisLeaseStore
 ) -> None:
     before = await store.take(a_claim())
-    with admin(server) as client:
+    with redis_server.admin() as client:
         for key in client.scan_iter(f"{store.redis.prefix}*"):
             client.delete(key)
     after = await store.take(a_claim())
@@ -135,8 +127,10 @@ async def test_generations_rise_even_when_redis_lost_everything(
     assert (await store.load("host-a")).leases == (after,)
 
 
-async def test_two_prefixes_share_nothing(server: RedisServer, store: RedisLeaseStore) -> None:
-    other = RedisLeaseStore(server.url, prefix=f"other-{store.redis.prefix}")
+async def test_two_prefixes_share_nothing(
+    redis_server: RedisServer, store: RedisLeaseStore
+) -> None:
+    other = RedisLeaseStore(redis_server.url, prefix=f"other-{store.redis.prefix}")
     one, two = await store.take(a_claim()), await other.take(a_claim())
     assert one.address == two.address
     await other.aclose()
@@ -166,8 +160,8 @@ async def seconds_for_100(store: RedisLeaseStore, pool: Pool) -> float:
     return best
 
 
-async def test_a_later_layout_is_refused(server: RedisServer, store: RedisLeaseStore) -> None:
-    with admin(server) as client:
+async def test_a_later_layout_is_refused(redis_server: RedisServer, store: RedisLeaseStore) -> None:
+    with redis_server.admin() as client:
         client.set(f"{store.redis.prefix}schema", 2)
     with pytest.raises(StoreTooNew, match=r"version 2.*knows version 1.*D4D_REDIS_PREFIX"):
         await store.load("host-a")
@@ -175,9 +169,9 @@ async def test_a_later_layout_is_refused(server: RedisServer, store: RedisLeaseS
         await store.take(a_claim())
 
 
-async def test_a_damaged_lease_is_shown(server: RedisServer, store: RedisLeaseStore) -> None:
+async def test_a_damaged_lease_is_shown(redis_server: RedisServer, store: RedisLeaseStore) -> None:
     lease = await store.take(a_claim())
-    with admin(server) as client:
+    with redis_server.admin() as client:
         key = f"{store.redis.prefix}{{10.1.0.0/29}}:leases:10.1.0.0/29"
         client.hset(key, lease.address.packed.hex(), f"{lease.generation} bound @host-a\n[1]")
     with pytest.raises(StoreUnavailable, match=r"D4D never wrote.*0a010001 .*bound"):
@@ -187,7 +181,7 @@ async def test_a_damaged_lease_is_shown(server: RedisServer, store: RedisLeaseSt
 
 
 async def test_what_redis_may_forget_is_told_once(
-    server: RedisServer, store: RedisLeaseStore
+    redis_server: RedisServer, store: RedisLeaseStore
 ) -> None:
     with structlog.testing.capture_logs() as logged:
         await store.load("host-a")
@@ -195,10 +189,10 @@ async def test_what_redis_may_forget_is_told_once(
     assert [line["reason"] for line in logged] == [
         "it forgets the last writes in a crash: set appendonly yes"
     ]
-    with admin(server) as client:
+    with redis_server.admin() as client:
         client.config_set("maxmemory", "1gb")
         client.config_set("maxmemory-policy", "allkeys-lru")
-        other = RedisLeaseStore(server.url, prefix=store.redis.prefix)
+        other = RedisLeaseStore(redis_server.url, prefix=store.redis.prefix)
         with structlog.testing.capture_logs() as logged:
             await other.load("host-a")
         await other.aclose()
@@ -227,20 +221,16 @@ def test_a_prefix_with_braces_is_refused() -> None:
         RedisLeaseStore("redis://host", prefix="{d4d}")
 
 
-def admin(server: RedisServer) -> "Redis":
-    return Redis(unix_socket_path=str(server.socket))
-
-
 class Monitor:
     """Hears each command that clients send."""
 
-    def __init__(self, server: RedisServer) -> None:
+    def __init__(self, redis_server: RedisServer) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(5)
-        self._socket.connect(str(server.socket))
+        self._socket.connect(str(redis_server.socket))
         self._socket.sendall(b"MONITOR\r\n")
         assert self._socket.recv(5) == b"+OK\r\n"
-        self._server = server
+        self._server = redis_server
 
     def commands(self) -> list[str]:
         """The names of those that were sent until now, the scripts' own left out."""

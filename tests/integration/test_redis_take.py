@@ -1,7 +1,7 @@
 """take_next.lua is a short way to what take.lua does: whatever happens to a pool, the two agree."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
@@ -9,7 +9,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from d4d.adapters.stores import redis_scripts
 from d4d.adapters.stores.redis import RedisLeaseStore
@@ -18,7 +17,7 @@ from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
 from d4d.domain.pools import Address, Pool, PoolRecord, Purpose, Reservation
 from d4d.domain.ranges import Claim
 from d4d.domain.reserved import OperatorReservation
-from tests.lab.redis_servers import PROGRAMS, RedisServer
+from tests.lab.redis_servers import RedisServer
 
 NOW = datetime(2025, 3, 1, 12, 0, 0, 123457, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -31,22 +30,13 @@ PLAIN = Claim(pool=POOL, endpoint=WEB, owner="host-a", at=NOW, rest=SECOND)
 Pair = tuple[RedisLeaseStore, RedisLeaseStore]
 
 
-@pytest.fixture(scope="module", params=PROGRAMS)
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RedisServer]:
-    running = RedisServer(tmp_path_factory.mktemp("redis"), program=request.param).start()
-    yield running
-    running.stop()
-
-
 @pytest.fixture
-async def stores(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair]:
+async def stores(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair]:
     """One as it is, and one without the short way."""
-    server.command("FLUSHALL")
-    short = RedisLeaseStore(server.url, prefix="short:", steps=20)
+    redis_server.command("FLUSHALL")
+    short = RedisLeaseStore(redis_server.url, prefix="short:", steps=20)
     monkeypatch.setattr(redis_scripts, "_AHEAD", {})
-    long = RedisLeaseStore(server.url, prefix="long:", steps=20)
+    long = RedisLeaseStore(redis_server.url, prefix="long:", steps=20)
     yield short, long
     await short.aclose()
     await long.aclose()
@@ -141,10 +131,10 @@ def _but_for_generation(answer: Any) -> Any:
     return replace(answer, generation=0) if isinstance(answer, Lease) else answer
 
 
-def stored(server: RedisServer, prefix: str) -> dict[str, Any]:
+def stored(redis_server: RedisServer, prefix: str) -> dict[str, Any]:
     """All keys; generations as their ranks, but for the last one given, which may be no lease's."""
     found: dict[str, Any] = {}
-    with admin(server) as client:
+    with redis_server.admin(decoded=True) as client:
         for key in client.scan_iter(f"{prefix}{{*"):
             name = key.removeprefix(prefix)
             match client.type(key):
@@ -167,46 +157,44 @@ def stored(server: RedisServer, prefix: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("seed", range(16))
-async def test_both_ways_come_to_the_same(server: RedisServer, stores: Pair, seed: int) -> None:
+async def test_both_ways_come_to_the_same(
+    redis_server: RedisServer, stores: Pair, seed: int
+) -> None:
     twins = Twins(stores, Random(seed))
     for _ in range(30):
         for _ in range(5):
             await twins.step()
-        assert stored(server, "short:") == stored(server, "long:")
+        assert stored(redis_server, "short:") == stored(redis_server, "long:")
 
 
-async def test_both_ways_pass_a_carry(server: RedisServer, stores: Pair) -> None:
+async def test_both_ways_pass_a_carry(redis_server: RedisServer, stores: Pair) -> None:
     claim = replace(PLAIN, pool=Pool(subnet=ip_network("10.0.0.0/8")))
     for store in stores:
         await store.take(claim)
-    with admin(server) as client:
+    with redis_server.admin(decoded=True) as client:
         for prefix in ("short:", "long:"):
             key = f"{prefix}{{10.0.0.0/8}}:marks:"
             assert client.hset(key, client.hkeys(key)[0], "0a00fffe") == 0
     for store in stores:
         taken = [str((await store.take(claim)).address) for _ in range(3)]
         assert taken == ["10.0.255.254", "10.0.255.255", "10.1.0.0"]
-    assert stored(server, "short:") == stored(server, "long:")
+    assert stored(redis_server, "short:") == stored(redis_server, "long:")
 
 
-async def test_the_short_way_is_the_usual_one(server: RedisServer, stores: Pair) -> None:
+async def test_the_short_way_is_the_usual_one(redis_server: RedisServer, stores: Pair) -> None:
     """Also where a gateway is reserved, and an address rests. Only take.lua asks for a length."""
     gateway = Reservation(address=ip_address("10.1.0.1"), purpose=Purpose.GATEWAY)
     short, _ = stores
     lease = await short.take(PLAIN)
-    assert "hlen" not in await commands(server, short)
+    assert "hlen" not in await commands(redis_server, short)
     await short.save_pool(PoolRecord(pool=POOL, users=1, reservations=(gateway,)), "host-a")
     await short.update(replace(lease, state=LeaseState.FREED, released_at=NOW))
-    assert "hlen" not in await commands(server, short)
+    assert "hlen" not in await commands(redis_server, short)
 
 
-async def commands(server: RedisServer, store: RedisLeaseStore) -> set[str]:
+async def commands(redis_server: RedisServer, store: RedisLeaseStore) -> set[str]:
     """Those that a script runs for a claim."""
-    server.command("CONFIG RESETSTAT")
+    redis_server.command("CONFIG RESETSTAT")
     await store.take(PLAIN)
-    with admin(server) as client:
+    with redis_server.admin(decoded=True) as client:
         return {name.removeprefix("cmdstat_") for name in client.info("commandstats")}
-
-
-def admin(server: RedisServer) -> "Redis":
-    return Redis(unix_socket_path=str(server.socket), decode_responses=True)

@@ -3,6 +3,7 @@
 import select
 import socket
 import struct
+from functools import partial
 from threading import Lock, Thread
 
 from scapy.layers.dhcp import DHCP, DHCPTypes
@@ -21,7 +22,7 @@ class Gate:
     """A machine that passes on each frame between its eth0 and eth1, as a cable would."""
 
     def __init__(self, machine: Namespace) -> None:
-        near, far = (machine.within(lambda name=name: _tap(name)) for name in ("eth0", "eth1"))  # type: ignore[misc]  # mypy types no lambda's default
+        near, far = (machine.within(partial(_tap, name)) for name in ("eth0", "eth1"))
         self._other = {near: far, far: near}
         self._kind = ""
         self._held: list[tuple[socket.socket, bytes]] = []

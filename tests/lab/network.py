@@ -2,14 +2,13 @@
 
 import ctypes
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from signal import SIGKILL
-from threading import Thread
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from tests.lab.processes import Daemon, LabError, eventually, run
 
@@ -18,6 +17,24 @@ T = TypeVar("T")
 NAMESPACES = Path("/run/netns")
 _CLONE_NEWNET = 0x40000000
 _LONGEST_INTERFACE = 15  # IFNAMSIZ, less its NUL
+
+
+@contextmanager
+def inside(full_name: str) -> Iterator[None]:
+    """This thread in the namespace, as os.setns does from Python 3.12 on."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def enter(namespace: TextIO) -> None:
+        if libc.setns(namespace.fileno(), _CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), f"setns {namespace.name}")
+
+    with Path("/proc/thread-self/ns/net").open() as home:
+        with (NAMESPACES / full_name).open() as there:
+            enter(there)
+        try:
+            yield
+        finally:
+            enter(home)
 
 
 class Namespace:
@@ -70,24 +87,8 @@ class Namespace:
 
     def within(self, make: Callable[[], T]) -> T:
         """What ``make`` returns inside: a socket that is made there stays there."""
-        made: list[T | BaseException] = []
-
-        def enter_and_make() -> None:
-            try:
-                with self.path.open() as file:
-                    if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _CLONE_NEWNET):
-                        raise OSError(ctypes.get_errno(), "setns")
-                made.append(make())
-            except BaseException as error:  # it is raised again below
-                made.append(error)
-
-        thread = Thread(target=enter_and_make)  # its end leaves the namespace, and nothing of ours
-        thread.start()
-        thread.join()
-        (outcome,) = made
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
+        with inside(self.full_name):
+            return make()
 
     def daemon(
         self,

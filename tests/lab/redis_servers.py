@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from redis import Redis
+
 from tests.lab.network import Namespace
 
 PROGRAMS = [name for name in ("redis-server", "valkey-server") if shutil.which(name)]
@@ -53,6 +55,10 @@ class RedisServer:
     def pid(self) -> int:
         assert self._process is not None, "it does not run"
         return self._process.pid
+
+    def admin(self, *, decoded: bool = False) -> Redis:
+        """A client of redis-py's, to look into it; it closes itself within ``with``."""
+        return Redis(unix_socket_path=str(self.socket), decode_responses=decoded)
 
     def start(self) -> "RedisServer":
         self._process = subprocess.Popen(self._command)

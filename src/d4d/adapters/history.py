@@ -8,14 +8,15 @@ import asyncio
 import sqlite3
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
 from d4d.adapters.history_file import HistoryFile
+from d4d.adapters.worker import Worker
 from d4d.domain.beside import beside
 from d4d.domain.errors import StoreUnavailable
 from d4d.domain.history import ENDING, HOLDING, Entry, Question
@@ -45,7 +46,7 @@ class SqliteHistory:
         self._clock = clock
         self._waiting: deque[Event] = deque(maxlen=_MOST_WAITING)
         self._renewed: dict[tuple[PoolId, Address], datetime] = {}
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="d4d-history")
+        self._worker = Worker("d4d-history")
         self._file: HistoryFile | None = None
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -69,8 +70,8 @@ class SqliteHistory:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             await self._flush()
-        await asyncio.get_running_loop().run_in_executor(self._worker, self._close)
-        self._worker.shutdown()
+        await self._worker.call(self._close)
+        self._worker.close()
 
     def record(self, event: Event) -> None:
         """Keep ``event``; of renewals one an hour for each lease (ports.Events)."""
@@ -138,7 +139,7 @@ class SqliteHistory:
     # In the worker
 
     async def _in_worker(self, work: Callable[[HistoryFile], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, self._with_file, work)
+        return await self._worker.call(partial(self._with_file, work))
 
     def _with_file(self, work: Callable[[HistoryFile], _T]) -> _T:
         try:

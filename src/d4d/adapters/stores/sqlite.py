@@ -21,7 +21,7 @@ from d4d.adapters.stores.serialize import LeaseReader, LeaseRow, reservations_to
 from d4d.adapters.stores.sqlite_file import MIGRATIONS, Migration, open_database, unavailable
 from d4d.adapters.stores.sqlite_leases import SqliteLeases
 from d4d.adapters.stores.sqlite_segments import pool_record, read_reserved
-from d4d.adapters.stores.worker import Worker, settle, tell
+from d4d.adapters.worker import Worker, settle, tell
 from d4d.domain.errors import BadRequest, D4DError, StoreUnavailable, Superseded
 from d4d.domain.leases import Lease
 from d4d.domain.pools import Address, PoolRecord

@@ -38,7 +38,7 @@ PARAMETERS = (1, 121, 3, 6, 12, 15, 26, 28, 33, 42, 51, 54, 58, 59)
 class Message(NamedTuple):
     """One DHCP message, in either direction. What is absent is None, empty, or NO_ADDRESS.
 
-    A named tuple is made four times as fast as a frozen dataclass, and a lease has four messages.
+    A named tuple is made five times as fast as a frozen dataclass, and a lease has four messages.
     """
 
     type: MessageType

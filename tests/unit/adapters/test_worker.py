@@ -2,22 +2,26 @@
 
 import asyncio
 import threading
+from functools import partial
 
 import pytest
 
-from d4d.adapters.stores.worker import Worker
+from d4d.adapters.worker import Worker
 
 
 async def test_it_does_one_thing_after_the_other_in_one_thread() -> None:
     worker, done = Worker("alone"), list[tuple[str, int]]()
 
-    def note(number: int) -> int:
+    def note(number: int) -> None:
         done.append((threading.current_thread().name, number))
-        return number
+
+    def last() -> int:
+        note(3)
+        return 3
 
     for number in range(3):
-        worker.do(lambda number=number: done.append((threading.current_thread().name, number)))  # type: ignore[misc]  # mypy types no lambda's default
-    assert await worker.call(lambda: note(3)) == 3
+        worker.do(partial(note, number))
+    assert await worker.call(last) == 3
     assert done == [("alone", number) for number in range(4)]
     worker.close()
 

@@ -14,8 +14,7 @@ _T = TypeVar("_T")
 class Worker:
     """Does what it is given, one after the other.
 
-    An executor would do, too. To make its futures, and to settle them, takes a lease's thread ten
-    times as long as to put something into a queue.
+    An executor would do, too: to give it something takes a lease more than twice as long.
     """
 
     def __init__(self, name: str) -> None:
