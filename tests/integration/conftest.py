@@ -1,4 +1,4 @@
-"""What tests of a module share, for a quick run: a lab that each leaves as it found it, and Redis."""
+"""What tests of a module share, for a quick run: a lab that each leaves as it was, and Redis."""
 
 from collections.abc import Iterator
 
