@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from d4d.adapters.stores import redis_scripts
+from d4d.adapters.stores import redis_lease, redis_scripts
 from d4d.adapters.stores.redis import RedisLeaseStore
 from d4d.domain.errors import D4DError
 from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
@@ -178,6 +178,36 @@ async def test_both_ways_pass_a_carry(redis_server: RedisServer, stores: Pair) -
     for store in stores:
         taken = [str((await store.take(claim)).address) for _ in range(3)]
         assert taken == ["10.0.255.254", "10.0.255.255", "10.1.0.0"]
+    assert stored(redis_server, "short:") == stored(redis_server, "long:")
+
+
+async def test_both_ways_pass_by_what_an_operator_reserved(
+    redis_server: RedisServer, stores: Pair
+) -> None:
+    """Where nothing rests, and the owner has a lease: all else is as the short way wants it."""
+    kept = OperatorReservation(
+        segment=PLAIN.segment, address=POOL.subnet[2], made_at=NOW, mac=None, name=None
+    )
+    for store in stores:
+        taken = [await store.take(PLAIN)]
+        await store.reserve(kept)
+        taken += [await store.take(PLAIN) for _ in range(2)]
+        assert [lease.address for lease in taken] == [POOL.subnet[n] for n in (1, 3, 4)]
+    assert stored(redis_server, "short:") == stored(redis_server, "long:")
+
+
+async def test_both_ways_take_what_rested_where_much_rests(
+    redis_server: RedisServer, stores: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_lease, "MOST_RESTING", 2)
+    claim = replace(PLAIN, owner="who-has-much-resting")  # what owners' claims say is remembered
+    later = replace(claim, at=NOW + 60 * SECOND)
+    for store in stores:
+        first, second, _ = [await store.take(claim) for _ in range(3)]
+        for lease in (first, second):
+            await store.update(replace(lease, state=LeaseState.FREED, released_at=NOW))
+        assert (await store.take(later)).address == first.address
+        assert (await store.take(later)).address == POOL.subnet[4]  # one rests: that is not much
     assert stored(redis_server, "short:") == stored(redis_server, "long:")
 
 
