@@ -216,15 +216,37 @@ async def test_the_short_way_is_the_usual_one(redis_server: RedisServer, stores:
     gateway = Reservation(address=ip_address("10.1.0.1"), purpose=Purpose.GATEWAY)
     short, _ = stores
     lease = await short.take(PLAIN)
-    assert "hlen" not in await commands(redis_server, short)
+    assert "hlen" not in await commands(redis_server, short, PLAIN)
     await short.save_pool(PoolRecord(pool=POOL, users=1, reservations=(gateway,)), "host-a")
     await short.update(replace(lease, state=LeaseState.FREED, released_at=NOW))
-    assert "hlen" not in await commands(redis_server, short)
+    assert "hlen" not in await commands(redis_server, short, PLAIN)
 
 
-async def commands(redis_server: RedisServer, store: RedisLeaseStore) -> set[str]:
+async def test_the_short_way_is_that_of_a_network_with_a_gateway(
+    redis_server: RedisServer, stores: Pair
+) -> None:
+    """Each claim tells of it, as a driver's do; the first of all passes it by."""
+    claim, (short, long) = replace(PLAIN, reserved=(POOL.subnet[1],)), stores
+    for store in stores:
+        assert (await store.take(claim)).address == POOL.subnet[2]
+    assert "hlen" not in await commands(redis_server, short, claim)
+    await long.take(claim)
+    assert stored(redis_server, "short:") == stored(redis_server, "long:")
+
+
+async def test_both_ways_pass_by_what_a_claim_reserves(
+    redis_server: RedisServer, stores: Pair
+) -> None:
+    for store in stores:
+        await store.take(PLAIN)
+        lease = await store.take(replace(PLAIN, reserved=(POOL.subnet[9], POOL.subnet[2])))
+        assert lease.address == POOL.subnet[3]
+    assert stored(redis_server, "short:") == stored(redis_server, "long:")
+
+
+async def commands(redis_server: RedisServer, store: RedisLeaseStore, claim: Claim) -> set[str]:
     """Those that a script runs for a claim."""
     redis_server.command("CONFIG RESETSTAT")
-    await store.take(PLAIN)
+    await store.take(claim)
     with redis_server.admin(decoded=True) as client:
         return {name.removeprefix("cmdstat_") for name in client.info("commandstats")}

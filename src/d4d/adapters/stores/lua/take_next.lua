@@ -3,8 +3,8 @@
 -- the range can be had, and the owner has leases in the pool, so is in the list of owners. It comes
 -- to what take.lua would do, in half the time, as no function of theirs is made. All else is left to
 -- them. The first write is one that Redis refuses when memory is short.
-local owner, pool, segment, window, last, most_resting, state, body = string.match(ARGV[1],
-  '^(%S+) (%S+) (%S*) (%x+%-(%x+)) (%d+) %d+ %d+   %S+ %S*  (%S+)\n(.*)$')
+local owner, pool, segment, window, last, most_resting, claimed, state, body = string.match(ARGV[1],
+  '^(%S+) (%S+) (%S*) (%x+%-(%x+)) (%d+) %d+ %d+   %S+ %S* (%S*) (%S+)\n(.*)$')
 if owner then
   local call, sub = redis.call, string.sub
   local marks = root .. ':marks:' .. segment
@@ -18,6 +18,7 @@ if owner then
   end
   if (there == 4 or there == 5 and call('ZCARD', rest) < tonumber(most_resting)
       and not call('ZSCORE', rest, number)) -- what rests in a range rests in all that have it
+    and not string.find(claimed, number, 1, true) -- as the gateway, of which each claim tells
     and call('HEXISTS', root .. ':reserved:' .. segment, number) == 0
   then
     local held, generation = root .. ':held:' .. segment, next_generation()
