@@ -144,6 +144,7 @@ class Container(containers.DeclarativeContainer):
     event_stream = providers.Singleton(EventStream)
     state_dir = providers.Singleton(StateDir, settings.provided.state_dir)
     owner = providers.Singleton(state_dir.provided.host.call(settings.provided.host))
+    installation = providers.Singleton(state_dir.provided.installation.call())
     traces = providers.Singleton(traces_of, providers.Object(os.environ), host=owner)
     metrics = providers.Singleton(Metrics, traces)
 
@@ -225,6 +226,7 @@ class Container(containers.DeclarativeContainer):
         clock=clock,
         owner=owner,
         hosts=providers.Callable(_hosts, store),
+        installation=installation,
         grace=settings.provided.host_grace,
         hold=settings.provided.hold,
         reservations=measured_store,

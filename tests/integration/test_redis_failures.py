@@ -85,7 +85,7 @@ async def roundtrip(store: RedisLeaseStore) -> None:
     }
     assert await store.remove(taken)
     now = datetime.now(UTC)
-    assert await store.hosts.beat("host-a", now) is Beat.NEW
+    assert await store.hosts.beat("host-a", "installation", timedelta(minutes=2), now) is Beat.NEW
     assert [*await store.hosts.ages(now)] == ["host-a"]
     assert await store.hosts.owners() == ["host-a"]
     assert await store.hosts.begin_drain("host-a", "host-b", timedelta(0), now)

@@ -81,7 +81,9 @@ class Host:
             self._addresses.append(await patiently(partial(self._lease, endpoint)))
 
     async def heartbeat(self) -> None:
-        await self.driver.store().hosts.beat(self._settings.host, datetime.now(UTC))
+        await self.driver.store().hosts.beat(
+            self._settings.host, self.driver.installation(), _GRACE, datetime.now(UTC)
+        )
 
     async def hosts(self) -> None:
         if self._number == 0:  # as an operator asks one driver

@@ -30,9 +30,11 @@ class Driver:
         hold: timedelta = _NO_HOLD,
         by_name: bool = False,
         owner: str = "host-a",
+        installation: str = "installation-1",
         names: Names | None = None,
     ) -> None:
         self.owner = owner
+        self.installation = installation
         self.names = names
         self.clock = FakeClock()
         self.store = FailingStore()
@@ -42,9 +44,9 @@ class Driver:
         self.hold = hold
         self.ipam = self._new()
 
-    def beside(self, owner: str) -> "Driver":
+    def beside(self, owner: str, *, installation: str = "installation-2") -> "Driver":
         """Another host's driver, on the same store, with the same DHCP server."""
-        other = Driver(hold=self.hold, owner=owner, names=self.names)
+        other = Driver(hold=self.hold, owner=owner, installation=installation, names=self.names)
         other.store, other.hosts = self.store, self.hosts
         other.allocator.bindings = self.allocator.bindings
         other.ipam = other._new()
@@ -59,6 +61,7 @@ class Driver:
             clock=self.clock,
             owner=self.owner,
             hosts=self.hosts,
+            installation=self.installation,
             grace=GRACE,
             hold=self.hold,
             reservations=self.store,

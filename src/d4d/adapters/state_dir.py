@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from d4d.domain.errors import StoreUnavailable
 
@@ -46,27 +47,21 @@ class StateDir:
 
         A host that is renamed must find its leases again. Raises StoreUnavailable.
         """
-        if (known := self.known_host()) is not None:
-            return known
-        path = self._path / "host"
-        try:
-            path.write_text(name + "\n")
-        except OSError as error:
-            raise StoreUnavailable(f"{path} can't be used: {error.strerror}") from error
-        return name
+        return self.known_host() or self._write("host", name)
 
     def known_host(self) -> str | None:
         """The name under which this host's leases are stored; None before the first start.
 
         Raises StoreUnavailable.
         """
-        path = self._path / "host"
-        try:
-            return path.read_text().strip() or None
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StoreUnavailable(f"{path} can't be used: {error.strerror}") from error
+        return self._read("host")
+
+    def installation(self) -> str:
+        """What tells this host from another of the same name: made up at the first start.
+
+        Raises StoreUnavailable.
+        """
+        return self._read("id") or self._write("id", uuid4().hex)
 
     @contextmanager
     def as_its_owner(self) -> Iterator[None]:
@@ -85,6 +80,23 @@ class StateDir:
                 owner = self._path.stat()
                 for path in made:
                     _give(path, owner.st_uid, owner.st_gid)
+
+    def _read(self, name: str) -> str | None:
+        path = self._path / name
+        try:
+            return path.read_text().strip() or None
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreUnavailable(f"{path} can't be used: {error.strerror}") from error
+
+    def _write(self, name: str, text: str) -> str:
+        path = self._path / name
+        try:
+            path.write_text(text + "\n")
+        except OSError as error:
+            raise StoreUnavailable(f"{path} can't be used: {error.strerror}") from error
+        return text
 
     def _files(self) -> set[Path]:
         return set(self._path.iterdir()) if self._path.is_dir() else set()

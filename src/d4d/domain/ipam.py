@@ -51,6 +51,7 @@ class Ipam:
         clock: Clock,
         owner: str,
         hosts: Hosts,
+        installation: str,
         grace: timedelta,
         hold: timedelta = timedelta(0),
         reservations: Reservations | None = None,
@@ -59,6 +60,7 @@ class Ipam:
     ) -> None:
         """``hosts`` are those of the store; one not heard of for ``grace`` may lose its leases.
 
+        ``installation`` tells ``owner`` from another host that has its name by mistake.
         ``names`` are those that hosts share, if they do. ``subnet_at`` finds this host's subnet of
         a network address, for the seed's pool ids.
         """
@@ -83,6 +85,7 @@ class Ipam:
             store=store,
             hosts=hosts,
             owner=owner,
+            installation=installation,
             clock=clock,
             grace=grace,
             take_up=self._take_up,

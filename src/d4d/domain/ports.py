@@ -109,6 +109,8 @@ class Beat(Enum):
     """It knew nothing of the host: this is its first, or the store lost what it had."""
     DRAINED = "drained"
     """Another host takes back what this one holds. The heartbeat does not count."""
+    NAMESAKE = "namesake"
+    """Another installation beats by the same name. The heartbeat does not count."""
 
 
 class Hosts(Protocol):
@@ -118,8 +120,11 @@ class Hosts(Protocol):
     method raises StoreUnavailable.
     """
 
-    async def beat(self, host: str, now: datetime) -> Beat:
-        """``host`` is alive."""
+    async def beat(self, host: str, by: str, age: timedelta, now: datetime) -> Beat:
+        """``host`` is alive, says installation ``by``.
+
+        It is NAMESAKE if another installation said so within ``age``.
+        """
 
     async def ages(self, now: datetime) -> dict[str, timedelta]:
         """How long ago each host was last heard of; absent is one that never was."""

@@ -4,6 +4,9 @@ A host beats, so that others see it alive. One that was not heard of for the gra
 others take back what it held. So what it believes to hold counts only for a while after each beat;
 when that is over, because it was suspended or cut off from the store, it asks before it answers
 Docker. A store that lost its contents shows in the same way, and gets back what is held here.
+
+Two machines of one name would each take the other's leases for its own, and give them back. So the
+later one to beat gets nothing while the other is heard of.
 """
 
 import asyncio
@@ -26,15 +29,20 @@ class Presence:
         store: LeaseStore,
         hosts: Hosts,
         owner: str,
+        installation: str,
         clock: Clock,
         grace: timedelta,
         take_up: Callable[[Contents], Awaitable[None]],
         compare: Callable[[Contents], Awaitable[None]],
     ) -> None:
-        """``take_up`` gets what the store holds once, ``compare`` after each absence."""
+        """``installation`` tells this ``owner`` from another of that name.
+
+        ``take_up`` gets what the store holds once, ``compare`` after each absence.
+        """
         self._store = store
         self._hosts = hosts
         self._owner = owner
+        self._installation = installation
         self._clock = clock
         self._grace = grace
         self._take_up = take_up
@@ -80,12 +88,20 @@ class Presence:
     async def _beat(self) -> None:
         try:
             sent, was_sure = self._clock(), self._is_sure
-            beat = await self._hosts.beat(self._owner, sent)
+            beat = await self._hosts.beat(self._owner, self._installation, self._grace, sent)
             if beat is Beat.DRAINED:
                 self._sure_until = None
                 raise StoreAway(
                     f"{self._owner} was not heard of for {self._grace}, and another host takes "
                     f"back what it held: this ends within a minute"
+                )
+            if beat is Beat.NAMESAKE:
+                self._sure_until = None
+                raise StoreAway(
+                    f"another machine uses the store as host {self._owner}, and was heard of "
+                    f"within {self._grace}: give each its own D4D_HOST, before its first start or "
+                    f"with a new state directory; if that machine is gone, this ends {self._grace} "
+                    f"after it was last heard of"
                 )
             if not was_sure or beat is Beat.NEW:
                 self._sure_until = None

@@ -54,6 +54,13 @@ def test_a_renamed_host_keeps_the_name_that_its_leases_have(state_dir: StateDir)
     assert state_dir.host("host-b") == "host-a"
 
 
+def test_an_installation_is_told_from_every_other(state_dir: StateDir, tmp_path: Path) -> None:
+    installation = state_dir.installation()
+    assert StateDir(tmp_path / "var" / "d4d").installation() == installation
+    other = StateDir(tmp_path)
+    assert other.installation() != installation
+
+
 def test_an_empty_name_is_written_anew(state_dir: StateDir, tmp_path: Path) -> None:
     (tmp_path / "var" / "d4d" / "host").write_text("\n")
     assert state_dir.host("host-b") == "host-b"

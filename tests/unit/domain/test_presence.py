@@ -160,6 +160,41 @@ async def test_a_host_that_comes_back_from_a_crash_knows_what_was_drained(driver
     assert [record.pool.id for record in driver.ipam.pools] == []
 
 
+# Another of the same name
+
+
+async def test_a_namesake_gets_nothing_and_gives_nothing_back(driver: Driver) -> None:
+    pool = await driver.pool()
+    cidr = await driver.run(pool, A)
+    other = driver.beside(driver.owner)
+    await other.ipam.open()
+    assert not other.ipam.presence.is_loaded
+    assert "another machine uses the store as host host-a" in other.ipam.presence.trouble
+    with pytest.raises(StoreAway, match="D4D_HOST"):
+        await other.pool()
+    with pytest.raises(StoreAway, match="D4D_HOST"):
+        await other.run(pool, B)
+    await other.release(pool, cidr)
+    await settle()
+    assert other.freed == []
+    assert await driver.stored() == {"192.168.59.1": LeaseState.BOUND}
+    assert await driver.run(pool, B) == "192.168.59.2/24"
+
+
+async def test_a_host_whose_name_another_took_meanwhile_stops_to_count_on_its_leases(
+    driver: Driver,
+) -> None:
+    pool = await driver.pool()
+    await driver.run(pool, A)
+    await settle(GRACE.total_seconds())
+    other = driver.beside(driver.owner)
+    await other.ipam.open()
+    assert other.ipam.presence.is_loaded, "the first was silent for the grace"
+    with pytest.raises(StoreAway, match="another machine uses the store as host host-a"):
+        await driver.run(pool, B)
+    assert driver.ipam.presence.trouble
+
+
 # A store that lost everything
 
 

@@ -10,7 +10,8 @@ needs. With the default prefix:
     d4d:subnets:OWNER                      set: the subnets in which it did
     d4d:operator                           set: the segments in which an operator reserved any
     d4d:hosts                              hash: when each host was last heard of, in microseconds,
-                                           and, while it is drained, since when and by whom
+                                           and by which installation; or, while it is drained,
+                                           since when and by whom
 
     d4d:{SUBNET}:owners                    set: the hosts that are in both lists above
     d4d:{SUBNET}:generation                the last generation: the time in microseconds, or more

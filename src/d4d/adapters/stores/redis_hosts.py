@@ -25,10 +25,10 @@ class RedisHosts:
     def __init__(self, redis: RedisScripts) -> None:
         self._redis = redis
 
-    async def beat(self, host: str, now: datetime) -> Beat:
-        """``host`` is alive."""
+    async def beat(self, host: str, by: str, age: timedelta, now: datetime) -> Beat:
+        """``host`` is alive, says installation ``by``, unless another said so within ``age``."""
         async with self._redis.use("store a heartbeat") as client:
-            parts = [token(host), _microseconds(DRAIN)]
+            parts = [token(host), by, _microseconds(age), _microseconds(DRAIN)]
             return Beat(await self._redis.evaluate(client, "beat", self._key, *parts))
 
     async def ages(self, now: datetime) -> dict[str, timedelta]:
