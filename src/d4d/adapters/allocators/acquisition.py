@@ -100,6 +100,12 @@ class Acquisition:
         if self._declined:
             return self._failure()
         if (offered := self._exchange.offered) is not None:
+            if self._client.refusal:
+                return (
+                    f"DHCP server {offered.server} on {name} offered {offered.address} to {mac}, "
+                    f"but {self._client.refusal}, and gave nothing else within {seconds:g} s: see "
+                    f"its log, and whether two servers have one range"
+                )
             return (
                 f"DHCP server {offered.server} on {name} offered {offered.address} to {mac}, but "
                 f"did not acknowledge the DHCPREQUEST for it within {seconds:g} s: see its log"

@@ -61,7 +61,6 @@ class Client:
         "_offer",
         "_random",
         "_reclaims",
-        "_refusal",
         "_requested",
         "_retransmit_at",
         "_secs",
@@ -69,6 +68,7 @@ class Client:
         "forms",
         "grant",
         "identity",
+        "refusal",
         "servers",
         "state",
         "xid",
@@ -102,7 +102,8 @@ class Client:
         self._grace_ends: datetime | None = None
         self._retransmit_at: datetime | None = None
         self._naks = 0
-        self._refusal = ""
+        self.refusal = ""
+        """What the last DHCPNAK said that did not end the lease; empty without one."""
         self._reclaims = 0
         self._lost = False
 
@@ -168,7 +169,7 @@ class Client:
         Raises ValueError where the table has no START.
         """
         self._go(Event.START)
-        self.grant, self._lost, self._refusal = None, False, ""
+        self.grant, self._lost, self.refusal = None, False, ""
         self._requested, self._accepts = requested, accepts
         return self._discover(now)
 
@@ -269,7 +270,7 @@ class Client:
             self.grant = self._granted(asked, said, now)
         self._expected = None
         self._offer, self._lost, self._retransmit_at, self._began_at = None, False, None, None
-        self._naks, self._refusal, self._accepts = 0, "", _any
+        self._naks, self.refusal, self._accepts = 0, "", _any
         return [Bound(grant=self.grant, rebound=rebound and not recovered, recovered=recovered)]
 
     def _receive_nak(self, message: Message, now: datetime) -> Effects:
@@ -278,6 +279,7 @@ class Client:
         if not self._may_refuse(message.server_id, now):
             return []
         if self.state is State.REQUESTING:
+            self.refusal = self._refused(message)
             self._go(Event.NAK)
             return self._pause(now)
         other = [form for form in self.forms if form is not self._form]
@@ -286,7 +288,7 @@ class Client:
             and self._form is RenewalForm.SELECTING
             and other
         ):
-            self._refusal = self._refused(message)
+            self.refusal = self._refused(message)
             self._go(Event.NAK_OF_FORM)
             self._form = other[0]
             return self._ask_on(now)
@@ -349,7 +351,7 @@ class Client:
             expired = self._grace_ends <= now
         if self.state in (State.REBINDING, State.REBOOTING) and expired:
             # Kea refuses the one form and does not answer the other.
-            reason = f"{self._refusal}, and was silent" if self._refusal else "no server answered"
+            reason = f"{self.refusal}, and was silent" if self.refusal else "no server answered"
             return self._lose(Event.EXPIRY, f"{reason} until it expired", now)
         if self.state is State.LOST:
             self._go(Event.RETRY)
@@ -509,7 +511,7 @@ class Client:
 
     def _lose(self, event: Event, reason: str, now: datetime) -> Effects:
         self._go(event)
-        self._lost, self._refusal, self._reclaims = True, "", 0
+        self._lost, self.refusal, self._reclaims = True, "", 0
         self._retransmit_at = now  # ask at once: a server with an empty database gives it again
         return [Lost(reason=reason)]
 

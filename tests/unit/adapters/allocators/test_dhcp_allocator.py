@@ -363,9 +363,14 @@ async def test_a_server_that_offers_and_never_acknowledges_is_named(bench: Bench
 
 async def test_a_server_that_refuses_its_own_offer_does_not_make_a_storm(bench: Bench) -> None:
     bench.server.naks()
-    with pytest.raises(NoAddress):
+    with pytest.raises(NoAddress) as refusal:
         await bench.allocate()
     assert len(bench.server.heard) < 60
+    assert str(refusal.value) == (
+        f"DHCP server 10.77.0.1 on eth0 offered 10.77.16.1 to {WEB.mac}, but 10.77.0.1 refused it "
+        f"in requesting (DHCPNAK), and gave nothing else within 25 s: see its log, and whether two "
+        f"servers have one range"
+    )
 
 
 async def test_a_dead_link_is_an_error_at_once(bench: Bench) -> None:
