@@ -1,13 +1,15 @@
 """Every lease event in an SQLite file of its own, written behind and in batches.
 
 An event costs its lease an append to a list. One worker thread writes what has gathered, syncs
-nothing (an event lost with the machine's power is no loss), and answers questions between.
+nothing (an event lost with the machine's power is no loss), and answers questions between. A file
+that was broken so is put aside.
 """
 
 import asyncio
 import sqlite3
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import TypeVar
 
 import structlog
 
-from d4d.adapters.history_file import HistoryFile
+from d4d.adapters.history_file import HistoryFile, is_broken
 from d4d.adapters.worker import Worker
 from d4d.domain.beside import beside
 from d4d.domain.errors import StoreUnavailable
@@ -143,15 +145,32 @@ class SqliteHistory:
 
     def _with_file(self, work: Callable[[HistoryFile], _T]) -> _T:
         try:
-            if self._file is None:
-                self._file = HistoryFile.open(self._path)
-            return work(self._file)
+            try:
+                return work(self._opened())
+            except sqlite3.DatabaseError as error:
+                if not is_broken(error):
+                    raise
+                self._put_aside(error)
+                return work(self._opened())
         except (sqlite3.Error, OSError) as error:
             self._close()
             raise StoreUnavailable(
                 f"the history {self._path} can't be used: {error}. Free some space there, or "
                 "move it away: D4D begins a new one"
             ) from error
+
+    def _opened(self) -> HistoryFile:
+        if self._file is None:
+            self._file = HistoryFile.open(self._path)
+        return self._file
+
+    def _put_aside(self, error: sqlite3.DatabaseError) -> None:
+        self._close()
+        aside = f"{self._path}.broken"
+        for rest in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                Path(f"{self._path}{rest}").replace(aside + rest)
+        _log.warning("history broken", put_aside=aside, error=str(error))
 
     def _write(self, file: HistoryFile) -> None:
         batch = [self._waiting.popleft() for _ in range(len(self._waiting))]

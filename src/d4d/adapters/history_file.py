@@ -174,6 +174,12 @@ class HistoryFile:
             connection.execute(f"PRAGMA user_version = {_VERSION}")
 
 
+def is_broken(error: sqlite3.DatabaseError) -> bool:
+    """Whether it says that the file is damaged, or none of SQLite's."""
+    code: int = getattr(error, "sqlite_errorcode", 0)  # an error of Python's own has none
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 def _where(
     question: Question, pool: str | None, kind: EventKind | None
 ) -> tuple[str, tuple[Any, ...]]:

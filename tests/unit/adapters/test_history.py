@@ -162,6 +162,39 @@ async def test_nothing_is_opened_without_an_event(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
 
 
+async def test_a_file_that_is_no_database_is_put_aside(tmp_path: Path) -> None:
+    (tmp_path / "history.db").write_bytes(b"nonsense" * 1000)
+    history = history_in(tmp_path)
+    history.start()
+    history.record(event(K.ACQUIRED))
+    assert await told(history, Question()) == [("acquired", "192.168.59.10")]
+    await history.aclose()
+    assert (tmp_path / "history.db.broken").read_bytes() == b"nonsense" * 1000
+
+
+@pytest.mark.parametrize("looks_first", [True, False])
+async def test_a_damaged_file_is_put_aside_and_no_event_is_lost_that_waits(
+    tmp_path: Path, looks_first: bool
+) -> None:
+    before = history_in(tmp_path)
+    before.start()
+    for number in range(2000):
+        before.record(event(K.LOST, number))
+    await before.aclose()
+    path = tmp_path / "history.db"
+    kept = path.read_bytes()
+    path.write_bytes(kept[:4096] + b"\xff" * (len(kept) - 4096))
+
+    history = history_in(tmp_path)
+    history.start()
+    if looks_first:
+        assert await told(history, Question()) == []
+    history.record(event(K.ACQUIRED))
+    assert await told(history, Question()) == [("acquired", "192.168.59.10")]
+    await history.aclose()
+    assert (tmp_path / "history.db.broken").stat().st_size == len(kept)
+
+
 async def test_what_could_not_be_written_is_written_later(tmp_path: Path) -> None:
     (tmp_path / "history.db").mkdir()
     history = history_in(tmp_path)
