@@ -162,6 +162,7 @@ class Container(containers.DeclarativeContainer):
         ),
     )
 
+    names = providers.Callable(_names, store, settings.provided.identity)
     measured_store = providers.Singleton(MeasuredStore, store, metrics)
 
     routes = providers.Singleton(
@@ -230,7 +231,7 @@ class Container(containers.DeclarativeContainer):
         grace=settings.provided.host_grace,
         hold=settings.provided.hold,
         reservations=measured_store,
-        names=providers.Callable(_names, store, settings.provided.identity),
+        names=names,
         subnet_at=interfaces.provided.subnet_at,
     )
 

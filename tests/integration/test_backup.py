@@ -2,10 +2,20 @@
 
 import os
 import shutil
+from contextlib import aclosing
+from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
+from d4d.adapters.state_dir import StateDir
+from d4d.adapters.stores.redis import RedisLeaseStore
+from d4d.domain.errors import AddressInUse
+from d4d.domain.leases import Endpoint, Lease, MacAddress
+from d4d.domain.pools import PoolId
+from d4d.entrypoints.backing_up import back_up, restore
+from d4d.settings import load_settings
 from tests.integration.life_support import LONG, NewEngine, World, events
 from tests.lab.lab import Lab
 from tests.lab.processes import LabError
@@ -16,6 +26,43 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces ne
 
 WEB_MAC, DB_MAC = "0e:a2:bc:e5:f4:01", "0e:a2:bc:e5:f4:02"
 DRIVERS_USER = 4711
+WEB = Lease(
+    pool=PoolId("10.0.0.0/24?allocator=range"),
+    address=ip_address("10.0.0.10"),
+    endpoint=Endpoint(mac=MacAddress.parse(WEB_MAC), name="web"),
+    owner="host-a",
+    acquired_at=datetime(2026, 3, 1, tzinfo=UTC),
+)
+
+
+async def test_names_that_hosts_share_are_claimed_again(tmp_path: Path) -> None:
+    redis = RedisServer(tmp_path / "redis").start()
+    try:
+        settings = load_settings(
+            files=(),
+            store="redis",
+            redis_url=redis.url,
+            state_dir=tmp_path / "d4d",
+            host="host-a",
+            identity="cluster-name",
+        )
+        state_dir = StateDir(settings.state_dir)
+        state_dir.lock()
+        state_dir.host("host-a")
+        state_dir.close()
+        async with aclosing(RedisLeaseStore(redis.url)) as store:
+            lease = await store.add(WEB)
+            await store.names.settle_name(lease)
+            backup = await back_up(settings, everyone=False)
+            assert redis.command("FLUSHALL") == b"+OK"
+
+            restored = await restore(settings, backup, replacing=False, agree=lambda _: None)
+
+            assert (restored.leases, restored.refused) == (1, [])
+            with pytest.raises(AddressInUse, match=r"web has 10\.0\.0\.10 on host host-a"):
+                await store.names.claim_name(WEB.pool, "web", "host-b")
+    finally:
+        redis.stop()
 
 
 def test_lost_leases_come_back_from_a_backup_and_move_to_redis(tmp_path: Path) -> None:

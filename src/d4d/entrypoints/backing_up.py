@@ -10,7 +10,7 @@ from d4d.container import Container, compose
 from d4d.domain.errors import AddressInUse, BadRequest, StoreUnavailable
 from d4d.domain.holdings import is_held
 from d4d.domain.leases import Lease
-from d4d.domain.ports import Contents, LeaseStore
+from d4d.domain.ports import Contents, LeaseStore, Names
 from d4d.domain.reserved import OperatorReservation
 from d4d.settings import Settings
 
@@ -86,7 +86,7 @@ async def _restore(container: Container, backup: Backup, replacing: bool, agree:
         for name, contents in present.items():
             await _clear(store, name, contents)
         for name, contents in targets.items():
-            await _fill(store, name, contents, restored)
+            await _fill(store, container.names(), name, contents, restored)
         await _reserve(store, backup.reservations, restored)
     except StoreUnavailable as error:
         raise StoreUnavailable(
@@ -161,13 +161,15 @@ async def _clear(store: LeaseStore, owner: str, contents: Contents) -> None:
         await store.save_pool(replace(record, users=0), owner)
 
 
-async def _fill(store: LeaseStore, owner: str, contents: Contents, restored: Restored) -> None:
+async def _fill(
+    store: LeaseStore, names: Names | None, owner: str, contents: Contents, restored: Restored
+) -> None:
     for record in contents.pools:
         await store.save_pool(record, owner)
         restored.pools += 1
     for lease in sorted(contents.leases, key=_turn):
         try:
-            await store.add(replace(lease, owner=owner), unless_held=True)
+            stored = await store.add(replace(lease, owner=owner), unless_held=True)
         except AddressInUse as error:
             if is_held(lease):
                 restored.refused.append(f"the lease of {lease.endpoint}: {error}")
@@ -175,6 +177,16 @@ async def _fill(store: LeaseStore, owner: str, contents: Contents, restored: Res
                 restored.outdated += 1
         else:
             restored.leases += 1
+            if names is not None and lease.endpoint.name and is_held(lease):
+                await _claim(names, stored, restored)
+
+
+async def _claim(names: Names, lease: Lease, restored: Restored) -> None:
+    """Let other hosts know whose the container's name is: one of theirs would get its address."""
+    try:
+        await names.settle_name(lease)
+    except AddressInUse as error:
+        restored.refused.append(f"the name of {lease.endpoint}: {error}")
 
 
 def _turn(lease: Lease) -> tuple[bool, int]:
