@@ -43,6 +43,8 @@ class _Write:
     apply: Callable[[SqliteLeases], Any]
     done: "asyncio.Future[Any]"
     """Of the caller's loop, and settled there."""
+    alone: Callable[[SqliteLeases], Any] | None = None
+    """The same in a transaction of its own, where no other waits; None where that can't do it."""
 
 
 class SqliteLeaseStore:
@@ -105,7 +107,7 @@ class SqliteLeaseStore:
                     refuse_leased(lease.address, holder)
             return leases.add(lease)
 
-        return await self._write(apply)
+        return await self._write(apply, alone=lambda leases: leases.add_alone(lease))
 
     async def take(self, claim: Claim) -> Lease:
         """Choose an address and store its lease. Raises AddressInUse, NoAddress."""
@@ -175,11 +177,16 @@ class SqliteLeaseStore:
         self._refuse_if_closed()
         return await self._worker.call(partial(read, owner))
 
-    async def _write(self, apply: Callable[[SqliteLeases], _T]) -> _T:
+    async def _write(
+        self,
+        apply: Callable[[SqliteLeases], _T],
+        *,
+        alone: Callable[[SqliteLeases], _T | None] | None = None,
+    ) -> _T:
         self._refuse_if_closed()
         loop = asyncio.get_running_loop()
         done: asyncio.Future[_T] = loop.create_future()
-        self._waiting.append(_Write(apply=apply, done=done))
+        self._waiting.append(_Write(apply=apply, done=done, alone=alone))
         if len(self._waiting) == 1:  # else the worker has not begun, and will find this one, too
             self._worker.do(partial(self._commit_waiting, loop))
         return await done
@@ -209,16 +216,13 @@ class SqliteLeaseStore:
     def _transact(self, writes: list[_Write]) -> list[object]:
         """Each write's result, or the D4DError that is its own; all others' changes are durable."""
         leases = self._connected()
+        if len(writes) == 1 and writes[0].alone is not None:
+            outcome = _outcome(writes[0].alone, leases)
+            if outcome is not None:
+                return [outcome]
         leases.connection.execute("BEGIN IMMEDIATE")
-        outcomes: list[object] = []
-        for write in writes:
-            # No savepoint: a statement that fails like this has changed nothing.
-            try:
-                outcomes.append(write.apply(leases))
-            except D4DError as error:
-                outcomes.append(error)
-            except UnicodeEncodeError as error:
-                outcomes.append(BadRequest(f"{error.object!r} is no text that can be stored"))
+        # No savepoint: a statement that fails with an error of its own has changed nothing.
+        outcomes = [_outcome(write.apply, leases) for write in writes]
         leases.connection.execute("COMMIT")
         return outcomes
 
@@ -279,6 +283,16 @@ class SqliteLeaseStore:
         if isinstance(error, D4DError):
             return type(error)(*error.args)
         return error
+
+
+def _outcome(apply: Callable[[SqliteLeases], object], leases: SqliteLeases) -> object:
+    """What one write came to, or the error that is its own."""
+    try:
+        return apply(leases)
+    except D4DError as error:
+        return error
+    except UnicodeEncodeError as error:
+        return BadRequest(f"{error.object!r} is no text that can be stored")
 
 
 def _settle(writes: list[_Write], outcomes: list[object]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from d4d.adapters.stores.serialize import LeaseRow, lease_row
 from d4d.adapters.stores.sqlite_segments import SqliteSegment
 from d4d.domain.leases import Lease, LeaseState
-from d4d.domain.ranges import freed_at, segment_of
+from d4d.domain.ranges import freed_at, segment_of, to_number
 
 _COLUMNS = ", ".join(LeaseRow._fields)
 _KEY = ("pool", "address", "owner", "generation")
@@ -18,6 +18,11 @@ _CHANGES = ", ".join(f"{column} = :{column}" for column in LeaseRow._fields if c
 # S608: these strings are made of column names above, never of values.
 _VALUES = ", ".join("?" for _ in LeaseRow._fields)
 _ADD = f"REPLACE INTO leases ({_COLUMNS}, segment) VALUES ({_VALUES}, ?)"  # noqa: S608 - see above
+_ADD_ALONE = (
+    f"REPLACE INTO leases ({_COLUMNS}, segment) SELECT {_VALUES}, ? "  # noqa: S608 - see above
+    "WHERE NOT EXISTS (SELECT 1 FROM leases WHERE segment = ? AND address = ? AND state != ?) "
+    "AND NOT EXISTS (SELECT 1 FROM resting WHERE segment = ? AND address = ?)"
+)
 _UPDATE = f"UPDATE leases SET {_CHANGES} WHERE {_SAME}"  # noqa: S608 - see above
 _STATE = f"SELECT state FROM leases WHERE {_SAME}"  # noqa: S608 - see above
 _REMOVE = f"DELETE FROM leases WHERE {_SAME}"  # noqa: S608 - see above
@@ -46,6 +51,21 @@ class SqliteLeases:
         if lease.state is not LeaseState.FREED:
             self.segment(segment).occupy(lease.address)
         return added
+
+    def add_alone(self, lease: Lease) -> Lease | None:
+        """What ``add`` does, as a transaction of its own; None, and nothing done, in rare cases.
+
+        These are: the address is held, or rests, or a block of generations is to be stored. Python
+        lets another thread run at each statement, and may wait for it: here is but one.
+        """
+        generation = next(self._generations, None)
+        if generation is None:
+            return None
+        added, segment = replace(lease, generation=generation), segment_of(lease.pool)
+        row = lease_row(added)
+        free = (segment, row.address, LeaseState.FREED.value, segment, to_number(lease.address))
+        done = self.connection.execute(_ADD_ALONE, (*row, segment, *free)).rowcount
+        return added if done else None
 
     def update(self, lease: Lease) -> bool:
         """Replace the stored lease; False where there is none such, or another has its address."""

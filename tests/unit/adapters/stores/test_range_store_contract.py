@@ -313,6 +313,15 @@ async def test_a_lease_that_was_added_is_not_taken(store: RangeStore) -> None:
     assert texts(await take(store, 4)) == [*FREE[2:], FREE[0]]
 
 
+async def test_an_address_that_is_added_while_it_rests_rests_anew(store: RangeStore) -> None:
+    first, second, *_ = await take(store, 5)
+    freed = await free(store, first, NOW)
+    await free(store, second, NOW + SECOND)
+    again = await store.add(replace(freed, state=LeaseState.BOUND), unless_held=True)
+    await free(store, again, NOW + 2 * SECOND)
+    assert texts(await take(store, 2, a_claim(at=NOW + 2 * REST))) == [FREE[1], FREE[0]]
+
+
 async def test_pools_on_two_parents_are_two(store: RangeStore) -> None:
     one, other = (replace(POOL, options=PoolOptions(parent=name)) for name in ("eth0", "eth1"))
     leases = [*await take(store, 1, a_claim(pool=one)), *await take(store, 1, a_claim(pool=other))]

@@ -14,11 +14,12 @@ from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from d4d.adapters.stores.sqlite import SqliteLeaseStore
-from d4d.adapters.stores.sqlite_file import MIGRATIONS
+from d4d.adapters.stores.sqlite_file import MIGRATIONS, open_database
 from d4d.domain.errors import BadRequest, StoreTooNew, StoreUnavailable
 from d4d.domain.leases import Endpoint, Lease, MacAddress, Terms
 from d4d.domain.pools import Pool, PoolRecord
@@ -235,6 +236,24 @@ async def test_a_new_lease_changes_one_page_of_the_file(path: Path) -> None:
         assert log.stat().st_size - before == frame
 
 
+async def test_a_new_lease_alone_is_one_statement(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements: list[str] = []
+
+    def traced(*given: Any, **named: Any) -> sqlite3.Connection:
+        connection = open_database(*given, **named)
+        connection.set_trace_callback(statements.append)
+        return connection
+
+    monkeypatch.setattr("d4d.adapters.stores.sqlite.open_database", traced)
+    async with opened(SqliteLeaseStore(path)) as store:
+        await store.add(a_lease(10))
+        statements.clear()
+        await store.add(a_lease(11))
+        assert len(statements) == 1
+
+
 async def test_stores_of_one_file_give_no_generation_twice(path: Path) -> None:
     async with opened(SqliteLeaseStore(path)) as one, opened(SqliteLeaseStore(path)) as other:
         given = [(await store.add(a_lease(10))).generation for store in (one, other) * 100]
@@ -370,6 +389,16 @@ async def test_a_text_that_cannot_be_stored_spoils_no_other_write(path: Path) ->
             store.add(a_lease(10, name="\ud800")), store.add(a_lease(11)), return_exceptions=True
         )
         assert isinstance(spoilt, BadRequest)
+        assert (await store.load("host-a")).leases == (added,)
+
+
+async def test_a_text_that_cannot_be_stored_is_refused_where_it_is_the_only_write(
+    path: Path,
+) -> None:
+    async with opened(SqliteLeaseStore(path)) as store:
+        added = await store.add(a_lease(11))
+        with pytest.raises(BadRequest, match="no text that can be stored"):
+            await store.add(a_lease(10, name="\ud800"))
         assert (await store.load("host-a")).leases == (added,)
 
 
