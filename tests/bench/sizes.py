@@ -7,8 +7,11 @@ from dataclasses import dataclass
 class Sizes:
     """All repeats and amounts of a run."""
 
-    singles: int = 300
-    """Leases had one after the other."""
+    first_singles: int = 400
+    """Leases had one after the other by a driver that just started: until SQLite's log is full."""
+    singles: int = 1500
+    """Leases had one after the other from then on."""
+    paced_singles: int = 150
     cni_singles: int = 60
     cni_rounds: int = 3
     """Rounds of leases had 16 at once."""
@@ -39,7 +42,9 @@ class Sizes:
 
 FULL = Sizes()
 SMOKE = Sizes(
+    first_singles=5,
     singles=5,
+    paced_singles=2,
     cni_singles=2,
     cni_rounds=1,
     cni_burst=32,

@@ -1,5 +1,11 @@
-"""RequestAddress, one after the other, against the bare exchange and one synced write."""
+"""RequestAddress, one after the other, against the bare exchange and one synced write.
 
+Judged is a driver that runs, as it does for weeks. Its first leases are told beside it: SQLite's
+log grows until its first checkpoint, which takes the disk longer than to write over it, and Python
+has just begun to specialise its code. So are leases with pauses between, as containers start.
+"""
+
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -12,48 +18,70 @@ from tests.bench.rig import rig
 from tests.bench.sizes import Sizes
 from tests.lab.servers import Dhcpd, Kea, Server
 
-_WARM_UP = 5
+_PAUSE = 0.02  # seconds
 _MOST = 2.0
-
-Times = tuple[list[float], list[float]]
-"""Seconds of leases, and of the bare exchange beside each."""
 
 
 def measure(sizes: Sizes, progress: Progress) -> Iterator[Figure]:
-    """Two figures for each server: D4D's, and what the parts cost that it is made of."""
+    """D4D's figures for each server, and what the parts cost that it is made of."""
     for kind in (Dhcpd, Kea):
         yield from _of(kind, sizes, progress)
 
 
 def _of(kind: type[Server], sizes: Sizes, progress: Progress) -> Iterator[Figure]:
+    name = kind.name
     with rig(kind) as at:
-        bare = BareExchange(at.host, at.host.directory / "bare")
-        progress.step(f"leases of {kind.name} one at a time, each beside a bare exchange")
-        ours = _beside(bare, partial(at.plugin.address, at.pool), sizes, progress)
-        yield _figure(f"RequestAddress, one at a time, {kind.name}: median", Bound.AT_MOST, ours)
-        progress.step(f"leases of {kind.name} by the least driver of the same parts")
+        pairs = _Pairs(BareExchange(at.host, at.host.directory / "bare"), progress)
+        progress.step(f"leases of {name} one at a time, each beside a bare exchange")
+        ask = partial(at.plugin.address, at.pool)
+        first = pairs.of(ask, sizes.first_singles)
+        running = pairs.of(ask, sizes.singles)
+        paced = pairs.of(ask, sizes.paced_singles, pause=_PAUSE)
+        progress.step(f"leases of {name} by the least driver of the same parts")
         with least_driver(at.host) as least:
-            parts = _beside(bare, partial(least.address, at.pool), sizes, progress)
-        yield _figure(f"the least driver of D4D's parts, {kind.name}: median", Bound.TOLD, parts)
-        bare.close()
+            ask = partial(least.address, at.pool)
+            pairs.of(ask, sizes.first_singles)
+            parts = pairs.of(ask, sizes.singles)
+        pairs.close()
+    asked = f"RequestAddress, one at a time, {name}"
+    yield _figure(f"{asked}: median", Bound.AT_MOST, running)
+    yield _figure(f"{asked}: the first {len(first)} of a new driver", Bound.TOLD, first)
+    yield _figure(f"{asked}: with {_PAUSE * 1000:g} ms in between", Bound.TOLD, paced)
+    yield _figure(f"the least driver of D4D's parts, {name}: median", Bound.TOLD, parts)
 
 
-def _beside(
-    bare: BareExchange, ask: Callable[[], Answer], sizes: Sizes, progress: Progress
-) -> Times:
-    leases: list[float] = []
-    exchanges: list[float] = []
-    for done in range(-_WARM_UP, sizes.singles):
-        exchanges.append(bare.run())
+Times = list[tuple[float, float]]
+"""Seconds of each lease, and of the bare exchange beside it."""
+
+
+class _Pairs:
+    """Leases, each beside a bare exchange."""
+
+    def __init__(self, bare: BareExchange, progress: Progress) -> None:
+        self._bare = bare
+        self._progress = progress
+        self.close = bare.close
+
+    def of(self, ask: Callable[[], Answer], many: int, *, pause: float = 0.0) -> Times:
+        """So many, with so many seconds before each exchange and each lease."""
+        return [self._pair(ask, pause, done, many) for done in range(many)]
+
+    def _pair(
+        self, ask: Callable[[], Answer], pause: float, done: int, many: int
+    ) -> tuple[float, float]:
+        if pause:
+            time.sleep(pause)
+        exchange = self._bare.run()
+        if pause:
+            time.sleep(pause)
         answer = ask()
         assert answer.address
-        leases.append(answer.seconds)
-        progress.count(done, sizes.singles)
-    return leases[_WARM_UP:], exchanges[_WARM_UP:]
+        self._progress.count(done, many)
+        return answer.seconds, exchange
 
 
 def _figure(what: str, bound: Bound, times: Times) -> Figure:
-    leases, exchanges = times
+    leases, exchanges = zip(*times, strict=True)
     return Figure(
         part="one-at-a-time",
         what=what,
