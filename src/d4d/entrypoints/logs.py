@@ -40,7 +40,7 @@ def configure_logs(*, debug: bool) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.DEBUG if debug else logging.INFO
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),  # print writes a line's end alone
         cache_logger_on_first_use=False,
     )
     _adopt_libraries(shared, renderer)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 from d4d.domain.errors import StoreTooNew
@@ -36,7 +36,11 @@ class Served:
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(str(self.path))
         listening.listen()
-        routes = [Route("/slow", self._slow, methods=["POST"]), Route("/", self._quick)]
+        routes = [
+            Route("/slow", self._slow, methods=["POST"]),
+            Route("/stream", self._stream),
+            Route("/", self._quick),
+        ]
         app = Starlette(routes=routes, lifespan=self._lifespan)
         self.serving = asyncio.create_task(
             serve(app, listening.detach(), stop=self.stop, grace=lambda: grace, idle=idle)
@@ -69,6 +73,13 @@ class Served:
         await self.go_on.wait()
         return PlainTextResponse(body.decode())
 
+    async def _stream(self, _: Request) -> StreamingResponse:
+        async def parts() -> AsyncIterator[str]:
+            await self.go_on.wait()
+            yield "late"
+
+        return StreamingResponse(parts())
+
 
 async def answered(reader: asyncio.StreamReader) -> tuple[str, bytes]:
     """The head of an answer, in lower case, and its body."""
@@ -93,6 +104,28 @@ async def test_it_answers_until_it_is_stopped(serve: http.Serve, directory: Path
     assert served.troubles == ["closed"]
     with pytest.raises(httpx.ConnectError):
         await served.ask("GET", "/")
+
+
+async def test_an_answer_without_body_is_one(serve: http.Serve, directory: Path) -> None:
+    served = Served(directory, serve)
+    assert await served.ask("HEAD", "/") == ""
+    served.stop.set()
+    await served.serving
+
+
+async def test_the_head_of_a_stream_does_not_wait_for_what_comes_by_it(
+    serve: http.Serve, directory: Path
+) -> None:
+    served = Served(directory, serve)
+    reader, writer = await served.connect()
+    writer.write(b"GET /stream HTTP/1.1\r\nHost: d4d\r\n\r\n")
+    async with asyncio.timeout(5):
+        assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+        served.go_on.set()
+        assert b"late" in await reader.readuntil(b"0\r\n\r\n")
+    served.stop.set()
+    await served.serving
+    writer.close()
 
 
 async def test_a_request_in_flight_is_answered_at_the_end(

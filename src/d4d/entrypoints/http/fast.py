@@ -5,12 +5,55 @@ import math
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from d4d.domain.errors import D4DError
 from d4d.entrypoints.http.errors import CannotStart
+
+_END_OF_HEAD = b"\r\n\r\n"
+
+
+class Gathering:
+    """A transport that sends an answer's head with its body, or else in the loop's next round.
+
+    uvicorn writes the two one after the other, and who reads the head is woken for nothing.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """See ``asyncio.WriteTransport``."""
+        if data.endswith(_END_OF_HEAD) and not self._head:
+            self._head = data
+            asyncio.get_running_loop().call_soon(self._send_head)
+        else:
+            self._transport.write(self._head + data)
+            self._head = b""
+
+    def close(self) -> None:
+        """See ``asyncio.BaseTransport``."""
+        self._send_head()
+        self._transport.close()
+
+    def _send_head(self) -> None:
+        if self._head:
+            self._transport.write(self._head)
+            self._head = b""
+
+
+class _Protocol(HttpToolsProtocol):
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """See ``asyncio.Protocol``."""
+        super().connection_made(cast("asyncio.Transport", Gathering(transport)))
 
 
 class _Server(uvicorn.Server):
@@ -45,7 +88,7 @@ async def serve(
     """See ``Serve``."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=_Protocol,
         ws="none",
         lifespan="off",
         log_config=None,
