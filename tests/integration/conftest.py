@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.lab import Lab
-from tests.lab.lan import Lan
+from tests.lab.lan import Lan, await_no_lease
 from tests.lab.redis_servers import PROGRAMS, RedisServer
 from tests.lab.servers import Dhcpd, Dnsmasq, Kea, Server
 
@@ -23,9 +23,10 @@ def shared_lan(request: pytest.FixtureRequest) -> Iterator[Lan]:
 
 @pytest.fixture
 def lan(shared_lan: Lan) -> Iterator[Lan]:
-    """The shared lab, without containers and networks before and after the test."""
+    """The shared lab, without containers, networks and leases before and after the test."""
     yield shared_lan
     shared_lan.engine.tidy()
+    await_no_lease(shared_lan.server)
     assert shared_lan.driver.daemon.running
     assert shared_lan.driver.exceptions() == []
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.engine import IMAGE
-from tests.lab.lan import MACVLAN, RELEASE, SITE, Lan, await_release, leased_to
+from tests.lab.lan import MACVLAN, RELEASE, SITE, Lan, await_no_lease, await_release, leased_to
 from tests.lab.processes import LabError, eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
@@ -165,7 +165,7 @@ def test_a_container_that_can_not_start_gives_its_lease_back(lan: Lan) -> None:
         lan.engine.run("broken", command=("/nonexistent",))
 
     eventually(lambda: len(lan.server.releases()) > before, what="no RELEASE came", timeout=RELEASE)
-    eventually(lambda: not lan.server.leased(), what="a lease is left", timeout=RELEASE)
+    await_no_lease(lan.server)
 
 
 def test_containers_started_at_once_have_an_address_each(lan: Lan) -> None:

@@ -65,3 +65,12 @@ def await_release(server: Server, *ends: Attachment) -> None:
         what=lambda: f"{server.name} keeps leases: {server.leased()}",
         timeout=RELEASE,
     )
+
+
+def await_no_lease(server: Server) -> None:
+    """Wait until all was given back; Kea's leases end with their second. Raises LabError."""
+    eventually(
+        lambda: not server.leased(),
+        what=lambda: f"{server.name} keeps leases: {server.leased()}",
+        timeout=RELEASE,
+    )
