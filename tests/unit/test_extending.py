@@ -1,11 +1,12 @@
-"""The package in docs/extending.md, installed as it stands there, and chosen."""
+"""The example of docs/extending.md, installed and chosen."""
 
+import ast
 import re
 import sys
-import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from ipaddress import ip_network
 from pathlib import Path
+from subprocess import run
 
 import pytest
 
@@ -16,41 +17,32 @@ from d4d.domain.leases import Endpoint, MacAddress
 from d4d.domain.pools import PoolOptions, PoolRequest
 from d4d.settings import load_settings
 
-GUIDE = Path(__file__).parents[2] / "docs" / "extending.md"
+ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "docs" / "extending.md"
+EXAMPLE = ROOT / "examples" / "d4d-table"
 WEB = Endpoint(mac=MacAddress.parse("02:42:0a:09:00:07"), name="web")
 STRANGER = Endpoint(mac=MacAddress.parse("02:42:0a:09:00:08"), name="stranger")
 
 
-def code(language: str) -> str:
-    """All that the guide has in a language, one block after the other."""
-    return "\n".join(re.findall(rf"^```{language}\n(.*?)^```", GUIDE.read_text(), re.M | re.S))
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pip has put the example."""
+    target = tmp_path_factory.mktemp("site-packages")
+    command = (sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", target)
+    run([*command, EXAMPLE], check=True)
+    return target
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the package is installed, as pip does."""
-    project = tomllib.loads(code("toml"))["project"]
-    (tmp_path / "d4d_table.py").write_text(code("python"))
-    metadata = tmp_path / f"d4d_table-{project['version']}.dist-info"
-    metadata.mkdir()
-    described = {"Metadata-Version": "2.1", "Name": project["name"], "Version": project["version"]}
-    (metadata / "METADATA").write_text("".join(f"{k}: {v}\n" for k, v in described.items()))
-    groups = project["entry-points"].items()
-    (metadata / "entry_points.txt").write_text(
-        "\n".join(
-            line
-            for group, entries in groups
-            for line in (f"[{group}]", *(f"{name} = {where}" for name, where in entries.items()))
-        )
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "d4d_table", raising=False)
-    return tmp_path
+def site(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.syspath_prepend(installed)
+    yield
+    sys.modules.pop("d4d_table", None)
 
 
 @pytest.fixture
-async def driver(site: Path) -> AsyncIterator[Container]:
-    state_dir = site / "state"
+async def driver(site: None, tmp_path: Path) -> AsyncIterator[Container]:
+    state_dir = tmp_path / "state"
     state_dir.mkdir()
     (state_dir / "table").write_text("web 10.9.0.7\n")
     composed = compose(
@@ -64,7 +56,7 @@ async def driver(site: Path) -> AsyncIterator[Container]:
     await composed.store().aclose()
 
 
-async def test_the_guides_package_serves_a_network_and_a_container(driver: Container) -> None:
+async def test_the_example_serves_a_network_and_a_container(driver: Container) -> None:
     ipam = driver.ipam()
     pool = await ipam.request_pool(PoolRequest(subnet=ip_network("10.9.0.0/24")))
     assert await ipam.request_address(pool.id, WEB, None) == "10.9.0.7/24"
@@ -93,3 +85,17 @@ async def test_it_is_a_choice_for_one_network_and_stays_it(driver: Container) ->
         await driver.ipam().request_pool(
             PoolRequest(subnet=ip_network("10.8.0.0/24"), options=PoolOptions(allocator="chair"))
         )
+
+
+@pytest.mark.parametrize("file", ["d4d_table.py", "pyproject.toml"])
+def test_the_guide_shows_the_example_as_it_is(file: str) -> None:
+    blocks = re.findall(r"^```(?:python|toml)\n(.*?)^```", GUIDE.read_text(), re.M | re.S)
+    source = (EXAMPLE / file).read_text()
+    shown = [block for block in blocks if block in source]
+    assert re.sub(r"\s+", "", "".join(shown)) == re.sub(r"\s+", "", source)
+
+
+def test_the_example_needs_nothing_of_d4d_but_its_extension_api() -> None:
+    tree = ast.parse((EXAMPLE / "d4d_table.py").read_text())
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name for name in imported if name and name.startswith("d4d")} == {"d4d.extension_api"}

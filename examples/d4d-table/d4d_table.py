@@ -1,0 +1,44 @@
+"""d4d_table: addresses by a table, and leases on a shelf."""
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+from d4d.extension_api import AddressInUse, BadRequest, Lease, NoAddress, Pool, SqliteLeaseStore
+
+
+class TableAllocator:
+    """Each container gets the address that stands beside its name in the file ``table``."""
+
+    def __init__(self, *, settings, store, owner, clock):
+        self._table, self._clock = settings.state_dir / "table", clock
+
+    async def open(self, request):
+        if request.subnet is None:
+            raise BadRequest("the table has no subnets: create the network with --subnet")
+        options = replace(request.options, allocator="table")
+        return Pool(subnet=request.subnet, range=request.range, options=options)
+
+    async def allocate(self, pool, endpoint, *, address, hint, taken):
+        rows = dict(line.split() for line in self._table.read_text().splitlines())
+        found = ip_address(rows[endpoint.name]) if endpoint.name in rows else None
+        if found is None or found not in pool or address not in (None, found):
+            raise NoAddress(f"{self._table} has no such address for {endpoint}: add it there")
+        if found in taken:
+            raise AddressInUse(f"{found}, of {self._table}, is taken: give {endpoint} another")
+        return self.adopt(pool, endpoint, found)
+
+    def adopt(self, pool, endpoint, address):
+        return Lease(pool=pool.id, address=address, endpoint=endpoint, acquired_at=self._clock())
+
+    def rename(self, lease, name):
+        return replace(lease, endpoint=replace(lease.endpoint, name=name))
+
+    def keep(self, lease, holder, *, confirm=False): ...  # nothing runs out
+    def forget(self, lease): ...
+    async def free(self, lease): ...
+    async def aclose(self): ...
+
+
+def shelf(*, settings):
+    """D4D's own SQLite store, elsewhere."""
+    return SqliteLeaseStore(settings.state_dir / "shelf" / "leases.db")
