@@ -1,11 +1,13 @@
 """All that a package with an allocator or a store of its own needs of D4D.
 
-What stands here stays: its names and meanings change with a major version only. docs/extending.md
-tells how such a package is made, and examples/d4d-table is one. D4D itself imports nothing of here.
+What stands here stays: its names and meanings change with a major version only.
+docs/extend/allocators-and-stores.md tells how such a package is made, and examples/d4d-table is
+one. D4D itself imports nothing of here.
 """
 
-from d4d.adapters.stores.memory import MemoryLeaseStore
-from d4d.adapters.stores.sqlite import SqliteLeaseStore
+from d4d.adapters.stores.memory.store import MemoryLeaseStore
+from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
+from d4d.domain.address_selection import Claim, segment_of
 from d4d.domain.errors import (
     AddressInUse,
     BadRequest,
@@ -32,7 +34,7 @@ from d4d.domain.pools import (
     Purpose,
     Reservation,
 )
-from d4d.domain.ports import (
+from d4d.domain.ports.allocator import (
     DRAIN,
     Allocator,
     Beat,
@@ -47,9 +49,8 @@ from d4d.domain.ports import (
     RangeStore,
     Reservations,
 )
-from d4d.domain.ranges import Claim, segment_of
-from d4d.domain.reserved import OperatorReservation, Reserved
-from d4d.settings import Settings
+from d4d.domain.reservations import OperatorReservation, Reserved
+from d4d.settings.model import Settings
 
 __all__ = [
     "DRAIN",

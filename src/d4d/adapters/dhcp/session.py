@@ -8,12 +8,12 @@ from datetime import datetime
 
 import structlog
 
-from d4d.adapters.dhcp.link import Deliver, Link, Wants
+from d4d.adapters.dhcp.link.base import Deliver, Link, Wants
 from d4d.domain.dhcp.client import Client
 from d4d.domain.dhcp.effects import Effect, Effects, Send
 from d4d.domain.dhcp.messages import Message
 from d4d.domain.errors import LinkDown
-from d4d.domain.ports import Clock
+from d4d.domain.ports.allocator import Clock
 
 Listener = Callable[[Effect], None]
 """Hears what its client came to: Bound, Lost and the like; never Send."""

@@ -9,7 +9,7 @@ from d4d.domain.dhcp.effects import Bound, Late, Lost, Offered, Refused, Send
 from d4d.domain.dhcp.messages import INFINITE, NO_ADDRESS, MessageType
 from d4d.domain.dhcp.states import State
 from d4d.domain.leases import MacAddress, RenewalForm, Terms
-from tests.unit.domain.dhcp.bench import (
+from tests.support.client_harness import (
     ADDRESS,
     ELSEWHERE,
     HOUR,

@@ -4,7 +4,7 @@ import pytest
 
 from d4d.domain.dhcp import messages
 from d4d.domain.dhcp.messages import NO_ADDRESS, PARAMETERS, Identity, Message, MessageType
-from tests.unit.domain.dhcp.bench import ADDRESS, IDENTITY, MAC, OURS
+from tests.support.client_harness import ADDRESS, IDENTITY, MAC, OURS
 
 XID = 0x12345678
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from d4d.domain.dhcp.messages import INFINITE
 from d4d.domain.dhcp.timing import Times, renewal_wait, retransmission, times
-from tests.unit.domain.dhcp.bench import HOUR, NOON, SECOND
+from tests.support.client_harness import HOUR, NOON, SECOND
 
 MINUTE = 60 * SECOND
 

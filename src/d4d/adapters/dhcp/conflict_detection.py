@@ -1,0 +1,98 @@
+"""Who else uses an address: asked before it is handed out, watched for while it is held."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from ipaddress import IPv4Address
+from typing import Protocol
+
+from d4d.adapters.dhcp.acquisition import Probe
+from d4d.domain.leases import Lease, MacAddress
+
+
+class Watch(Protocol):
+    """Who answers ARP on one parent interface."""
+
+    async def probe(
+        self, address: IPv4Address, *, chaddr: MacAddress, wait: timedelta
+    ) -> MacAddress | None:
+        """The MAC, other than ``chaddr``, that answers within ``wait``. Raises LinkDown."""
+
+    def open_soon(self) -> None:
+        """Listen from now on, or when the interface is there."""
+
+    def close(self) -> None:
+        """Let go of the socket."""
+
+
+class Kept(Protocol):
+    """A lease that is kept alive."""
+
+    @property
+    def lease(self) -> Lease:
+        """What it is by now."""
+
+
+Ours = Callable[[IPv4Address], MacAddress | None]
+OnConflict = Callable[[IPv4Address, MacAddress], None]
+MakeWatch = Callable[[str, Ours, OnConflict], Watch]
+
+
+class Conflicts:
+    """One watch for each parent, and the leases on its wire."""
+
+    def __init__(
+        self, make_watch: MakeWatch, *, wait: timedelta, report: Callable[[Lease, str], None]
+    ) -> None:
+        """Probe for ``wait``, or nobody and nothing where it is 0."""
+        self._make_watch = make_watch
+        self._wait = wait
+        self._report = report
+        self._watches: dict[str, Watch] = {}
+        self._kept: dict[str, dict[IPv4Address, Kept]] = {}
+
+    def probe(self, parent: str | None) -> Probe | None:
+        """What asks who uses an address, where that is wanted and there is a parent."""
+        watch = self._watch(parent)
+        if watch is None:
+            return None
+
+        async def ask(address: IPv4Address, chaddr: MacAddress) -> MacAddress | None:
+            return await watch.probe(address, chaddr=chaddr, wait=self._wait)
+
+        return ask
+
+    def watch_over(self, parent: str | None, kept: Kept) -> None:
+        """Report who claims the address of ``kept`` on ``parent``, other than its container."""
+        watch, address = self._watch(parent), kept.lease.address
+        if watch is not None and parent is not None and isinstance(address, IPv4Address):
+            self._kept[parent][address] = kept
+            watch.open_soon()
+
+    def let_go(self, parent: str | None, lease: Lease) -> None:
+        """The address of ``lease`` is no longer ours to watch."""
+        if parent in self._kept and isinstance(lease.address, IPv4Address):
+            self._kept[parent].pop(lease.address, None)
+
+    def close(self) -> None:
+        """Stop watching."""
+        for watch in self._watches.values():
+            watch.close()
+        self._watches.clear()
+
+    def _watch(self, parent: str | None) -> Watch | None:
+        if parent is None or not self._wait:
+            return None
+        if parent not in self._watches:
+            here = self._kept.setdefault(parent, {})
+
+            def ours(address: IPv4Address) -> MacAddress | None:
+                kept = here.get(address)
+                return kept.lease.endpoint.mac if kept else None
+
+            def stranger(address: IPv4Address, mac: MacAddress) -> None:
+                if kept := here.get(address):
+                    told = f"{mac} on {parent} claims it by ARP: two hosts use it"
+                    self._report(kept.lease, told)
+
+            self._watches[parent] = self._make_watch(parent, ours, stranger)
+        return self._watches[parent]

@@ -1,0 +1,182 @@
+"""DHCP on layer 2: one AF_PACKET socket for each parent interface.
+
+It hears replies to MACs and addresses that the host does not own, passes by iptables, and sees
+what macvlan takes off an ETH_P_IP socket. It never binds UDP port 68, so that the host's own DHCP
+client lives on beside it.
+"""
+
+import asyncio
+import errno
+import socket
+import time
+from ipaddress import IPv4Address
+
+import structlog
+
+from d4d.adapters.dhcp.link.base import Deliver, Wants
+from d4d.adapters.dhcp.link.receive import drain, read_wanted
+from d4d.adapters.dhcp.link.udp_frame import (
+    BROADCAST_MAC,
+    CLIENT_PORT,
+    ETHERNET,
+    SERVER_PORT,
+    SOURCE_MAC,
+    ethernet,
+    request_packet,
+    udp_payload,
+)
+from d4d.adapters.dhcp.wire.codec import encode
+from d4d.adapters.dhcp.wire.message_log import PacketLog
+from d4d.adapters.network.bpf import udp_filter
+from d4d.adapters.network.packet_socket import GONE, advice, mac_of, open_tap
+from d4d.adapters.network.socket_errors import link_down
+from d4d.domain.dhcp.messages import NO_ADDRESS, Message
+from d4d.domain.errors import LinkDown
+from d4d.domain.leases import MacAddress
+
+_log = structlog.get_logger(__name__)
+
+_EVERYBODY = IPv4Address("255.255.255.255")
+_MOST_SERVERS = 64
+_MAC_FRESH = 1.0  # seconds
+
+
+class PacketLink:
+    """The L2 link of a parent interface. The socket opens at ``open()`` or when first sending."""
+
+    def __init__(
+        self,
+        parent: str,
+        *,
+        wants: Wants,
+        deliver: Deliver,
+        src_mac_container: bool = False,
+        log_packets: bool = False,
+    ) -> None:
+        self.name = parent
+        self._packet_log = PacketLog(self.name) if log_packets else None
+        self._wants = wants
+        self._deliver = deliver
+        self._src_mac_container = src_mac_container
+        self._socket: socket.socket | None = None
+        self._mac, self._mac_until = b"", 0.0
+        self._server_macs: dict[IPv4Address, bytes] = {}
+
+    def __repr__(self) -> str:
+        state = "open" if self._socket else "closed"
+        return f"<PacketLink {self.name} {state}, {len(self._server_macs)} servers heard>"
+
+    def open(self) -> None:
+        """Start to listen; needs a running event loop. Raises LinkDown."""
+        self._opened()
+
+    def close(self) -> None:
+        """Let go of the socket; sending opens another."""
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+            self._mac_until = 0.0
+
+    def broadcast(self, message: Message) -> None:
+        """Send to all servers on the segment. Raises LinkDown."""
+        payload = encode(message)
+        packet = request_packet(payload, source=NO_ADDRESS, to=_EVERYBODY)
+        self._send(BROADCAST_MAC, message, packet)
+        if self._packet_log is not None:
+            self._packet_log.sent(message, to=_EVERYBODY, length=len(payload))
+
+    def unicast(self, message: Message, server: IPv4Address) -> None:
+        """Send to one server, from the message's ciaddr. Raises LinkDown.
+
+        Where we know the server's MAC the frame goes out by the socket that DISCOVERs go out by:
+        the kernel's UDP could wait for ARP meanwhile, and a RELEASE would come in after them.
+        """
+        payload = encode(message)
+        mac = self._server_macs.get(server)
+        if mac is None:
+            self._send_by_kernel(payload, server)
+        else:
+            self._send(mac, message, request_packet(payload, source=message.ciaddr, to=server))
+        if self._packet_log is not None:
+            self._packet_log.sent(message, to=server, length=len(payload))
+
+    def mac_of(self, server: IPv4Address) -> MacAddress | None:
+        """The Ethernet source of its last answer, which may be a relay's."""
+        mac = self._server_macs.get(server)
+        return MacAddress(mac) if mac is not None else None
+
+    def _send(self, to: bytes, message: Message, packet: bytes) -> None:
+        try:
+            try:
+                self._transmit(to, message, packet)
+            except OSError as error:
+                if error.errno not in GONE:
+                    raise
+                self.close()
+                self._transmit(to, message, packet)
+        except OSError as error:
+            raise self._down(error, f"send {message.type.name}") from error
+
+    def _transmit(self, to: bytes, message: Message, packet: bytes) -> None:
+        sock = self._opened()
+        source = message.chaddr if self._src_mac_container else self._own_mac(sock)
+        sock.send(ethernet(to=to, source=source, packet=packet))
+
+    def _own_mac(self, sock: socket.socket) -> bytes:
+        """The parent's, which somebody may change; to ask the kernel waits for its other users."""
+        now = time.monotonic()
+        if now >= self._mac_until:
+            self._mac, self._mac_until = mac_of(sock), now + _MAC_FRESH
+        return self._mac
+
+    def _send_by_kernel(self, payload: bytes, server: IPv4Address) -> None:
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.setblocking(False)
+                sock.sendto(payload, (str(server), SERVER_PORT))
+        except OSError as error:
+            raise self._down(error, f"send to {server} by UDP") from error
+
+    def _opened(self) -> socket.socket:
+        if self._socket is None:
+            try:
+                self._socket = open_tap(self.name, udp_filter(CLIENT_PORT, ip_at=ETHERNET))
+            except OSError as error:
+                raise self._down(error, "open a packet socket") from error
+            asyncio.get_running_loop().add_reader(self._socket, self._read, self._socket)
+        return self._socket
+
+    def _read(self, sock: socket.socket) -> None:
+        packets, error = drain(sock)
+        for frame in packets:
+            self._take(frame)
+        if error is not None:
+            self._read_failed(error)
+
+    def _take(self, frame: bytes) -> None:
+        payload = udp_payload(frame[ETHERNET:])
+        if payload is None:
+            return
+        message = read_wanted(payload, wants=self._wants, link=self.name)
+        if message is None:
+            return
+        if self._packet_log is not None:
+            self._packet_log.received(message, length=len(payload))
+        if message.server_id is not None:
+            self._learn(message.server_id, frame[SOURCE_MAC])
+        self._deliver(message)
+
+    def _learn(self, server: IPv4Address, mac: bytes) -> None:
+        if server not in self._server_macs and len(self._server_macs) >= _MOST_SERVERS:
+            del self._server_macs[next(iter(self._server_macs))]
+        self._server_macs[server] = mac
+
+    def _read_failed(self, error: OSError) -> None:
+        """Down is not the end: the kernel goes on when the interface comes up again."""
+        _log.warning("dhcp_link_down", link=self.name, error=str(error))
+        if error.errno != errno.ENETDOWN:
+            self.close()
+
+    def _down(self, error: OSError, action: str) -> LinkDown:
+        return link_down(error, link=self.name, action=action, advice=advice(self.name))

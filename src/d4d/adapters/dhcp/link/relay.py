@@ -1,0 +1,185 @@
+"""DHCP as a relay agent (RFC 1542, RFC 2131 section 4.1): UDP to servers off the link.
+
+Servers answer to port 67 of giaddr, which is this host's address. Where another program owns that
+port we send from any other, and read the answers below UDP.
+"""
+
+import asyncio
+import errno
+import socket
+from ipaddress import IPv4Address
+
+import structlog
+
+from d4d.adapters.dhcp.link.base import Deliver, Wants
+from d4d.adapters.dhcp.link.receive import drain, enlarge, read_wanted
+from d4d.adapters.dhcp.link.udp_frame import SERVER_PORT, udp_payload
+from d4d.adapters.dhcp.wire.codec import encode
+from d4d.adapters.dhcp.wire.message_log import PacketLog
+from d4d.adapters.network.bpf import attach, udp_filter
+from d4d.adapters.network.socket_errors import link_down
+from d4d.domain.dhcp.messages import Message
+from d4d.domain.errors import LinkDown
+from d4d.domain.leases import MacAddress
+
+_log = structlog.get_logger(__name__)
+
+_IPV4_PROTOCOL = 0x0800  # ETH_P_IP: a packet to this host's own address is no macvlan's to steal
+_ONE_HOP = 1
+
+
+class RelayLink:
+    """The way to servers behind a router. The sockets open at ``open()`` or when first sending."""
+
+    def __init__(
+        self,
+        servers: tuple[IPv4Address, ...],
+        *,
+        giaddr: IPv4Address,
+        link_selection: IPv4Address | None = None,
+        wants: Wants,
+        deliver: Deliver,
+        log_packets: bool = False,
+    ) -> None:
+        """``giaddr`` is this host's; ``link_selection`` says the subnet, where it is not in it."""
+        self.name = f"{giaddr} -> {', '.join(map(str, servers))}"
+        self._packet_log = PacketLog(self.name) if log_packets else None
+        self._servers = servers
+        self._giaddr = giaddr
+        self._link_selection = link_selection
+        self._wants = wants
+        self._deliver = deliver
+        self._socket: socket.socket | None = None
+        self._sniffer: socket.socket | None = None
+
+    def __repr__(self) -> str:
+        state = "sniffing" if self._sniffer else "open" if self._socket else "closed"
+        return f"<RelayLink {self.name} {state}>"
+
+    def open(self) -> None:
+        """Start to listen; needs a running event loop. Raises LinkDown."""
+        self._opened()
+
+    def close(self) -> None:
+        """Let go of the sockets; sending opens others."""
+        loop = asyncio.get_running_loop()
+        for sock in (self._socket, self._sniffer):
+            if sock is not None:
+                loop.remove_reader(sock)
+                sock.close()
+        self._socket = self._sniffer = None
+
+    def broadcast(self, message: Message) -> None:
+        """Send to each server. Raises LinkDown if it could be sent to none of them."""
+        failures: list[LinkDown] = []
+        for server in self._servers:
+            try:
+                self.unicast(message, server)
+            except LinkDown as error:
+                _log.warning(
+                    "dhcp_relay_failed", link=self.name, server=str(server), error=str(error)
+                )
+                failures.append(error)
+        if len(failures) == len(self._servers):
+            raise failures[0]
+
+    def unicast(self, message: Message, server: IPv4Address) -> None:
+        """Send to one server. Raises LinkDown."""
+        relayed = message._replace(giaddr=self._giaddr, link_selection=self._link_selection)
+        payload = encode(relayed, hops=_ONE_HOP)
+        sock = self._opened()
+        try:
+            sock.sendto(payload, (str(server), SERVER_PORT))
+        except OSError as error:
+            raise self._down(error, f"send {message.type.name} to {server}") from error
+        if self._packet_log is not None:
+            self._packet_log.sent(relayed, to=server, length=len(payload))
+
+    def mac_of(self, server: IPv4Address) -> MacAddress | None:
+        """Nobody's: UDP hides it."""
+        return None
+
+    def _opened(self) -> socket.socket:
+        if self._socket is None:
+            try:
+                return self._open()
+            except OSError as error:
+                self.close()
+                raise self._down(error, "open a socket for the servers' answers") from error
+        return self._socket
+
+    def _open(self) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        self._socket = sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setblocking(False)
+        enlarge(sock)
+        try:
+            # Without SO_REUSEADDR: with it the last to bind an address takes all its packets, be
+            # the first another program's or another link's of ours.
+            sock.bind((str(self._giaddr), SERVER_PORT))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            sock.bind((str(self._giaddr), 0))
+            self._sniffer = _open_sniffer(self._giaddr)
+            loop.add_reader(self._sniffer, self._sniff, self._sniffer)
+        else:
+            loop.add_reader(sock, self._read, sock)
+        return sock
+
+    def _read(self, sock: socket.socket) -> None:
+        packets, error = drain(sock)
+        for payload in packets:
+            self._take(payload)
+        self._check(error)
+
+    def _sniff(self, sock: socket.socket) -> None:
+        packets, error = drain(sock)
+        for packet in packets:
+            payload = udp_payload(packet)
+            if payload is not None:
+                self._take(payload)
+        self._check(error)
+
+    def _take(self, payload: bytes) -> None:
+        message = read_wanted(payload, wants=self._wants, link=self.name)
+        if message is None:
+            return
+        if self._packet_log is not None:
+            self._packet_log.received(message, length=len(payload))
+        self._deliver(message)
+
+    def _check(self, error: OSError | None) -> None:
+        if error is not None:
+            _log.warning("dhcp_link_down", link=self.name, error=str(error))
+            if error.errno != errno.ENETDOWN:
+                self.close()
+
+    def _down(self, error: OSError, action: str) -> LinkDown:
+        return link_down(error, link=self.name, action=action, advice=_advice(self._giaddr))
+
+
+def _open_sniffer(giaddr: IPv4Address) -> socket.socket:
+    """On all interfaces, which Python can't bind to: so the protocol is there from the start."""
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_IPV4_PROTOCOL))
+    try:
+        sock.setblocking(False)
+        enlarge(sock)
+        attach(sock, udp_filter(SERVER_PORT, ip_at=0, destination=giaddr))
+        _forget_unfiltered(sock)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _forget_unfiltered(sock: socket.socket) -> None:
+    """Throw away what came in before the filter: nothing was asked yet, so no answer is lost."""
+    packets, error = drain(sock)
+    while packets and error is None:
+        packets, error = drain(sock)
+
+
+def _advice(giaddr: IPv4Address) -> dict[int, str]:
+    foreign = f"{giaddr} is no address of this host (now): see `ip addr`; set D4D_LISTEN_ADDR"
+    return {errno.EADDRNOTAVAIL: foreign, errno.EINVAL: foreign}

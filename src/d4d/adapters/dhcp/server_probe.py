@@ -1,0 +1,108 @@
+"""Which DHCP servers answer on a route, and what they offer. Nothing is taken of it."""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from ipaddress import IPv4Address
+from random import Random
+
+from d4d.adapters.dhcp.link.base import Deliver, Link, Wants
+from d4d.adapters.dhcp.routes import Route, Routes
+from d4d.domain.client_identity import made_up_mac
+from d4d.domain.dhcp.client import terms
+from d4d.domain.dhcp.messages import Identity, Message, MessageType, discover
+from d4d.domain.errors import D4DError
+from d4d.domain.leases import MacAddress, Terms
+from d4d.domain.pools import PoolOptions
+
+PATIENCE = timedelta(seconds=4)
+"""dnsmasq pings an address for three seconds before it offers it, dhcpd for one."""
+_AGAIN = 2.0  # seconds until a DISCOVER is repeated, as one may be lost
+_XIDS = 1 << 32
+
+MakeLink = Callable[[Route, Wants, Deliver], Link]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What one server offered."""
+
+    address: IPv4Address
+    after: timedelta
+    """Since the first DISCOVER."""
+    terms: Terms
+    server_mac: MacAddress | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """What came of asking on one route."""
+
+    parent: str | None
+    relay: str | None = None
+    """As a relay: our address, and whom we asked."""
+    offers: tuple[Offer, ...] = ()
+    """The first offer of each server, the fastest first."""
+    error: str | None = None
+    """Why the servers could not be asked."""
+
+
+class Probe:
+    """Asks servers by DISCOVER alone, under a MAC address that nobody else has."""
+
+    def __init__(self, *, routes: Routes, link: MakeLink, random: Random) -> None:
+        self._routes = routes
+        self._make_link = link
+        self._random = random
+
+    def relayed(self, parent: str | None) -> Route | None:
+        """The route by which the settings relay; None where they don't. Raises D4DError."""
+        route = self._routes.route(PoolOptions(parent=parent), None)
+        return route if route.is_relay else None
+
+    async def ask(self, route: Route, patience: timedelta = PATIENCE) -> Probed:
+        """All that answer on ``route`` within ``patience``."""
+        probed = Probed(parent=route.parent, relay=str(route) if route.is_relay else None)
+        heard: list[tuple[float, Message]] = []
+        clock = asyncio.get_running_loop().time
+        xid = self._random.randrange(_XIDS)
+
+        def deliver(message: Message) -> None:
+            heard.append((clock(), message))
+
+        link = self._make_link(route, lambda other: other == xid, deliver)
+        began = clock()
+        try:
+            await self._send(link, self._identity(route), xid, patience.total_seconds())
+        except D4DError as error:
+            probed = replace(probed, error=str(error))
+        finally:
+            link.close()
+        offers: dict[IPv4Address, Offer] = {}
+        for at, message in heard:
+            server = message.server_id
+            if message.type is MessageType.OFFER and server and server not in offers:
+                offers[server] = Offer(
+                    address=message.yiaddr,
+                    after=timedelta(seconds=at - began),
+                    terms=terms(message, server),
+                    server_mac=link.mac_of(server),
+                )
+        return replace(probed, offers=tuple(offers.values()))
+
+    async def _send(self, link: Link, identity: Identity, xid: int, seconds: float) -> None:
+        """Ask, and ask again, until the time has passed. Raises LinkDown."""
+        message = discover(identity, xid)
+        for number in itertools.count():
+            passed = number * _AGAIN
+            if passed >= seconds:
+                return
+            link.broadcast(message._replace(secs=int(passed)))
+            await asyncio.sleep(min(_AGAIN, seconds - passed))
+
+    def _identity(self, route: Route) -> Identity:
+        """The same at each probe of a host, as a server keeps an offered address for minutes."""
+        mac = made_up_mac(self._routes.anchor(route), purpose=b"probe")
+        return Identity(chaddr=mac, client_id=b"\x01" + mac)

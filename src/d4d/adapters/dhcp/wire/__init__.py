@@ -1,0 +1,1 @@
+"""DHCP messages as bytes."""

@@ -1,0 +1,1 @@
+"""Docker's API, and the words of its plugin protocol."""

@@ -1,0 +1,1 @@
+"""What happened to leases, kept in a database of its own."""

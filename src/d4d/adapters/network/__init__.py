@@ -1,0 +1,1 @@
+"""The host's interfaces, packet sockets on them, and ARP."""

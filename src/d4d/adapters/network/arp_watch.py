@@ -1,0 +1,254 @@
+"""ARP on a parent interface: who uses an address already, and who else claims one of ours.
+
+One AF_PACKET socket for each parent hears all of its ARP, for probes (RFC 5227) and for the watch:
+- A claim is what a frame's sender says of himself; only a lease's present MAC may claim its
+  address. Engines give a container a new MAC when it starts again.
+- What the parent sends counts, too: there go the frames of macvlan children, and one of another
+  network may have taken our address. Their answers to each other stay inside macvlan.
+- A probe goes out to the wire: macvlan shows no child what its parent sends. A child that owns the
+  address by itself is found by the watch, when it asks for anything.
+- The host's own addresses are looked up, for the host does not hear its own probe.
+- Linux does not answer probes by proxy ARP, nor with arp_ignore 2 or 8; 0 and 1 answer. A router
+  that does proxy for the whole subnet answers each probe: it must be told not to.
+- A container with two macvlan interfaces on one subnet answers for either address with both MACs
+  where its arp_ignore is 0. That is a conflict for its neighbours as well, and is told as one.
+"""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from ipaddress import IPv4Address
+
+import structlog
+
+from d4d.adapters.dhcp.link.receive import AT_ONCE, drain
+from d4d.adapters.network.arp_frame import SeldomTold, answers, conflicts, probe_frame, read_claim
+from d4d.adapters.network.bpf import arp_filter
+from d4d.adapters.network.packet_socket import GONE, advice, mac_of, open_tap
+from d4d.adapters.network.socket_errors import link_down
+from d4d.domain.errors import LinkDown
+from d4d.domain.leases import MacAddress
+
+_log = structlog.get_logger(__name__)
+
+_PAUSE = 60.0
+_MOST_TOLD = 256
+_LOOK_EVERY = 1.0
+"""Seconds until a deleted interface that was made again is watched again, at the most."""
+_REST = 0.1
+"""Seconds between readings while nobody waits: to wake for a frame costs more than to read it."""
+_ANY_PORT = 9
+
+
+class _Asked:
+    """A probe that waits for its answer."""
+
+    def __init__(self, chaddr: MacAddress) -> None:
+        self.chaddr = chaddr
+        self.answer: asyncio.Future[MacAddress] = asyncio.get_running_loop().create_future()
+
+    async def within(self, deadline: float) -> bool:
+        """Whether the answer comes by ``deadline``, in the event loop's seconds."""
+        left = deadline - asyncio.get_running_loop().time()
+        await asyncio.wait([self.answer], timeout=max(left, 0))
+        return self.answer.done()
+
+
+class ArpWatch:
+    """All ARP of one parent. The socket opens at ``open_soon()`` or with the first probe."""
+
+    def __init__(
+        self,
+        parent: str,
+        *,
+        ours: Callable[[IPv4Address], MacAddress | None],
+        on_conflict: Callable[[IPv4Address, MacAddress], None],
+    ) -> None:
+        """``ours`` is called for each ARP frame: the MAC that leased an address, now.
+
+        ``on_conflict`` hears of another MAC that claims it, once a minute for each.
+        """
+        self.name = parent
+        self._ours = ours
+        self._on_conflict = on_conflict
+        self._told = SeldomTold(pause=_PAUSE, at_most=_MOST_TOLD)
+        self._asked: dict[bytes, list[_Asked]] = {}
+        self._socket: socket.socket | None = None
+        self._resting: asyncio.TimerHandle | None = None
+        self._looking: asyncio.TimerHandle | None = None
+        self._is_down = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._looking is None else "down" if self._is_down else "open"
+        return f"<ArpWatch {self.name} {state}, {len(self._asked)} addresses probed>"
+
+    def open_soon(self) -> None:
+        """Watch from now on, or from when the interface is there; needs a running event loop."""
+        if self._looking is None:
+            self._look()
+
+    def close(self) -> None:
+        """Stop watching; a new probe opens again."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        self._close_socket()
+
+    async def probe(
+        self, address: IPv4Address, *, chaddr: MacAddress, wait: timedelta
+    ) -> MacAddress | None:
+        """The MAC of another than ``chaddr`` that has ``address``, as soon as it answers.
+
+        None after ``wait``: the wire was asked at once and half-way, and nobody answered.
+        Where the host itself has the address, the parent's MAC. Raises LinkDown.
+        """
+        began = asyncio.get_running_loop().time()
+        self.open_soon()
+        with self._asking(address, chaddr) as asked:
+            sender = self._send_probe(address)
+            if self._is_hosted(address):
+                return MacAddress(sender)
+            if not await asked.within(began + wait.total_seconds() / 2):
+                if self._looking is None:
+                    raise LinkDown(f"{self.name}: closed while {address} was probed")
+                self._send_probe(address)
+                await asked.within(began + wait.total_seconds())
+            return asked.answer.result() if asked.answer.done() else None
+
+    @contextlib.contextmanager
+    def _asking(self, address: IPv4Address, chaddr: MacAddress) -> Iterator[_Asked]:
+        asked = _Asked(chaddr)
+        beside = self._asked.setdefault(address.packed, [])
+        beside.append(asked)
+        try:
+            yield asked
+        finally:
+            beside.remove(asked)
+            if not beside:
+                del self._asked[address.packed]
+
+    def _send_probe(self, address: IPv4Address) -> bytes:
+        """Returns the MAC that it was sent from."""
+
+        def transmit() -> bytes:
+            sock = self._opened()
+            self._listen(sock)
+            sender = mac_of(sock)
+            sock.send(probe_frame(address, sender=sender))
+            return sender
+
+        try:
+            try:
+                return transmit()
+            except OSError as error:
+                if error.errno not in GONE:
+                    raise
+                self._close_socket()
+                return transmit()
+        except OSError as error:
+            raise self._down(error, f"ask by ARP who has {address}") from error
+
+    def _opened(self) -> socket.socket:
+        if self._socket is None:
+            try:
+                self._socket = open_tap(self.name, arp_filter())
+            except OSError as error:
+                raise self._down(error, "open a packet socket") from error
+            self._listen(self._socket)
+        return self._socket
+
+    def _close_socket(self) -> None:
+        if self._socket is not None:
+            self._rest(self._socket, None)
+            self._socket.close()
+            self._socket = None
+
+    def _listen(self, sock: socket.socket) -> None:
+        self._rest(sock, None)
+        asyncio.get_running_loop().add_reader(sock, self._read, sock)
+
+    def _rest(self, sock: socket.socket, seconds: float | None) -> None:
+        """Leave what comes in with the kernel for so long, or for good."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(sock)
+        if self._resting is not None:
+            self._resting.cancel()
+        self._resting = None if seconds is None else loop.call_later(seconds, self._listen, sock)
+
+    def _read(self, sock: socket.socket) -> None:
+        packets, error = drain(sock)
+        try:
+            parent = mac_of(sock)
+        except OSError as gone:
+            packets, error = [], gone
+        for frame in packets:
+            self._take(frame, parent)
+        if error is not None:
+            self._went_down(error)
+            if error.errno != errno.ENETDOWN:
+                self._close_socket()
+        else:
+            self._is_down = False
+            if not self._asked and len(packets) < AT_ONCE:
+                self._rest(sock, _REST)
+
+    def _take(self, frame: bytes, parent: bytes) -> None:
+        claim = read_claim(frame)
+        if claim is None:
+            return
+        for asked in self._asked.get(claim.address, ()):
+            if not asked.answer.done() and answers(claim, chaddr=asked.chaddr, parent=parent):
+                asked.answer.set_result(MacAddress(claim.mac))
+        address = IPv4Address(claim.address)
+        ours = self._ours(address)
+        if ours is None or not conflicts(
+            claim, ours=ours, parent=parent, hosted=lambda: self._is_hosted(address)
+        ):
+            return
+        if self._told.may_tell(claim, asyncio.get_running_loop().time()):
+            self._on_conflict(address, MacAddress(claim.mac))
+
+    def _is_hosted(self, address: IPv4Address) -> bool:
+        """Whether the host has the address: its packets to it come from it. Raises LinkDown."""
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                return _source_towards(sock, address) == str(address)
+        except OSError as error:
+            raise self._down(error, f"look up whether {address} is the host's") from error
+
+    def _look(self) -> None:
+        """See that there is a socket, and that its interface was not deleted.
+
+        While an interface is down, nothing tells of its end; and coming up needs nothing from us.
+        """
+        self._looking = asyncio.get_running_loop().call_later(_LOOK_EVERY, self._look)
+        try:
+            try:
+                mac_of(self._opened())
+            except OSError:
+                self._close_socket()
+                self._opened()
+        except LinkDown as error:
+            self._went_down(error)
+
+    def _went_down(self, error: Exception) -> None:
+        """Say so, once until something is heard again: the watch goes on by itself."""
+        if not self._is_down:
+            _log.warning("arp_watch_down", link=self.name, error=str(error))
+        self._is_down = True
+
+    def _down(self, error: OSError, action: str) -> LinkDown:
+        return link_down(error, link=self.name, action=action, advice=advice(self.name))
+
+
+def _source_towards(sock: socket.socket, address: IPv4Address) -> str | None:
+    """Where the kernel would send from; None where it has no route there, or must not use it."""
+    try:
+        sock.connect((str(address), _ANY_PORT))
+    except OSError:
+        return None
+    source: str = sock.getsockname()[0]
+    return source

@@ -1,0 +1,59 @@
+"""A packet socket on a parent interface: it hears what a filter lets through."""
+
+import errno
+import os
+import socket
+
+from d4d.adapters.dhcp.link.receive import enlarge
+from d4d.adapters.network.bpf import attach
+
+GONE = frozenset({errno.ENXIO, errno.ENODEV})
+"""The interface was deleted; one of its name may be there again, with another index."""
+_ALL_PROTOCOLS = 0x0003  # ETH_P_ALL
+_MAC_LENGTH = 6
+
+
+def open_tap(parent: str, program: bytes) -> socket.socket:
+    """Non-blocking; it hears nothing until its filter is in place. Raises OSError.
+
+    ETH_P_ALL taps stand before macvlan takes a frame away, and hear what its children send.
+    """
+    _check_there(parent)
+    # With a protocol from the start it would hear everything before the filter is there.
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    try:
+        sock.setblocking(False)
+        enlarge(sock)
+        attach(sock, program)
+        sock.bind((parent, _ALL_PROTOCOLS))
+        mac_of(sock)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _check_there(parent: str) -> None:
+    """To close a packet socket takes the kernel some 20 ms, though it never was bound."""
+    try:
+        socket.if_nametoindex(parent)
+    except OSError as error:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from error
+
+
+def mac_of(sock: socket.socket) -> bytes:
+    """The parent's MAC as it is now. Raises OSError where the interface has gone."""
+    mac: bytes = sock.getsockname()[4]
+    if len(mac) != _MAC_LENGTH:
+        raise OSError(errno.ENODEV, "No such device with an Ethernet address")
+    return mac
+
+
+def advice(parent: str) -> dict[int, str]:
+    """The operator's next step for what goes wrong with an interface, by errno."""
+    absent = f"is {parent} the right parent? See `ip link`; set D4D_PARENT or --ipam-opt parent="
+    return {
+        errno.ENETDOWN: f"bring it up: `ip link set {parent} up`",
+        errno.ENODEV: absent,
+        errno.ENXIO: absent,
+    }

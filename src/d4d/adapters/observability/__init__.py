@@ -1,0 +1,1 @@
+"""Log, metrics, traces, event stream and webhook: how others see what happens."""

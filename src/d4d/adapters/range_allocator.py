@@ -1,0 +1,196 @@
+"""Addresses from the pool itself, chosen by the store: for networks without a DHCP server.
+
+No lease runs out here, so none is kept alive. Hosts that share a store share the pool: which
+address is free is decided there, in one step, and a lease is in the store when it is returned.
+"""
+
+import asyncio
+from collections.abc import Collection, Coroutine
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+
+import structlog
+
+from d4d.domain.address_selection import Claim, window_of
+from d4d.domain.errors import AddressInUse, BadRequest, NoAddress, StoreUnavailable, Superseded
+from d4d.domain.leases import Endpoint, Lease, LeaseState
+from d4d.domain.pools import Address, Network, Pool, PoolRequest
+from d4d.domain.ports.allocator import Clock, Holder, RangeStore
+from d4d.service_layer.concurrency.supervised_task import beside
+
+_RETRY = 1.0  # seconds until a store that was away is asked what became of a claim
+_SETTLED = 5.0  # seconds in which a claim that was on its way to the store arrives there
+_TRIES = 3  # to get an address that the caller does not turn down
+
+log = structlog.get_logger()
+
+
+class RangeAllocator:
+    """An Allocator over a RangeStore. Its leases have their owner and generation already."""
+
+    def __init__(
+        self,
+        *,
+        store: RangeStore,
+        owner: str,
+        clock: Clock,
+        rest: timedelta = timedelta(seconds=60),
+        name: str = "range",
+    ) -> None:
+        """``name`` is what pools call this allocator by, whatever the settings say later."""
+        self._store = store
+        self._owner = owner
+        self._clock = clock
+        self._rest = rest
+        self._name = name
+        self._doubts: list[Claim] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<RangeAllocator {self._store!r} rest={self._rest} doubts={len(self._doubts)}>"
+
+    async def open(self, request: PoolRequest) -> Pool:
+        """The pool for ``request``; its gateway is the subnet's first address."""
+        subnet, options = request.subnet, request.options
+        if subnet is None:
+            raise BadRequest(
+                "the range allocator hands out addresses of a subnet, and asks no server which: "
+                "create the network with --subnet"
+            )
+        if options.server or options.mode:
+            raise BadRequest(
+                "--ipam-opt server= and mode= are for DHCP: leave them out, or take the DHCP "
+                "allocator with --ipam-opt allocator=dhcp"
+            )
+        pool = Pool(
+            subnet=subnet,
+            range=request.range,
+            gateway=_first_host(subnet),
+            options=replace(options, allocator=options.allocator or self._name),
+        )
+        window_of(pool)  # raises where the range has no address
+        return pool
+
+    async def allocate(
+        self,
+        pool: Pool,
+        endpoint: Endpoint,
+        *,
+        address: Address | None,
+        hint: Address | None,
+        taken: Collection[Address],
+    ) -> Lease:
+        """A lease that is stored. Raises NoAddress, AddressInUse, StoreUnavailable."""
+        if address is not None and address in taken:
+            raise AddressInUse(f"{address} is taken: choose an address that is free")
+        if hint is not None and hint not in pool:
+            hint = None
+        claim = self._claim(pool, endpoint, address, hint)
+        if pool.gateway is not None and pool.gateway in taken:  # a network may have named another
+            claim = replace(claim, reserved=(pool.gateway,))
+        for _ in range(_TRIES):
+            try:
+                lease = await self._store.take(claim)
+            except (StoreUnavailable, asyncio.CancelledError):
+                self._doubt(claim)  # the caller's task may be given up when the store has done it
+                raise
+            if lease.address not in taken:
+                return lease
+            # The caller knows of more than the store: of a reservation that is just being made,
+            # or of everything, where the store was lost.
+            await self._drop(lease, claim)
+            claim = replace(claim, hint=None, reserved=(*claim.reserved, *taken))
+        raise NoAddress(
+            f"what is taken in {pool.subnet} changes too fast: {_TRIES} addresses that "
+            f"{self._store!r} chose were taken by then: try again"
+        )
+
+    def adopt(self, pool: Pool, endpoint: Endpoint, address: Address) -> Lease:
+        """The lease as it must have been, but for its instants. It is still to be stored."""
+        return replace(
+            self._claim(pool, endpoint, address, None).lease(address, generation=0), owner=""
+        )
+
+    def rename(self, lease: Lease, name: str) -> Lease:
+        """The lease under the container's name."""
+        return replace(lease, endpoint=replace(lease.endpoint, name=name))
+
+    def keep(self, lease: Lease, holder: Holder, *, confirm: bool = False) -> None:
+        """Nothing: the lease does not run out."""
+
+    def forget(self, lease: Lease) -> None:
+        """Nothing: nobody kept it alive."""
+
+    async def free(self, lease: Lease) -> None:
+        """Let the address rest, unless it is another's by now. Raises StoreUnavailable."""
+        released_at = lease.released_at or self._clock()
+        freed = replace(lease, state=LeaseState.FREED, released_at=released_at)
+        with suppress(Superseded):  # whoever has the address now frees it
+            await self._store.update(freed)
+
+    async def aclose(self) -> None:
+        """Stop. Claims that are still in doubt are in the store with their owner, or nowhere."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # Claims whose outcome nobody heard of
+
+    async def _drop(self, lease: Lease, claim: Claim) -> None:
+        """Remove a lease that nobody was told of."""
+        try:
+            await self._store.remove(lease)
+        except StoreUnavailable:
+            self._doubt(claim)
+
+    def _doubt(self, claim: Claim) -> None:
+        """Ask the store later what became of ``claim``: its answer may have been lost."""
+        self._doubts.append(claim)
+        if len(self._doubts) == 1:
+            self._begin(self._resolve())
+
+    async def _resolve(self) -> None:
+        """Remove what the store did for claims in doubt, and look again when all has settled."""
+        while self._doubts:
+            await asyncio.sleep(_RETRY)
+            settled = tuple(self._doubts)
+            try:
+                await self._remove_of(settled)
+                await asyncio.sleep(_SETTLED)
+                await self._remove_of(settled)
+            except StoreUnavailable as error:
+                log.debug("claims stay in doubt", claims=len(self._doubts), error=str(error))
+                continue
+            self._doubts = self._doubts[len(settled) :]
+
+    async def _remove_of(self, claims: Collection[Claim]) -> None:
+        made = {(claim.pool.id, claim.endpoint, claim.at) for claim in claims}
+        contents = await self._store.load(self._owner)
+        for lease in contents.leases:
+            if (lease.pool, lease.endpoint, lease.acquired_at) in made:
+                await self._store.remove(lease)
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = beside(work, "claims in doubt")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _claim(
+        self, pool: Pool, endpoint: Endpoint, address: Address | None, hint: Address | None
+    ) -> Claim:
+        return Claim(
+            pool=pool,
+            endpoint=endpoint,
+            owner=self._owner,
+            at=self._clock(),
+            rest=self._rest,
+            address=address,
+            hint=hint,
+        )
+
+
+def _first_host(subnet: Network) -> Address:
+    """The lowest address that a host may have."""
+    lowest = subnet.network_address
+    return lowest + 1 if Pool(subnet=subnet).is_edge(lowest) else lowest

@@ -1,0 +1,176 @@
+"""Which addresses of a segment are held and which rest, within one transaction of SQLite.
+
+A lease in the table ``leases`` holds its address unless it is freed. ``marks`` tells for each range
+how far its addresses were looked at, and ``resting`` since when the freed ones are free.
+"""
+
+import sqlite3
+from collections.abc import Collection, Iterable
+from datetime import datetime
+
+from d4d.adapters.stores.lease_codec import (
+    LeaseReader,
+    LeaseRow,
+    from_microseconds,
+    reservations_from_json,
+    to_microseconds,
+)
+from d4d.domain.address_selection import MOST_RESTING, Window, from_number, segment_of, to_number
+from d4d.domain.leases import Lease, LeaseState, MacAddress
+from d4d.domain.pools import Address, Pool, PoolRecord
+from d4d.domain.reservations import OperatorReservation, Reserved
+
+_FREED = LeaseState.FREED.value
+_ALWAYS = 0  # before any instant at which an address was freed
+
+# S608: these strings are made of column names, never of values.
+_HOLDER = (
+    f"SELECT {', '.join(LeaseRow._fields)} FROM leases "  # noqa: S608 - see above
+    "WHERE segment = ? AND address = ? AND state != ?"
+)
+_RESTING = (
+    "SELECT address, since FROM resting WHERE segment = ? AND address BETWEEN ? AND ? "
+    "ORDER BY since, address"
+)
+_PUT_TO_REST = "INSERT OR IGNORE INTO resting (segment, address, since) VALUES (?, ?, ?)"
+_KEPT = "SELECT segment, address, mac, name, note, made_at FROM reserved"
+_SET_MARK = "REPLACE INTO marks (segment, first, last, next) VALUES (?, ?, ?, ?)"
+
+
+def pool_record(pool: str, users: int, reservations: str) -> PoolRecord:
+    """The record in a row of ``pools``. Raises ValueError, KeyError or BadRequest if damaged."""
+    return PoolRecord(
+        pool=Pool.parse(pool), users=users, reservations=reservations_from_json(reservations)
+    )
+
+
+class SqliteSegment:
+    """A ``ranges.Book`` of one segment, for as long as the transaction lasts."""
+
+    def __init__(self, connection: sqlite3.Connection, segment: str) -> None:
+        self._connection = connection
+        self._segment = segment
+
+    def occupy(self, address: Address) -> None:
+        """The address does not rest any more."""
+        self._connection.execute(
+            "DELETE FROM resting WHERE segment = ? AND address = ?",
+            (self._segment, to_number(address)),
+        )
+
+    def vacate(self, lease: Lease, since: datetime) -> None:
+        """The address of ``lease`` rests from ``since`` on, unless another lease holds it."""
+        marked = self._connection.execute(
+            "SELECT 1 FROM marks WHERE segment = ? LIMIT 1", (self._segment,)
+        )
+        if marked.fetchone() is not None and not self.is_held(lease.address):
+            self.put_to_rest(lease.address, since)
+
+    def is_held(self, address: Address) -> bool:
+        """Whether a lease holds ``address``."""
+        held = self._connection.execute(
+            "SELECT 1 FROM leases WHERE segment = ? AND address = ? AND state != ? LIMIT 1",
+            (self._segment, str(address), _FREED),
+        )
+        return held.fetchone() is not None
+
+    def holder(self, address: Address) -> Lease | None:
+        """The lease that holds ``address``."""
+        key = (self._segment, str(address), _FREED)
+        row = self._connection.execute(_HOLDER, key).fetchone()
+        return LeaseReader().read(LeaseRow._make(row)) if row is not None else None
+
+    def reserved(self) -> Collection[Address]:
+        """What is reserved in the pools of the segment."""
+        addresses: set[Address] = set()
+        for row in self._connection.execute("SELECT pool, users, reservations FROM pools"):
+            if segment_of(row[0]) == self._segment:
+                addresses.update(pool_record(*row).reserved)
+        return addresses
+
+    def kept(self) -> Reserved:
+        """What an operator reserved in the segment."""
+        return Reserved(read_reserved(self._connection, self._segment))
+
+    def reserve(self, reservation: OperatorReservation) -> bool:
+        """Store a reservation; returns whether a lease holds its address. Raises AddressInUse."""
+        self.kept().plus(reservation)
+        columns = (
+            self._segment,
+            to_number(reservation.address),
+            str(reservation.mac) if reservation.mac is not None else None,
+            reservation.name,
+            reservation.note,
+            to_microseconds(reservation.made_at),
+        )
+        self._connection.execute("INSERT INTO reserved VALUES (?, ?, ?, ?, ?, ?)", columns)
+        return self.is_held(reservation.address)
+
+    def unreserve(self, address: Address) -> OperatorReservation | None:
+        """Take away the reservation of ``address``, and return it."""
+        found = self.kept().at(address)
+        self._connection.execute(
+            "DELETE FROM reserved WHERE segment = ? AND address = ?",
+            (self._segment, to_number(address)),
+        )
+        return found
+
+    def mark(self, window: Window) -> int:
+        """The lowest address of ``window`` that was never looked at."""
+        row = self._connection.execute(
+            "SELECT next FROM marks WHERE segment = ? AND first = ? AND last = ?",
+            (self._segment, *map(to_number, window)),
+        ).fetchone()
+        return int(row[0]) if row is not None else int(window.first)
+
+    def set_mark(self, window: Window, mark: int) -> None:
+        """Remember it."""
+        columns = (self._segment, *map(to_number, window), str(mark))
+        self._connection.execute(_SET_MARK, columns)
+
+    def is_resting(self, address: Address) -> bool:
+        """Whether it is among the freed ones."""
+        found = self._connection.execute(
+            "SELECT 1 FROM resting WHERE segment = ? AND address = ?",
+            (self._segment, to_number(address)),
+        )
+        return found.fetchone() is not None
+
+    def put_to_rest(self, address: Address, since: datetime | None) -> None:
+        """Add it to the freed ones; None is before all others."""
+        when = to_microseconds(since) if since is not None else _ALWAYS
+        self._connection.execute(_PUT_TO_REST, (self._segment, to_number(address), when))
+
+    def resting(self, window: Window) -> Iterable[tuple[Address, datetime | None]]:
+        """The freed ones of ``window``, the one that rested longest first."""
+        found = self._connection.execute(_RESTING, (self._segment, *map(to_number, window)))
+        for number, since in found:
+            yield from_number(number), from_microseconds(since)
+
+    def count_resting(self) -> int:
+        """How many freed ones there are, as far as it matters."""
+        (highest,) = self._connection.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM resting WHERE segment = ? LIMIT ?)",
+            (self._segment, MOST_RESTING),
+        ).fetchone()
+        return int(highest)
+
+
+def read_reserved(
+    connection: sqlite3.Connection, segment: str | None = None
+) -> list[OperatorReservation]:
+    """An operator's reservations, of one segment or of all."""
+    where, values = (" WHERE segment = ?", (segment,)) if segment is not None else ("", ())
+    return [
+        OperatorReservation(
+            segment=of,
+            address=from_number(number),
+            mac=MacAddress.parse(mac) if mac is not None else None,
+            name=name,
+            note=note,
+            made_at=from_microseconds(made_at),
+        )
+        for of, number, mac, name, note, made_at in connection.execute(
+            f"{_KEPT}{where} ORDER BY segment, address", values
+        )
+    ]

@@ -1,0 +1,1 @@
+"""Clock, files, sockets, threads and the service manager of this host."""

@@ -1,0 +1,293 @@
+"""The composition root: which adapter serves which port, by the settings."""
+
+import os
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+
+from dependency_injector import containers, providers
+from pydantic import SecretStr
+
+from d4d.adapters.dhcp.allocator import DhcpAllocator, DhcpPolicy
+from d4d.adapters.dhcp.conflict_detection import OnConflict, Ours, Watch
+from d4d.adapters.dhcp.link.base import Deliver, Link, Wants
+from d4d.adapters.dhcp.link.layer2 import PacketLink
+from d4d.adapters.dhcp.link.relay import RelayLink
+from d4d.adapters.dhcp.routes import Route, Routes
+from d4d.adapters.dhcp.server_probe import Probe
+from d4d.adapters.docker.engine import DockerContainers
+from d4d.adapters.extensions import third_party
+from d4d.adapters.history.store import SqliteHistory
+from d4d.adapters.network.arp_watch import ArpWatch
+from d4d.adapters.network.interfaces import Interfaces
+from d4d.adapters.observability.event_log import EventLog
+from d4d.adapters.observability.event_stream import EventStream
+from d4d.adapters.observability.instrumented import (
+    MeasuredAllocator,
+    MeasuredContainers,
+    MeasuredStore,
+)
+from d4d.adapters.observability.metrics import Metrics
+from d4d.adapters.observability.tracing import traces_of
+from d4d.adapters.observability.webhook import Webhook
+from d4d.adapters.range_allocator import RangeAllocator
+from d4d.adapters.reservation_guard import HonouringAllocator
+from d4d.adapters.stores.memory.hosts import MemoryHosts
+from d4d.adapters.stores.memory.store import MemoryLeaseStore
+from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
+from d4d.adapters.system.clock import AnchoredClock
+from d4d.adapters.system.state_directory import StateDir
+from d4d.domain.client_identity import IdentityPolicy
+from d4d.domain.errors import BadRequest
+from d4d.domain.ports.allocator import Allocator, Clock, Hosts, LeaseStore, Names, RangeStore
+from d4d.service_layer.ipam_service import Ipam
+from d4d.service_layer.lost_leases import OnLost
+from d4d.service_layer.reconciler import Reconciliation
+from d4d.service_layer.reservation_service import Reserving
+from d4d.settings.model import Settings
+
+_KNOW_RESERVATIONS = {"dhcp", "range"}
+
+
+def _link(src_mac: bool, log_packets: bool) -> Callable[[Route, Wants, Deliver], Link]:
+    """What opens the link of a route."""
+
+    def link(route: Route, wants: Wants, deliver: Deliver) -> Link:
+        if route.giaddr is not None:
+            return RelayLink(
+                route.servers,
+                giaddr=route.giaddr,
+                link_selection=route.link_selection,
+                wants=wants,
+                deliver=deliver,
+                log_packets=log_packets,
+            )
+        assert route.parent is not None
+        return PacketLink(
+            route.parent,
+            wants=wants,
+            deliver=deliver,
+            src_mac_container=src_mac,
+            log_packets=log_packets,
+        )
+
+    return link
+
+
+def _watch(parent: str, ours: Ours, on_conflict: OnConflict) -> Watch:
+    """What watches ARP on a parent."""
+    return ArpWatch(parent, ours=ours, on_conflict=on_conflict)
+
+
+def _database(state_dir: Path) -> Path:
+    return state_dir / "leases.db"
+
+
+def _history(state_dir: Path) -> Path:
+    return state_dir / "history.db"
+
+
+def _redis_store(url: str, *, prefix: str, wait: int) -> RangeStore:
+    """The store in Redis, whose client takes long to import for those who have none."""
+    from d4d.adapters.stores.redis.store import RedisLeaseStore  # noqa: PLC0415 - see above
+
+    return RedisLeaseStore(url, prefix=prefix, wait=wait)
+
+
+def _days(count: int) -> timedelta:
+    return timedelta(days=count)
+
+
+def _secret(setting: SecretStr | None) -> bytes | None:
+    return setting.get_secret_value().encode() if setting else None
+
+
+def _measured(
+    allocators: Mapping[str, Allocator], metrics: Metrics, clock: Clock, store: MeasuredStore
+) -> dict[str, MeasuredAllocator]:
+    return {
+        name: MeasuredAllocator(
+            each if name in _KNOW_RESERVATIONS else HonouringAllocator(each, store),
+            name,
+            metrics,
+            clock,
+        )
+        for name, each in allocators.items()
+    }
+
+
+def _hosts(store: LeaseStore) -> Hosts:
+    """A store that hosts share knows them, and has them as ``hosts``."""
+    hosts: Hosts | None = getattr(store, "hosts", None)
+    return hosts or MemoryHosts()
+
+
+def _names(store: LeaseStore, policy: IdentityPolicy) -> Names | None:
+    """Names that hosts share, where the operator wants that. Raises BadRequest."""
+    if policy is not IdentityPolicy.CLUSTER_NAME:
+        return None
+    names: Names | None = getattr(store, "names", None)
+    if names is None:
+        raise BadRequest(
+            f"D4D_IDENTITY={policy.value} needs a store that hosts share, and {store!r} is this "
+            f"host's alone: set D4D_STORE=redis, or D4D_IDENTITY=auto"
+        )
+    return names
+
+
+class Container(containers.DeclarativeContainer):
+    """Everything that one driver is made of."""
+
+    settings = providers.Dependency(instance_of=Settings)
+
+    clock = providers.Singleton(AnchoredClock)
+    random = providers.Singleton(Random)  # for xids and delays, which are no secrets
+    interfaces = providers.Singleton(Interfaces)
+    events = providers.Singleton(EventLog)
+    event_stream = providers.Singleton(EventStream)
+    state_dir = providers.Singleton(StateDir, settings.provided.state_dir)
+    owner = providers.Singleton(state_dir.provided.host.call(settings.provided.host))
+    installation = providers.Singleton(state_dir.provided.installation.call())
+    traces = providers.Singleton(traces_of, providers.Object(os.environ), host=owner)
+    metrics = providers.Singleton(Metrics, traces)
+
+    store = providers.Selector(
+        settings.provided.store,
+        memory=providers.Singleton(MemoryLeaseStore),
+        sqlite=providers.Singleton(
+            SqliteLeaseStore, providers.Callable(_database, settings.provided.state_dir)
+        ),
+        redis=providers.Singleton(
+            _redis_store,
+            settings.provided.redis_url,
+            prefix=settings.provided.redis_prefix,
+            wait=settings.provided.redis_wait,
+        ),
+    )
+
+    names = providers.Callable(_names, store, settings.provided.identity)
+    measured_store = providers.Singleton(MeasuredStore, store, metrics)
+
+    routes = providers.Singleton(
+        Routes,
+        interfaces=interfaces,
+        servers=settings.provided.dhcp_server,
+        mode=settings.provided.dhcp_mode,
+        parent=settings.provided.parent,
+        listen_addr=settings.provided.listen_addr,
+    )
+    dhcp_policy = providers.Singleton(
+        DhcpPolicy,
+        deadline=settings.provided.dhcp_deadline,
+        window=settings.provided.dhcp_window,
+        identity=settings.provided.identity,
+        host=owner,
+        hostname_template=settings.provided.hostname,
+        conflict_probe=settings.provided.conflict_probe,
+    )
+    link = providers.Callable(_link, settings.provided.src_mac, settings.provided.debug)
+    probe = providers.Factory(Probe, routes=routes, link=link, random=random)
+    dhcp_allocator = providers.Singleton(
+        DhcpAllocator,
+        routes=routes,
+        link=link,
+        watch=providers.Object(_watch),
+        policy=dhcp_policy,
+        events=events,
+        clock=clock,
+        random=random,
+        store=measured_store,
+        reservations=measured_store,
+    )
+    range_allocator = providers.Singleton(
+        RangeAllocator, store=measured_store, owner=owner, clock=clock, rest=settings.provided.rest
+    )
+    allocators = providers.Dict(dhcp=dhcp_allocator, range=range_allocator)
+
+    measured_allocators = providers.Singleton(_measured, allocators, metrics, clock, measured_store)
+    history = providers.Singleton(
+        SqliteHistory,
+        providers.Callable(_history, settings.provided.state_dir),
+        host=owner,
+        keep=providers.Callable(_days, settings.provided.history_days),
+        clock=clock,
+    )
+    webhook = providers.Singleton(
+        Webhook,
+        settings.provided.webhook_url.secret,
+        secret=providers.Callable(_secret, settings.provided.webhook_secret),
+        host=owner,
+        clock=clock,
+        metrics=metrics,
+    )
+
+    ipam = providers.Singleton(
+        Ipam,
+        store=measured_store,
+        allocators=measured_allocators,
+        default_allocator=settings.provided.allocator,
+        events=events,
+        clock=clock,
+        owner=owner,
+        hosts=providers.Callable(_hosts, store),
+        installation=installation,
+        grace=settings.provided.host_grace,
+        hold=settings.provided.hold,
+        reservations=measured_store,
+        names=names,
+        subnet_at=interfaces.provided.subnet_at,
+    )
+
+    containers = providers.Singleton(
+        DockerContainers,
+        settings.provided.docker_socket,
+        driver=settings.provided.plugin_socket.stem,
+    )
+    measured_containers = providers.Singleton(MeasuredContainers, containers, metrics)
+    reserving = providers.Singleton(
+        Reserving, ipam=ipam, store=measured_store, containers=measured_containers, clock=clock
+    )
+    reconciliation = providers.Singleton(
+        Reconciliation,
+        ipam=ipam,
+        containers=measured_containers,
+        clock=clock,
+        grace=settings.provided.reconcile,
+    )
+    on_lost = providers.Singleton(
+        OnLost,
+        action=settings.provided.on_lost,
+        grace=settings.provided.on_lost_after,
+        leasing=ipam.provided.leasing,
+        containers=measured_containers,
+    )
+
+
+def _add_third_party(container: Container) -> None:
+    stores, allocators = container.store.providers, container.allocators.kwargs
+    for name, make in third_party("d4d.stores", known=stores.__contains__).items():
+        store = providers.Singleton(make, settings=container.settings)
+        container.store.set_providers(**{**container.store.providers, name: store})
+    for name, make in third_party("d4d.allocators", known=allocators.__contains__).items():
+        allocator = providers.Singleton(
+            make,
+            settings=container.settings,
+            store=container.store,
+            owner=container.owner,
+            clock=container.clock,
+        )
+        container.allocators.add_kwargs({name: allocator})
+
+
+def compose(settings: Settings) -> Container:
+    """The container for ``settings``. Raises BadRequest where they choose what is not there."""
+    container = Container(settings=settings)
+    _add_third_party(container)
+    for name, chosen, known in (
+        ("D4D_STORE", settings.store, container.store.providers),
+        ("D4D_ALLOCATOR", settings.allocator, container.allocators.kwargs),
+    ):
+        if chosen not in known:
+            raise BadRequest(f"{name}={chosen}: known are {', '.join(sorted(known))}")
+    return container

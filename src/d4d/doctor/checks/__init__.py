@@ -1,0 +1,1 @@
+"""What is wrong, judged from facts alone: no check asks anybody anything."""

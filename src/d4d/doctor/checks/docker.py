@@ -1,0 +1,87 @@
+"""Judges Docker, and what its networks of ours say against what is on the wire."""
+
+from collections.abc import Iterator
+from ipaddress import IPv4Interface, IPv4Network
+
+from d4d.adapters.dhcp.server_probe import Offer
+from d4d.doctor import catalogue as ailments
+from d4d.doctor.facts import Facts
+from d4d.doctor.findings import Finding
+from d4d.domain.client_identity import IdentityPolicy
+from d4d.domain.ports.docker import Network
+
+_OLDEST_API = (1, 41)  # engine 20.10
+_FIRST_WITH_NAMES = (1, 52)  # engine 29.0
+
+
+def seen(facts: Facts) -> str:
+    """Which engine there is."""
+    look = facts.docker
+    if look is None:
+        return "not known"
+    if look.error is not None:
+        return "does not answer"
+    names = "tells" if look.api >= _FIRST_WITH_NAMES else "does not tell"
+    networks = ", ".join(network.name for network in look.networks) or "none"
+    return f"Engine {look.engine}, which {names} container names; networks of ours: {networks}"
+
+
+def judge(facts: Facts) -> Iterator[Finding]:
+    """What is wrong with Docker, and with its networks."""
+    look = facts.docker
+    if look is None:
+        return
+    if look.error is not None:
+        yield ailments.DOCKER_UNREACHABLE.found(look.error)
+        return
+    if look.api < _OLDEST_API:
+        yield ailments.DOCKER_TOO_OLD.found(f"this is Docker Engine {look.engine}")
+    if look.api < _FIRST_WITH_NAMES and facts.settings.identity is IdentityPolicy.NAME:
+        yield ailments.DOCKER_NO_NAMES.found(
+            f"D4D_IDENTITY=name, and Docker Engine {look.engine} tells no container names"
+        )
+    for name, driver in look.others:
+        yield ailments.DOCKER_OTHER_DRIVER.found(
+            f"network {name} takes its addresses from {driver}, which is not D4D "
+            f"({facts.settings.plugin_socket.stem})"
+        )
+    for network in look.networks:
+        yield from _judge_network(network, _offers(facts, network))
+
+
+def _offers(facts: Facts, network: Network) -> list[Offer]:
+    """What the servers said whose leases the network takes."""
+    return [
+        offer
+        for way in facts.probed or ()
+        if network in way.networks
+        for offer in way.probed.offers
+        if not way.servers or str(offer.terms.server) in way.servers
+    ]
+
+
+def _judge_network(network: Network, offers: list[Offer]) -> Iterator[Finding]:
+    for config in network.subnets:
+        subnet = config.subnet
+        if not isinstance(subnet, IPv4Network):
+            continue
+        fitting = [offer for offer in offers if offer.address in subnet]
+        masked = [offer for offer in fitting if _subnet_of(offer) not in (None, subnet)]
+        for offer in masked[:1] if fitting else offers[:1]:
+            yield ailments.SUBNET_MISMATCH.found(
+                f"network {network.name} has the subnet {subnet}, and DHCP server "
+                f"{offer.terms.server} offers {offer.address} of {_subnet_of(offer) or 'another'}"
+            )
+        routers = [offer for offer in fitting if offer.terms.routers]
+        for offer in routers[:1]:
+            if config.gateway is not None and config.gateway not in offer.terms.routers:
+                yield ailments.GATEWAY_MISMATCH.found(
+                    f"network {network.name} has the gateway {config.gateway}, and DHCP server "
+                    f"{offer.terms.server} names the router {offer.terms.routers[0]}",
+                    router=offer.terms.routers[0],
+                )
+
+
+def _subnet_of(offer: Offer) -> IPv4Network | None:
+    mask = offer.terms.subnet_mask
+    return IPv4Interface(f"{offer.address}/{mask}").network if mask else None

@@ -1,0 +1,93 @@
+"""Judges what leases are kept in."""
+
+from collections.abc import Iterator
+
+from d4d.doctor import catalogue as ailments
+from d4d.doctor.collectors.stores import DatabaseLook, DirectoryLook, RedisLook
+from d4d.doctor.facts import Facts
+from d4d.doctor.findings import Finding
+
+_FULL, _NEARLY_FULL = 1 << 20, 64 << 20  # bytes
+_OTHERS_WRITE = 0o022
+_OWNER_MAY = 0o700
+_MOST_SKEW = 2.0  # seconds between two hosts' clocks
+
+
+def seen(facts: Facts) -> str:
+    """Which store it is."""
+    match facts.settings.store:
+        case "sqlite":
+            return str(facts.settings.state_dir / "leases.db")
+        case "redis" if facts.redis:
+            return f"Redis at {facts.redis.where}"
+        case other:
+            return other
+
+
+def judge(facts: Facts) -> Iterator[Finding]:
+    """What endangers leases."""
+    if facts.directory is not None:
+        yield from _judge_directory(facts, facts.directory)
+    if facts.database is not None:
+        yield from _judge_database(facts.database)
+    if facts.redis is not None:
+        yield from _judge_redis(facts.redis)
+    if facts.settings.store == "memory" and _hands_out_ranges(facts):
+        yield ailments.STORE_FORGETS.found(
+            "D4D_STORE=memory, and addresses come from the range allocator"
+        )
+
+
+def _drivers_uid(facts: Facts) -> int | None:
+    privileges = facts.driver.privileges if facts.driver and facts.driver.process else None
+    return privileges.uid if privileges else None
+
+
+def _hands_out_ranges(facts: Facts) -> bool:
+    named = [network.options.get("allocator") for network in facts.networks]
+    return "range" in (facts.settings.allocator, *named)
+
+
+def _judge_directory(facts: Facts, look: DirectoryLook) -> Iterator[Finding]:
+    """What we may do is what the driver may, unless we are another user, and not root."""
+    what, uid = f"state directory {look.path}", _drivers_uid(facts)
+    is_known = look.our_uid == 0 or (facts.driver is not None and uid in (None, look.our_uid))
+    if is_known and not look.is_writable:
+        where = "" if look.exists else ", which is not there and can't be made,"
+        yield ailments.STATE_DIR_DENIED.found(f"{what}{where} can't be written")
+    elif look.exists and uid and (uid != look.uid or look.mode & _OWNER_MAY != _OWNER_MAY):
+        yield ailments.STATE_DIR_DENIED.found(
+            f"{what} is user {look.uid}'s, mode {look.mode:04o}, and D4D runs as user {uid}"
+        )
+    if look.exists and look.mode & _OTHERS_WRITE:
+        yield ailments.STATE_DIR_OPEN.found(f"{what} has mode {look.mode:04o}")
+    if look.free < _FULL:
+        yield ailments.DISK_FULL.found(f"{look.free >> 10} KiB are free for {what}")
+    elif look.free < _NEARLY_FULL:
+        yield ailments.DISK_NEARLY_FULL.found(f"{look.free >> 20} MiB are free for {what}")
+
+
+def _judge_database(look: DatabaseLook) -> Iterator[Finding]:
+    if look.error is not None and not look.is_damaged:
+        yield ailments.STORE_UNREADABLE.found(f"the lease store {look.path}: {look.error}")
+    elif look.error is not None:
+        yield ailments.STORE_DAMAGED.found(f"the lease store {look.path}: {look.error}")
+    elif look.version > look.known_version:
+        yield ailments.STORE_TOO_NEW.found(
+            f"the lease store {look.path} has version {look.version}, and this D4D knows versions "
+            f"up to {look.known_version}"
+        )
+
+
+def _judge_redis(look: RedisLook) -> Iterator[Finding]:
+    if look.error is not None:
+        yield ailments.REDIS_UNREACHABLE.found(look.error)
+        return
+    for risk in look.risks:
+        yield ailments.REDIS_FORGETS.found(f"Redis at {look.where} may lose leases: {risk}")
+    skew = look.ahead.total_seconds()
+    if abs(skew) > _MOST_SKEW:
+        side = "ahead of" if skew > 0 else "behind"
+        yield ailments.REDIS_CLOCK.found(
+            f"the clock of Redis at {look.where} is {abs(skew):.1f} s {side} this host's"
+        )

@@ -1,0 +1,59 @@
+"""What an operator's Docker is: its version, and whose networks it has."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field
+
+from d4d.adapters.docker.engine_http import DockerApi
+from d4d.adapters.docker.models import NetworkForm, Version, read
+from d4d.domain.errors import DockerUnavailable
+from d4d.domain.ports.docker import Network
+
+_PATIENCE = timedelta(seconds=5)
+_DOCKERS_OWN = frozenset({"default", "null", "host-local", "windows", ""})
+
+
+class _Engine(Version):
+    engine: str = Field("unknown", alias="Version")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerLook:
+    """The engine, or why it can't be asked."""
+
+    error: str | None = None
+    engine: str = ""
+    """As Docker's users know it: ``20.10.24``."""
+    api: tuple[int, int] = (0, 0)
+    """The newest version of the API that it speaks."""
+    networks: tuple[Network, ...] = ()
+    """Ours."""
+    others: tuple[tuple[str, str], ...] = ()
+    """Networks of other IPAM plug-ins, each with the name of that."""
+
+
+async def look_at_docker(socket: Path, driver: str) -> DockerLook:
+    """Ask the engine at ``socket``; ``driver`` is our name as its users write it."""
+    api = DockerApi(socket, patience=_PATIENCE)
+    try:
+        engine = read(_Engine, await api.request("GET", "/version"), asked="GET /version")
+        content = await api.request("GET", "/networks")
+        networks = read(list[NetworkForm], content, asked="GET /networks")
+        ours = tuple(each.network() for each in networks if each.is_served_by(driver))
+    except DockerUnavailable as error:
+        return DockerLook(error=str(error))
+    finally:
+        await api.aclose()
+    major, minor = engine.newest.split(".")
+    return DockerLook(
+        engine=engine.engine,
+        api=(int(major), int(minor)),
+        networks=ours,
+        others=tuple(
+            (each.name, each.ipam.driver)
+            for each in networks
+            if each.ipam.driver not in {*_DOCKERS_OWN, driver}
+        ),
+    )

@@ -1,0 +1,81 @@
+"""What is at the plugin socket, asked without telling a driver that Docker has started."""
+
+import socket
+import struct
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from d4d.doctor.collectors.processes import Process, process, unix_owner
+
+_PATIENCE = 5.0  # seconds for an answer that is a constant
+_UCRED = struct.Struct("3i")
+_INIT = 1  # systemd, which listens for a service that does not run
+
+
+class SocketState(Enum):
+    """What comes of a look at a unix socket."""
+
+    ABSENT = "absent"
+    NO_SOCKET = "no socket"
+    STALE = "stale"
+    """The file is there, and nobody listens."""
+    DENIED = "denied"
+    WAITING = "waiting"
+    """systemd listens, and would start the driver: it was not connected to."""
+    SILENT = "silent"
+    ANSWERS = "answers"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginSocketLook:
+    """What is at the path."""
+
+    state: SocketState
+    listener: Process | None = None
+    """Who called listen(2): the driver, or systemd for it."""
+    answer: Any = None
+    """To IpamDriver.GetCapabilities: Plugin.Activate would set off a reconciliation."""
+    detail: str = ""
+
+
+def look_at_plugin_socket(path: Path, driver: Process | None) -> PluginSocketLook:
+    """Look at the socket of ``driver``, which is None where none runs."""
+    try:
+        if not path.exists():
+            return PluginSocketLook(state=SocketState.ABSENT)
+        if not path.is_socket():
+            return PluginSocketLook(state=SocketState.NO_SOCKET)
+    except PermissionError as error:
+        return PluginSocketLook(state=SocketState.DENIED, detail=str(error))
+    if driver is None and (owner := unix_owner(path)) is not None and owner.pid == _INIT:
+        return PluginSocketLook(state=SocketState.WAITING, listener=owner)
+    try:
+        listener = _listener(path)
+    except PermissionError as error:
+        return PluginSocketLook(state=SocketState.DENIED, detail=str(error))
+    except OSError as error:
+        return PluginSocketLook(state=SocketState.STALE, detail=str(error))
+    transport = httpx.HTTPTransport(uds=str(path), verify=False)  # no TLS: CA files take 0.4 s
+    with httpx.Client(transport=transport, timeout=_PATIENCE, trust_env=False) as client:
+        try:
+            response = client.post("http://d4d/IpamDriver.GetCapabilities")
+            answer = response.json() if response.is_success else response.status_code
+        except (httpx.HTTPError, ValueError) as error:
+            return PluginSocketLook(
+                state=SocketState.SILENT, listener=listener, detail=str(error) or repr(error)
+            )
+    return PluginSocketLook(state=SocketState.ANSWERS, listener=listener, answer=answer)
+
+
+def _listener(path: Path) -> Process:
+    """Raises OSError where nobody listens."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(_PATIENCE)
+        client.connect(str(path))
+        ucred = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid, _, _ = _UCRED.unpack(ucred)
+    return process(pid)

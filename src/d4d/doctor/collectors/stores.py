@@ -1,0 +1,123 @@
+"""The state directory and the lease store, looked at beside a driver that uses them."""
+
+import os
+import shutil
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from d4d.adapters.stores.lease_codec import from_microseconds
+from d4d.adapters.stores.redis.connection import FAILURES, connect, redacted, risks, unavailable
+from d4d.adapters.stores.sqlite.database import MIGRATIONS
+
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryLook:
+    """The state directory; where there is none yet, what it would be made in."""
+
+    path: Path
+    exists: bool
+    is_writable: bool
+    """By us."""
+    our_uid: int = 0
+    uid: int = 0
+    """Whose it is."""
+    mode: int = 0o700
+    free: int = 1 << 40
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseLook:
+    """``leases.db``."""
+
+    path: Path
+    exists: bool
+    error: str | None = None
+    """Why it can't be read, or what is damaged in it."""
+    is_damaged: bool = False
+    version: int = 0
+    known_version: int = len(MIGRATIONS)
+    newest: datetime | None = None
+    """When a server last confirmed a lease."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisLook:
+    """The Redis of D4D_REDIS_URL."""
+
+    where: str
+    """The URL without its secrets."""
+    error: str | None = None
+    risks: tuple[str, ...] = ()
+    """What of its settings may lose leases."""
+    ahead: timedelta = timedelta(0)
+    """How far its clock is before ours."""
+
+
+def look_at_directory(path: Path) -> DirectoryLook:
+    """Raises OSError where not even its parent can be looked at."""
+    there = path
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    status, usage = there.stat(), shutil.disk_usage(there)
+    return DirectoryLook(
+        path=path,
+        exists=there == path,
+        is_writable=there.is_dir() and os.access(there, os.R_OK | os.W_OK | os.X_OK),
+        our_uid=os.geteuid(),
+        uid=status.st_uid,
+        mode=status.st_mode & 0o7777,
+        free=usage.free,
+    )
+
+
+def look_at_database(path: Path) -> DatabaseLook:
+    """Reads all of it, and writes nothing."""
+    try:
+        if not path.exists():
+            return DatabaseLook(path=path, exists=False)
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            damage = [row[0] for row in database.execute("PRAGMA quick_check(3)")]
+            newest = _newest(database) if damage == ["ok"] and version else None
+    except (sqlite3.Error, OSError) as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        return DatabaseLook(path=path, exists=True, error=str(error), is_damaged=code in _DAMAGE)
+    return DatabaseLook(
+        path=path,
+        exists=True,
+        error=None if damage == ["ok"] else "; ".join(damage),
+        is_damaged=damage != ["ok"],
+        version=version,
+        newest=newest,
+    )
+
+
+def _newest(database: sqlite3.Connection) -> datetime | None:
+    (latest,) = database.execute("SELECT max(bound_at) FROM leases").fetchone()
+    return from_microseconds(latest) if latest is not None else None
+
+
+async def look_at_redis(url: str, prefix: str) -> RedisLook:
+    """Writes a key that vanishes after a second, for only that shows whether leases can be kept.
+
+    Raises BadRequest where the URL can't be used.
+    """
+    client, where = connect(url), redacted(url)
+    try:
+        await client.execute_command("SET", f"{prefix}doctor", "1", "EX", "1")
+        info = await client.execute_command("INFO")
+        seconds, microseconds = await client.execute_command("TIME")
+    except FAILURES as error:
+        return RedisLook(where=where, error=str(unavailable(url, "write", error)))
+    finally:
+        await client.aclose()
+    theirs = datetime.fromtimestamp(int(seconds) + int(microseconds) / 1e6, UTC)
+    ahead = theirs - datetime.fromtimestamp(time.time(), UTC)
+    return RedisLook(where=where, risks=tuple(risks(info)), ahead=ahead)

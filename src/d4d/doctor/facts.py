@@ -1,0 +1,98 @@
+"""What a look at the host has seen. What could not be looked at is None, and judged by nobody."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from d4d.adapters.dhcp.server_probe import Probed
+from d4d.doctor.collectors.docker import DockerLook
+from d4d.doctor.collectors.links import HostLink
+from d4d.doctor.collectors.plugin_socket import PluginSocketLook
+from d4d.doctor.collectors.processes import Privileges, Process
+from d4d.doctor.collectors.stores import DatabaseLook, DirectoryLook, RedisLook
+from d4d.domain.ports.docker import Network
+from d4d.settings.model import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverLook:
+    """The driver, and what it has of the host."""
+
+    process: Process | None
+    """Which has the state directory's lock."""
+    privileges: Privileges | None
+    others: Sequence[Process]
+    """Further drivers of this network namespace."""
+    socket: PluginSocketLook
+    specs: Sequence[Path] = ()
+    """Files by which Docker would find another driver of this name."""
+    port_67: Sequence[Process] = ()
+    """Who has the port, but for the driver."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminLook:
+    """The operator's socket."""
+
+    error: str | None = None
+    version: str = ""
+    """The running driver's."""
+    failing: Sequence[str] = ()
+    """What /readyz says is not so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbedNetwork:
+    """What was heard on a way to servers that a network, or a setting, goes."""
+
+    probed: Probed
+    networks: Sequence[Network] = ()
+    """Of Docker's, that take their addresses by this way."""
+    servers: Sequence[str] = ()
+    """Whose offers are taken there; none is anybody's."""
+    is_wanted: bool = True
+    """Whether D4D has to find a server there; else it is one of several candidates."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """All of it."""
+
+    settings: Settings
+    now: datetime
+    version: str
+    """Of the D4D that is installed."""
+    links: Sequence[HostLink] | None = None
+    driver: DriverLook | None = None
+    admin: AdminLook | None = None
+    docker: DockerLook | None = None
+    directory: DirectoryLook | None = None
+    database: DatabaseLook | None = None
+    redis: RedisLook | None = None
+    probed: Sequence[ProbedNetwork] | None = None
+    is_synchronised: bool | None = None
+    sources: Sequence[str] = field(default_factory=tuple)
+    """The files that settings came from."""
+
+    @property
+    def networks(self) -> Sequence[Network]:
+        """Docker's networks that are ours; none where Docker was not asked."""
+        return self.docker.networks if self.docker else ()
+
+    @property
+    def is_relaying(self) -> bool:
+        """Whether D4D speaks to a server as a relay, for which no parent is needed."""
+        return any(each.probed.relay for each in self.probed or ())
+
+    @property
+    def parents(self) -> dict[str, list[str]]:
+        """Each interface that is to be a parent, and what says so."""
+        wanted: dict[str, list[str]] = {}
+        if self.settings.parent:
+            wanted[self.settings.parent] = ["D4D_PARENT"]
+        for network in self.networks:
+            for parent in dict.fromkeys((network.options.get("parent"), network.parent)):
+                if parent:
+                    wanted.setdefault(parent, []).append(f"network {network.name}")
+        return wanted

@@ -1,0 +1,1 @@
+"""What the domain calls out to. Adapters serve these by shape; they do not inherit."""

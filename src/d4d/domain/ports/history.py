@@ -1,0 +1,57 @@
+"""What happened to leases, kept: who had which address when."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from d4d.domain.leases import MacAddress
+from d4d.domain.pools import Address
+from d4d.domain.ports.allocator import Event, EventKind
+
+HOLDING = frozenset(
+    {
+        EventKind.ACQUIRED,
+        EventKind.RENEWED,
+        EventKind.REBOUND,
+        EventKind.RECOVERED,
+        EventKind.ADOPTED,
+    }
+)
+"""After one of these its endpoint has the address."""
+ENDING = frozenset({EventKind.RELEASED, EventKind.LOST})
+"""After one of these it has it no more; of a lost one it may go on making use."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """An event, and the host whose driver told of it."""
+
+    host: str
+    event: Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Which entries are asked for: those that fit all that is given, the newest first."""
+
+    address: Address | None = None
+    mac: MacAddress | None = None
+    name: str | None = None
+    kinds: frozenset[EventKind] = frozenset()
+    """Any of these; none given is any at all."""
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 100
+
+
+class History(Protocol):
+    """Where events are kept."""
+
+    async def find(self, question: Question) -> list[Entry]:
+        """The entries that are asked for. Raises StoreUnavailable."""
+
+    async def holders(self, address: Address, at: datetime) -> list[Entry]:
+        """For each pool in which the address was held at that time, the last event before it.
+
+        Raises StoreUnavailable.
+        """

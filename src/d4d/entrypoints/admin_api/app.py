@@ -1,0 +1,248 @@
+"""The operator's side over HTTP: the page, health, metrics, and an API for page and command line.
+
+It is served by the driver's process, at a socket of its own. It reads what the driver holds, and
+never waits for a lock of the driver's.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from typing import TYPE_CHECKING
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from d4d.domain import errors
+from d4d.domain.leases import Lease
+from d4d.domain.pools import parse_address
+from d4d.domain.ports.history import Entry, Question
+from d4d.entrypoints.admin_api import reservations as admin_reservations
+from d4d.entrypoints.admin_api import schemas as forms
+from d4d.entrypoints.admin_api.auth import Form, Guard, refusal, require_mark
+from d4d.entrypoints.admin_api.queries import Filter, find, instant, kinds_of, number, question
+from d4d.entrypoints.admin_api.web_page import page_routes
+from d4d.lazy_import import late
+from d4d.service_layer import readiness as health
+from d4d.service_layer.operator_view import Operations
+from d4d.settings.model import Settings, shown, source
+
+if TYPE_CHECKING:
+    from d4d.entrypoints.cli import schemas as host_forms
+else:
+    host_forms = late("d4d.entrypoints.cli.schemas")
+
+_PULSE = 15.0  # seconds after which a silent stream of events says that it lives
+_HISTORY_OF_LEASE = 100
+_STATUS: dict[type[errors.D4DError], int] = {
+    errors.BadRequest: 400,
+    errors.UnknownPool: 404,
+    errors.AddressInUse: 409,
+    errors.StoreUnavailable: 503,
+    errors.StoreAway: 503,
+}
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+log = structlog.get_logger()
+
+
+def create_admin_app(
+    operations: Callable[[], Operations | None],
+    *,
+    settings: Settings,
+    given: Collection[str] = (),
+) -> Starlette:
+    """The app. ``operations`` are None while the driver starts and stops.
+
+    ``given`` names the settings that the command line gave.
+    """
+
+    def asks(handler: Callable[[Operations, Request], Awaitable[Response]]) -> Endpoint:
+        async def endpoint(request: Request) -> Response:
+            parts = operations()
+            if parts is None:
+                return refusal("the driver is starting, or stopping: try again", 503)
+            try:
+                return await handler(parts, request)
+            except errors.D4DError as error:
+                return refusal(str(error), _STATUS.get(type(error), 500))
+
+        return endpoint
+
+    async def ready(_: Request) -> Response:
+        parts = operations()
+        answer = health.readiness(parts) if parts else health.starting()
+        return Form(answer, 200 if answer.ok else 503)
+
+    async def config(_: Request) -> Response:
+        return Form(forms.ConfigAnswer(settings=effective(settings, given=given)))
+
+    routes = [
+        *page_routes(),
+        Route("/healthz", _healthz),
+        Route("/readyz", ready),
+        Route("/metrics", asks(_metrics)),
+        Route("/api/pools", asks(_pools)),
+        Route("/api/leases", asks(_leases)),
+        Route("/api/leases/{address}", asks(_lease)),
+        Route("/api/leases/{address}/release", asks(_release), methods=["POST"]),
+        Route("/api/hosts", asks(_hosts)),
+        Route("/api/hosts/{host}/drain", asks(_drain), methods=["POST"]),
+        Route("/api/reservations", asks(admin_reservations.reservations), methods=["GET", "POST"]),
+        Route(
+            "/api/reservations/{address}", asks(admin_reservations.unreserve), methods=["DELETE"]
+        ),
+        Route("/api/history", asks(_history)),
+        Route("/api/events", asks(_events)),
+        Route("/api/config", config),
+        Route("/api/schema", _schema),
+    ]
+    guard = Middleware(
+        Guard,
+        token=None if settings.admin_bind.path else settings.admin_token,
+        public=settings.admin_bind.is_public,
+    )
+    return Starlette(
+        routes=routes, middleware=[guard], exception_handlers={HTTPException: _no_such}
+    )
+
+
+def effective(settings: Settings, *, given: Collection[str] = ()) -> list[forms.SettingForm]:
+    """Every setting, and where it was taken from. Raises BadRequest."""
+    return [
+        forms.SettingForm(
+            name=f"D4D_{field.upper()}",
+            value=shown(settings, field),
+            source=source(field, given=given),
+        )
+        for field in Settings.model_fields
+    ]
+
+
+async def _healthz(_: Request) -> Response:
+    return Form(health.alive())
+
+
+async def _schema(_: Request) -> Response:
+    return JSONResponse(forms.schema() | host_forms.schema())
+
+
+async def _metrics(parts: Operations, _: Request) -> Response:
+    await parts.learn_reservations()
+    return Response(parts.metrics.text(), headers={"Content-Type": _PROMETHEUS})
+
+
+async def _pools(parts: Operations, _: Request) -> Response:
+    await parts.learn_reservations()
+    fills = parts.fills()
+    pools = [
+        forms.PoolForm.of(record, fills[record.pool.id])
+        for record in parts.ipam.pools
+        if record.pool.id in fills
+    ]
+    return Form(forms.PoolsAnswer(pools=pools))
+
+
+async def _leases(parts: Operations, request: Request) -> Response:
+    wanted = Filter.read(request)
+    overdue = {id(lease) for lease in parts.overdue()}
+    held = await parts.all_leases() if wanted.all else parts.ipam.leasing.leases
+    leases = [lease for lease in held if wanted.fits(lease)]
+    leases.sort(key=lambda lease: (lease.pool, lease.address.packed))
+    shown_leases = [forms.LeaseForm.of(each, overdue=id(each) in overdue) for each in leases]
+    return Form(forms.LeasesAnswer(leases=shown_leases))
+
+
+async def _lease(parts: Operations, request: Request) -> Response:
+    lease = find(parts, request, live=False)
+    entries = await _kept(parts, Question(address=lease.address, limit=_HISTORY_OF_LEASE))
+    return Form(
+        forms.LeaseAnswer(
+            lease=_form(parts, lease),
+            history=[forms.EventForm.of(each) for each in entries if each.event.pool == lease.pool],
+        )
+    )
+
+
+async def _release(parts: Operations, request: Request) -> Response:
+    require_mark(request)
+    lease = find(parts, request, live=True)
+    log.warning("released by an operator", address=str(lease.address), pool=lease.pool)
+    await parts.ipam.leasing.give_up(lease, "an operator said so")
+    of_address = (lease.pool, lease.address)
+    leases = parts.ipam.leasing.leases
+    latest = next((each for each in leases if (each.pool, each.address) == of_address), lease)
+    return Form(_form(parts, latest))
+
+
+async def _hosts(parts: Operations, _: Request) -> Response:
+    now = parts.clock()
+    hosts = await parts.ipam.draining.hosts()
+    shown_hosts = [forms.HostForm.of(each, self_name=parts.host, now=now) for each in hosts]
+    return Form(forms.HostsAnswer(hosts=shown_hosts))
+
+
+async def _drain(parts: Operations, request: Request) -> Response:
+    require_mark(request)
+    host = request.path_params["host"]
+    log.warning("an operator drains a host", host=host)
+    return Form(forms.DrainAnswer.of(await parts.ipam.draining.drain(host)))
+
+
+async def _history(parts: Operations, request: Request) -> Response:
+    query = request.query_params
+    at = instant(query.get("at"))
+    if at is not None:
+        if parts.history is None:
+            raise errors.BadRequest("no history is kept: D4D_HISTORY_DAYS is 0")
+        address = parse_address(query.get("what", ""), what="address")
+        entries = await parts.history.holders(address, at)
+    else:
+        entries = await _kept(
+            parts,
+            question(
+                query.get("what", ""),
+                kinds=kinds_of(request),
+                since=instant(query.get("since")),
+                until=instant(query.get("until")),
+                limit=number(query.get("limit", "100")),
+            ),
+        )
+    return Form(forms.HistoryAnswer(events=[forms.EventForm.of(each) for each in entries]))
+
+
+async def _events(parts: Operations, request: Request) -> Response:
+    kinds = kinds_of(request)
+
+    async def stream() -> AsyncGenerator[str, None]:
+        yield ": these are events as they happen\n\n"
+        async for event in parts.stream.follow(_PULSE):
+            if event is None:
+                yield ": nothing happened\n\n"
+            elif not kinds or event.kind in kinds:
+                form = forms.EventForm.of(Entry(host=parts.host, event=event))
+                yield f"event: {form.kind}\ndata: {form.model_dump_json()}\n\n"
+
+    return StreamingResponse(
+        stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+    )
+
+
+# Within
+
+
+def _form(parts: Operations, lease: Lease) -> forms.LeaseForm:
+    return forms.LeaseForm.of(lease, overdue=lease in parts.overdue())
+
+
+async def _kept(parts: Operations, question: Question) -> list[Entry]:
+    return await parts.history.find(question) if parts.history else []
+
+
+async def _no_such(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return refusal(f"no such thing here: {error.detail}", error.status_code)

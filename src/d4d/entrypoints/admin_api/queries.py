@@ -1,0 +1,151 @@
+"""What the admin API is asked, read from paths and queries."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+from starlette.requests import Request
+
+from d4d.domain import errors
+from d4d.domain.leases import Lease, LeaseState, MacAddress
+from d4d.domain.pool_state import is_live
+from d4d.domain.pools import Address, parse_address
+from d4d.domain.ports.allocator import EventKind
+from d4d.domain.ports.history import Question
+from d4d.service_layer.operator_view import Operations
+
+_MOST_ENTRIES = 10_000
+
+Choice = TypeVar("Choice", bound=Enum)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which leases are asked for; None asks for any."""
+
+    pool: str | None
+    host: str | None
+    state: LeaseState | None
+    mac: MacAddress | None
+    name: str | None
+    """A pattern such as ``web*``."""
+    all: bool
+    """Of every host that shares the store."""
+    addresses: frozenset[Address]
+    """Any of these; none given is any at all."""
+
+    @classmethod
+    def read(cls, request: Request) -> "Filter":
+        """Raises BadRequest."""
+        query = request.query_params
+        mac = query.get("mac")
+        return cls(
+            pool=query.get("pool"),
+            host=query.get("host"),
+            state=_member(LeaseState, query["state"], what="state") if "state" in query else None,
+            mac=MacAddress.parse(mac) if mac else None,
+            name=query.get("name"),
+            all=query.get("all") == "true",
+            addresses=frozenset(
+                parse_address(each, what="address") for each in query.getlist("address")
+            ),
+        )
+
+    def fits(self, lease: Lease) -> bool:
+        """Freed leases are leases no more: they are shown to who asks for that state only."""
+        if self.state is None and lease.state is LeaseState.FREED:
+            return False
+        if self.addresses and lease.address not in self.addresses:
+            return False
+        if self.name is not None and not fnmatchcase(lease.endpoint.name or "", self.name):
+            return False
+        return (
+            self.pool in (None, lease.pool, lease.pool.partition("?")[0])
+            and self.host in (None, lease.owner)
+            and self.state in (None, lease.state)
+            and self.mac in (None, lease.endpoint.mac)
+        )
+
+
+def find(parts: Operations, request: Request, *, live: bool) -> Lease:
+    """The lease of the path's address. Raises BadRequest, UnknownPool, AddressInUse."""
+    address = parse_address(request.path_params["address"], what="address")
+    pool = request.query_params.get("pool")
+    found = [
+        lease
+        for lease in parts.ipam.leasing.leases
+        if lease.address == address and pool in (None, lease.pool, lease.pool.partition("?")[0])
+    ]
+    found = [lease for lease in found if is_live(lease)] or ([] if live else found)
+    if not found:
+        raise errors.UnknownPool(f"no lease of {address}{f' in {pool}' if pool else ''}")
+    if len(found) > 1:
+        pools = ", ".join(lease.pool for lease in found)
+        raise errors.AddressInUse(f"{address} is leased in several pools, name one: {pools}")
+    return found[0]
+
+
+def question(
+    what: str,
+    *,
+    kinds: frozenset[EventKind],
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+) -> Question:
+    """By address, MAC or name, whichever ``what`` looks like; all of them where it is empty."""
+    address: Address | None = None
+    mac: MacAddress | None = None
+    try:
+        address = parse_address(what, what="address")
+    except errors.BadRequest:
+        try:
+            mac = MacAddress.parse(what)
+        except errors.BadRequest:
+            mac = None
+    name = what if what and address is None and mac is None else None
+    return Question(
+        address=address,
+        mac=mac,
+        name=name,
+        kinds=kinds,
+        since=since,
+        until=until,
+        limit=limit,
+    )
+
+
+def kinds_of(request: Request) -> frozenset[EventKind]:
+    """The kinds of event that are asked for; none is any at all. Raises BadRequest."""
+    texts = request.query_params.getlist("kind")
+    return frozenset(_member(EventKind, text, what="kind") for text in texts)
+
+
+def _member(choices: type[Choice], text: str, *, what: str) -> Choice:
+    try:
+        return choices(text)
+    except ValueError as error:
+        known = ", ".join(each.value for each in choices)
+        raise errors.BadRequest(f"unknown {what} {text!r}: known are {known}") from error
+
+
+def instant(text: str | None) -> datetime | None:
+    """The time that is written; without a zone it is this host's. Raises BadRequest."""
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise errors.BadRequest(
+            f"{text!r} is no time: write it as 2026-03-01T12:00:00Z, or 2026-03-01 12:00"
+        ) from error
+    return (at if at.tzinfo else at.astimezone()).astimezone(UTC)
+
+
+def number(text: str) -> int:
+    """How many entries are asked for. Raises BadRequest."""
+    if not text.isdecimal() or not 0 < int(text) <= _MOST_ENTRIES:
+        raise errors.BadRequest(f"limit {text!r} is none: give a number up to {_MOST_ENTRIES}")
+    return int(text)

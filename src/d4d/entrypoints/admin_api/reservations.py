@@ -1,0 +1,74 @@
+"""The operator's API for reservations."""
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+
+from d4d.domain.errors import BadRequest
+from d4d.domain.pools import parse_address
+from d4d.domain.reservations import OperatorReservation
+from d4d.entrypoints.admin_api.auth import Form, require_mark
+from d4d.entrypoints.admin_api.schemas import (
+    OperatorReservationForm,
+    ReservationsAnswer,
+    ReservedAnswer,
+)
+from d4d.service_layer.operator_view import Operations
+
+log = structlog.get_logger()
+
+
+async def reservations(parts: Operations, request: Request) -> Response:
+    """GET lists, POST reserves."""
+    if request.method == "POST":
+        return await _reserve(parts, request)
+    found = await parts.reserving.all(request.query_params.get("pool"))
+    ordered = sorted(found, key=lambda each: (each.segment, each.address.packed))
+    return Form(ReservationsAnswer(reservations=[_form(parts, each) for each in ordered]))
+
+
+async def _reserve(parts: Operations, request: Request) -> Response:
+    require_mark(request)
+    query = request.query_params
+    outcome = await parts.reserving.reserve(
+        _pool(request),
+        parse_address(query.get("address", ""), what="address"),
+        whom=query.get("for"),
+        note=query.get("note", ""),
+    )
+    made = outcome.reservation
+    log.info(
+        "reserved by an operator",
+        address=str(made.address),
+        segment=made.segment,
+        whom=made.whom,
+        note=made.note,
+    )
+    return Form(
+        ReservedAnswer(reservation=_form(parts, made), warnings=list(outcome.warnings)), 201
+    )
+
+
+async def unreserve(parts: Operations, request: Request) -> Response:
+    """DELETE takes one away."""
+    require_mark(request)
+    address = parse_address(request.path_params["address"], what="address")
+    removed = await parts.reserving.unreserve(_pool(request), address)
+    log.info(
+        "unreserved by an operator",
+        address=str(address),
+        segment=removed.segment,
+        whom=removed.whom,
+    )
+    return Form(_form(parts, removed))
+
+
+def _pool(request: Request) -> str:
+    pool = request.query_params.get("pool")
+    if not pool:
+        raise BadRequest("name the pool: ?pool= its id, or its subnet")
+    return pool
+
+
+def _form(parts: Operations, reservation: OperatorReservation) -> OperatorReservationForm:
+    return OperatorReservationForm.of(reservation, pool=parts.reserving.pool_of(reservation))

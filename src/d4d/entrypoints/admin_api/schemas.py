@@ -1,0 +1,384 @@
+"""What the admin API answers: JSON for the command line, the page, and scripts.
+
+Instants are ISO 8601 in UTC, durations are seconds, null is what is not known; an instant that is
+null where the lease has no end says so in its field.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from d4d.domain.dhcp.messages import INFINITE
+from d4d.domain.leases import Lease, Terms
+from d4d.domain.pools import PoolRecord, Reservation
+from d4d.domain.ports.history import Entry
+from d4d.domain.reservations import OperatorReservation
+from d4d.domain.utilization import Fill
+from d4d.service_layer.host_drain import Drained, Host
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ReservationForm(_Form):
+    """An address that no container gets."""
+
+    address: str
+    purpose: str = Field(description="gateway, auxiliary")
+    count: int = Field(description="How often Docker asked for it")
+
+    @classmethod
+    def of(cls, reservation: Reservation) -> "ReservationForm":
+        """The reservation in print."""
+        return cls(
+            address=str(reservation.address),
+            purpose=reservation.purpose.value,
+            count=reservation.count,
+        )
+
+
+class OperatorReservationForm(_Form):
+    """An address that an operator keeps, for whom ``mac`` or ``name`` tells, or from all."""
+
+    pool: str = Field(description="One in use here; it holds in all of that subnet and parent")
+    address: str
+    name: str | None
+    mac: str | None
+    note: str
+    made_at: datetime
+
+    @classmethod
+    def of(cls, reservation: OperatorReservation, *, pool: str) -> "OperatorReservationForm":
+        """The reservation in print."""
+        return cls(
+            pool=pool,
+            address=str(reservation.address),
+            name=reservation.name,
+            mac=_text(reservation.mac),
+            note=reservation.note,
+            made_at=reservation.made_at,
+        )
+
+
+class PoolForm(_Form):
+    """A pool, and how full it is within its range."""
+
+    id: str
+    subnet: str
+    range: str | None
+    gateway: str | None = Field(description="Learnt from the server; a given one is a reservation")
+    parent: str | None
+    allocator: str | None = Field(description="Null where it is the default one")
+    networks: int = Field(description="Docker networks that use it")
+    reservations: list[ReservationForm]
+    size: int = Field(description="Addresses that hosts may have")
+    used: int
+    reserved: int
+    free: int
+
+    @classmethod
+    def of(cls, record: PoolRecord, fill: Fill) -> "PoolForm":
+        """The pool in print."""
+        pool = record.pool
+        return cls(
+            id=pool.id,
+            subnet=str(pool.subnet),
+            range=_text(pool.range),
+            gateway=_text(pool.gateway),
+            parent=pool.options.parent,
+            allocator=pool.options.allocator,
+            networks=record.users,
+            reservations=[ReservationForm.of(each) for each in record.reservations],
+            size=fill.size,
+            used=fill.used,
+            reserved=fill.reserved,
+            free=fill.free,
+        )
+
+
+class TermsForm(_Form):
+    """What the server said with the address."""
+
+    server: str
+    lease_time: float | None = Field(description="Seconds; null is for ever")
+    renewal_time: float | None
+    rebinding_time: float | None
+    subnet_mask: str | None
+    routers: list[str]
+    dns_servers: list[str]
+    ntp_servers: list[str]
+    domain: str | None
+    mtu: int | None
+    static_routes: list[tuple[str, str]] = Field(description="Destination, and via which router")
+
+    @classmethod
+    def of(cls, terms: Terms) -> "TermsForm":
+        """The terms in print."""
+        return cls(
+            server=str(terms.server),
+            lease_time=_seconds(terms.lease_time),
+            renewal_time=_seconds(terms.renewal_time),
+            rebinding_time=_seconds(terms.rebinding_time),
+            subnet_mask=_text(terms.subnet_mask),
+            routers=list(map(str, terms.routers)),
+            dns_servers=list(map(str, terms.dns_servers)),
+            ntp_servers=list(map(str, terms.ntp_servers)),
+            domain=terms.domain,
+            mtu=terms.mtu,
+            static_routes=[(str(to), str(via)) for to, via in terms.static_routes],
+        )
+
+
+class LeaseForm(_Form):
+    """A lease that a host holds, or remembers."""
+
+    pool: str
+    address: str
+    mac: str
+    name: str | None = Field(description="The container's, where Docker told it")
+    state: str = Field(description="bound, renewing, rebinding, lost, released, freed")
+    host: str
+    hostname: str | None = Field(description="What the server heard (option 12)")
+    client_id: str | None = Field(description="Hexadecimal, with its type byte (option 61)")
+    generation: int
+    acquired_at: datetime
+    bound_at: datetime | None = Field(description="When the server last confirmed it")
+    renew_at: datetime | None = Field(description="T1; null is never")
+    rebind_at: datetime | None = Field(description="T2; null is never")
+    expires_at: datetime | None = Field(description="Null is never")
+    released_at: datetime | None
+    overdue: bool = Field(description="Whether its renewal is late")
+    terms: TermsForm | None = Field(description="Null where no server has confirmed it yet")
+
+    @classmethod
+    def of(cls, lease: Lease, *, overdue: bool) -> "LeaseForm":
+        """The lease in print."""
+        return cls(
+            pool=lease.pool,
+            address=str(lease.address),
+            mac=str(lease.endpoint.mac),
+            name=lease.endpoint.name,
+            state=lease.state.value,
+            host=lease.owner,
+            hostname=lease.hostname,
+            client_id=lease.client_id.hex() if lease.client_id else None,
+            generation=lease.generation,
+            acquired_at=lease.acquired_at,
+            bound_at=lease.bound_at,
+            renew_at=lease.renew_at,
+            rebind_at=lease.rebind_at,
+            expires_at=lease.expires_at,
+            released_at=lease.released_at,
+            overdue=overdue,
+            terms=TermsForm.of(lease.terms) if lease.terms else None,
+        )
+
+
+class EventForm(_Form):
+    """Something that happened to an address."""
+
+    at: datetime
+    kind: str
+    host: str
+    pool: str
+    address: str
+    mac: str | None
+    name: str | None
+    detail: str
+
+    @classmethod
+    def of(cls, entry: Entry) -> "EventForm":
+        """The event in print."""
+        event, endpoint = entry.event, entry.event.endpoint
+        return cls(
+            at=event.at,
+            kind=event.kind.value,
+            host=entry.host,
+            pool=event.pool,
+            address=str(event.address),
+            mac=str(endpoint.mac) if endpoint else None,
+            name=endpoint.name if endpoint else None,
+            detail=event.detail,
+        )
+
+
+class WebhookMessage(_Form):
+    """What is posted to D4D_WEBHOOK_URL."""
+
+    id: str = Field(description="The same where a message is sent again")
+    kind: str = Field(description="lost, conflict, pool_nearly_full")
+    at: datetime
+    host: str
+    pool: str
+    detail: str
+    address: str | None = Field(None, description="Of a lease")
+    mac: str | None = None
+    name: str | None = None
+    size: int | None = Field(None, description="Of a pool: its addresses")
+    used: int | None = None
+    reserved: int | None = None
+    free: int | None = None
+
+
+class PoolsAnswer(_Form):
+    """GET /api/pools."""
+
+    pools: list[PoolForm]
+
+
+class ReservationsAnswer(_Form):
+    """GET /api/reservations."""
+
+    reservations: list[OperatorReservationForm]
+
+
+class ReservedAnswer(_Form):
+    """POST /api/reservations?pool=&address=&for=&note=, the last two of which may be left out."""
+
+    reservation: OperatorReservationForm
+    warnings: list[str] = Field(description="What the operator should know")
+
+
+class LeasesAnswer(_Form):
+    """GET /api/leases."""
+
+    leases: list[LeaseForm]
+
+
+class LeaseAnswer(_Form):
+    """GET /api/leases/ADDRESS."""
+
+    lease: LeaseForm
+    history: list[EventForm] = Field(description="Of its address, the newest first")
+
+
+class HistoryAnswer(_Form):
+    """GET /api/history. With ``at``: the last event of each that had the address then."""
+
+    events: list[EventForm]
+
+
+class HostForm(_Form):
+    """A host that uses the store."""
+
+    host: str
+    is_self: bool
+    seen_at: datetime | None = Field(description="When it was last heard of; null: never")
+    is_alive: bool = Field(description="Heard of within D4D_HOST_GRACE")
+    leases: int = Field(description="Addresses that it holds")
+
+    @classmethod
+    def of(cls, host: Host, *, self_name: str, now: datetime) -> "HostForm":
+        """The host in print."""
+        return cls(
+            host=host.name,
+            is_self=host.name == self_name,
+            seen_at=now - host.age if host.age is not None else None,
+            is_alive=host.is_alive,
+            leases=host.leases,
+        )
+
+
+class HostsAnswer(_Form):
+    """GET /api/hosts."""
+
+    hosts: list[HostForm]
+
+
+class FailureForm(_Form):
+    """A lease that could not be given back, and why."""
+
+    address: str
+    pool: str
+    error: str
+
+
+class DrainAnswer(_Form):
+    """POST /api/hosts/HOST/drain."""
+
+    host: str
+    freed: list[str] = Field(description="Addresses that were given back")
+    failed: list[FailureForm] = Field(description="These stay the host's: drain it again")
+
+    @classmethod
+    def of(cls, drained: Drained) -> "DrainAnswer":
+        """What a drain came to, in print."""
+        return cls(
+            host=drained.host,
+            freed=[str(lease.address) for lease in drained.freed],
+            failed=[
+                FailureForm(address=str(lease.address), pool=lease.pool, error=error)
+                for lease, error in drained.failed
+            ],
+        )
+
+
+class CheckForm(_Form):
+    """One thing that must be so."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class HealthAnswer(_Form):
+    """GET /healthz, GET /readyz."""
+
+    ok: bool
+    version: str
+    checks: list[CheckForm]
+
+
+class SettingForm(_Form):
+    """A setting as it is in effect. Secrets are masked."""
+
+    name: str
+    value: str
+    source: str = Field(description="default, the file or the variable that set it, command line")
+
+
+class ConfigAnswer(_Form):
+    """GET /api/config."""
+
+    settings: list[SettingForm]
+
+
+class ErrorAnswer(_Form):
+    """Any answer of 400 and above."""
+
+    error: str
+
+
+ANSWERS: tuple[type[BaseModel], ...] = (
+    PoolsAnswer,
+    ReservationsAnswer,
+    ReservedAnswer,
+    OperatorReservationForm,
+    LeasesAnswer,
+    LeaseAnswer,
+    LeaseForm,
+    EventForm,
+    WebhookMessage,
+    HistoryAnswer,
+    HostsAnswer,
+    DrainAnswer,
+    HealthAnswer,
+    ConfigAnswer,
+    ErrorAnswer,
+)
+"""Each body that the API answers with, or sends as an event."""
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of each answer, by its name: GET /api/schema."""
+    return {each.__name__: each.model_json_schema() for each in ANSWERS}
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None or duration == INFINITE else duration.total_seconds()
+
+
+def _text(value: object | None) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,133 @@
+"""Commands about this host that need no running driver."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from d4d.entrypoints.cli.output import Exit, Json, as_json, show, table, told
+
+if TYPE_CHECKING:
+    from d4d.entrypoints.cli.schemas import DoctorAnswer, OfferForm, ProbedForm
+
+_COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
+_PROBED = ("interface", "server", "server's MAC", "offers", "router", "DNS", "lease time", "after")
+
+
+@told
+def config(*, json: Json = False) -> None:
+    """Show settings as a driver started here would have them, and where each comes from."""
+    from d4d.entrypoints.admin_api.app import effective  # noqa: PLC0415 - --help is asked more often
+    from d4d.entrypoints.admin_api.schemas import ConfigAnswer  # noqa: PLC0415 - as above
+    from d4d.settings.model import load_settings  # noqa: PLC0415 - as above
+
+    answer = ConfigAnswer(settings=effective(load_settings()))
+    if json:
+        as_json(answer.model_dump(mode="json"))
+        return
+    rows = [(each.name, each.value, each.source) for each in answer.settings]
+    show(table(("setting", "value", "from"), rows))
+
+
+@told
+def probe(
+    interfaces: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="INTERFACE", help="All that could be parents if left out."),
+    ] = None,
+    *,
+    timeout: Annotated[str, typer.Option(help="How long to wait for offers.")] = "4s",
+    json: Json = False,
+) -> None:
+    """Ask which DHCP servers answer, what they offer and how fast. No lease comes of it."""
+    from d4d.adapters.observability.log_setup import configure_logs  # noqa: PLC0415 - as above
+    from d4d.doctor.probe_command import probe_servers  # noqa: PLC0415 - as above
+    from d4d.entrypoints.cli.schemas import (  # noqa: PLC0415 - --help is asked more often
+        ProbeAnswer,
+        ProbedForm,
+    )
+    from d4d.settings.model import load_settings  # noqa: PLC0415 - as above
+
+    settings, patience = load_settings(), _duration(timeout)
+    configure_logs(debug=settings.debug)
+    found = probe_servers(settings, interfaces or (), patience)
+    answer = ProbeAnswer(
+        probed=[ProbedForm.of(each, servers=settings.dhcp_server) for each in found]
+    )
+    if json:
+        as_json(answer.model_dump(mode="json"))
+    else:
+        show(table(_PROBED, [row for each in answer.probed for row in _rows(each, timeout)]))
+    if not any(each.offers for each in answer.probed) or any(each.error for each in answer.probed):
+        raise typer.Exit(Exit.FAILED)
+
+
+@told
+def doctor(
+    *,
+    timeout: Annotated[str, typer.Option(help="How long to wait for DHCP offers.")] = "4s",
+    json: Json = False,
+) -> None:
+    """Look for what is wrong on this host, and say what mends it."""
+    import asyncio  # noqa: PLC0415 - --help is asked more often
+
+    from d4d.adapters.observability.log_setup import configure_logs  # noqa: PLC0415 - as above
+    from d4d.doctor.findings import Severity  # noqa: PLC0415 - as above
+    from d4d.doctor.run import examine  # noqa: PLC0415 - as above
+    from d4d.entrypoints.cli.schemas import DoctorAnswer, DoctorCheckForm  # noqa: PLC0415 - as above
+
+    configure_logs(debug=False)
+    outcomes = asyncio.run(examine(_duration(timeout)))
+    worst = max((each.severity for each in outcomes), default=Severity.OK)
+    answer = DoctorAnswer(severity=str(worst), checks=list(map(DoctorCheckForm.of, outcomes)))
+    if json:
+        as_json(answer.model_dump(mode="json"))
+    else:
+        _tell(answer)
+    if worst is Severity.ERROR:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _tell(answer: "DoctorAnswer") -> None:
+    for check in answer.checks:
+        typer.secho(f"{check.severity:<8}", fg=_COLOURS[check.severity], bold=True, nl=False)
+        typer.echo(f"{check.name}: {check.seen}")
+        for finding in check.findings:
+            typer.secho(f"  {finding.code}", fg=_COLOURS[finding.severity], bold=True, nl=False)
+            typer.echo(f": {finding.found}")
+            typer.echo(f"    {finding.remedy}")
+
+
+def _duration(text: str) -> timedelta:
+    from durationpy import DurationError, from_str  # noqa: PLC0415 - --help is asked more often
+
+    try:
+        duration: timedelta = from_str(text)
+    except DurationError:
+        duration = timedelta(0)
+    if duration <= timedelta(0):
+        raise typer.BadParameter(f"{text!r} is no time to wait: write it as 500ms or 4s")
+    return duration
+
+
+def _rows(probed: "ProbedForm", timeout: str) -> list[list[str | None]]:
+    way = probed.interface if probed.relay is None else f"relay {probed.relay}"
+    if probed.error is not None:
+        return [[way, probed.error]]
+    if not probed.offers:
+        return [[way, f"no answer within {timeout}"]]
+    return [[way, *_cells(offer)] for offer in probed.offers]
+
+
+def _cells(offer: "OfferForm") -> list[str | None]:
+    terms = offer.terms
+    seconds = terms.lease_time
+    return [
+        offer.server if offer.accepted else f"{offer.server} (not in D4D_DHCP_SERVER)",
+        offer.server_mac,
+        offer.address,
+        ", ".join(terms.routers),
+        ", ".join(terms.dns_servers),
+        "for ever" if seconds is None else str(timedelta(seconds=seconds)),
+        f"{offer.after_ms:g} ms",
+    ]

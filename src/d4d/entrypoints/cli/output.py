@@ -1,0 +1,111 @@
+"""How commands print, and what their exit codes say."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import IntEnum
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from d4d.adapters.admin_client import AdminClient
+
+P = ParamSpec("P")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, as the admin API has it.")]
+Pool = Annotated[str | None, typer.Option(help="Pool id, or its subnet.")]
+
+
+class Exit(IntEnum):
+    """What the exit code of a command says."""
+
+    DONE = 0
+    FAILED = 1
+    """It was refused, or something else went wrong; the text says what."""
+    USAGE = 2
+    NOT_RUNNING = 3
+    """No driver answers at D4D_ADMIN_BIND."""
+    NOT_FOUND = 4
+    """There is no such lease, pool or reservation."""
+
+
+def told(command: Callable[P, None]) -> Callable[P, None]:
+    """The command, whose errors become one line and an exit code."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        from d4d.adapters.admin_client import (  # noqa: PLC0415 - --help is asked more often
+            NoSuchThing,
+            NotRunning,
+        )
+        from d4d.domain.errors import D4DError  # noqa: PLC0415 - as above
+
+        codes = {NotRunning: Exit.NOT_RUNNING, NoSuchThing: Exit.NOT_FOUND}
+        try:
+            command(*args, **kwargs)
+        except D4DError as error:
+            typer.echo(f"d4d: {error}", err=True)
+            raise typer.Exit(codes.get(type(error), Exit.FAILED)) from error
+        except KeyboardInterrupt:
+            raise typer.Exit(Exit.DONE) from None
+
+    return run
+
+
+@contextmanager
+def driver() -> Iterator["AdminClient"]:
+    """The running driver, by the settings. Raises D4DError."""
+    from d4d.adapters.admin_client import AdminClient  # noqa: PLC0415 - --help is asked more often
+    from d4d.domain.errors import BadRequest  # noqa: PLC0415 - as above
+    from d4d.settings.model import load_settings  # noqa: PLC0415 - as above
+
+    settings = load_settings()
+    bind, token = settings.admin_bind, settings.admin_token
+    if bind.path is None and bind.address is None:
+        raise BadRequest("D4D_ADMIN_BIND is off: the driver takes no commands")
+    client = AdminClient(
+        path=bind.path,
+        url=f"http://{bind}",
+        token=token.get_secret_value() if token else None,
+    )
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def given(**query: str | None) -> dict[str, str]:
+    """What was given of a query."""
+    return {name: value for name, value in query.items() if value is not None}
+
+
+def as_json(content: Any) -> None:
+    """Print JSON, for programs."""
+    typer.echo(json.dumps(content, indent=2))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> "Table":
+    """A table for people; what is unknown is a dash."""
+    from rich.table import Table  # noqa: PLC0415 - --help is asked more often
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell or "-") for cell in row))  # a name may look like markup
+    return made
+
+
+def show(what: Any) -> None:
+    """Print for people; a line is as long as it is where no terminal is."""
+    from rich.console import Console  # noqa: PLC0415 - --help is asked more often
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=300)
+    console.print(what)

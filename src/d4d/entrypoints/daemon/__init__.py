@@ -1,0 +1,1 @@
+"""The process that serves: its start, its sockets, its end."""

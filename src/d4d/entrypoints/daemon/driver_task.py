@@ -1,0 +1,147 @@
+"""The driver of ``d4d server``, and the operator's side beside it: opened, served, closed."""
+
+import asyncio
+import gc
+import socket
+from contextlib import ExitStack
+from importlib.metadata import version
+from typing import TYPE_CHECKING, cast
+
+import structlog
+
+from d4d.adapters.dhcp.wire.codec import scapy_layers
+from d4d.adapters.observability.log_setup import configure_logs, log_failures
+from d4d.adapters.system.listening_socket import PluginSocket
+from d4d.bootstrap import compose
+from d4d.domain.errors import D4DError
+from d4d.entrypoints.daemon.http import server as http
+from d4d.entrypoints.daemon.http.errors import CannotStart
+from d4d.entrypoints.daemon.state import Service
+from d4d.entrypoints.docker_plugin.handlers import Driver, driver
+from d4d.lazy_import import import_late, late
+from d4d.service_layer.background_tasks import CALLS_FIRST
+from d4d.service_layer.operator_view import Operations
+from d4d.settings.model import Settings, load_settings
+
+if TYPE_CHECKING:
+    from d4d.entrypoints.admin_api import app as admin
+else:
+    admin = late("d4d.entrypoints.admin_api.app")
+
+_OPENING = 1.0  # seconds after which operators are told that the driver still starts
+_OPERATORS_END = 1.0  # seconds for an operator's request at the end; a stream has none of its own
+
+log = structlog.get_logger()
+
+
+async def drive(service: Service) -> None:
+    """Give ``service`` its driver until its calls are answered. Raises D4DError, CannotStart."""
+    settings = load_settings(**service.given)
+    configure_logs(debug=settings.debug)
+    log_failures(asyncio.get_running_loop())
+    service.grace = settings.dhcp_deadline.total_seconds() + 1
+    with ExitStack() as stack:
+        beside = [
+            asyncio.create_task(service.notifier.run(lambda: _status(service))),
+            asyncio.create_task(
+                _serve_operators(service, settings, _admin_socket(settings, stack))
+            ),
+        ]
+        try:
+            async with driver(compose(settings)) as opened:
+                _ready(service, settings, opened)
+                await service.stop.wait()
+                opened.operations.stream.close()
+                await service.answered.wait()
+        except BaseException as error:
+            service.fail(error)
+            if not isinstance(error, D4DError):
+                raise
+            log.error("can't serve", error=str(error))
+            raise CannotStart from error
+        finally:
+            service.stop.set()
+            beside[0].cancel()
+            for each in await asyncio.gather(*beside, return_exceptions=True):
+                if isinstance(each, Exception):  # no cancellation is one
+                    raise each
+
+
+def _ready(service: Service, settings: Settings, opened: Driver) -> None:
+    service.driver.set_result(opened)
+    log.info(
+        "serving",
+        version=version("d4d"),
+        plugin_socket=str(settings.plugin_socket),
+        operators=str(settings.admin_bind),
+    )
+    if not service.stop.is_set():  # systemd has heard the end already
+        service.notifier.ready()
+
+
+async def _serve_operators(service: Service, settings: Settings, descriptor: int | None) -> None:
+    """Serve the operator at ``descriptor``, where there is one, once Docker is served.
+
+    All that was not imported before is imported then, also what Docker's calls will need.
+    """
+    try:
+        await asyncio.wait([service.driver], timeout=_OPENING)
+        await asyncio.sleep(CALLS_FIRST)
+        if service.stop.is_set():
+            return
+        await asyncio.to_thread(_import_rest)
+        if descriptor is not None:
+            app = admin.create_admin_app(
+                lambda: _operations(service), settings=settings, given=service.given
+            )
+            serve = http.server()
+            await serve(
+                app,
+                descriptor,
+                stop=service.stop,
+                grace=lambda: _OPERATORS_END,
+                idle=http.IDLE,
+            )
+    except Exception:  # Docker is served all the same
+        log.exception("operator not served any more")
+
+
+def _import_rest() -> None:
+    try:
+        scapy_layers()  # first, as a container's start needs it
+        import_late()
+        gc.freeze()  # nor is it looked at again
+    finally:
+        gc.enable()
+
+
+def _operations(service: Service) -> Operations | None:
+    return cast("Driver", service.driver.result()).operations if service.is_open else None
+
+
+def _status(service: Service) -> str:
+    """For ``systemctl status``."""
+    operations = _operations(service)
+    if operations is None:
+        return "starting, or stopping"
+    fills = operations.fills()
+    used, late = sum(fill.used for fill in fills.values()), len(operations.overdue())
+    return f"{used} leases in {len(fills)} pools, {late} renewals late"
+
+
+def _admin_socket(settings: Settings, stack: ExitStack) -> int | None:
+    """The operator's socket to serve; None where there is to be none, or can be none."""
+    bind = settings.admin_bind
+    try:
+        if bind.path is not None:
+            opened = PluginSocket(bind.path, inherited=None, setting="D4D_ADMIN_BIND")
+            stack.callback(opened.close)
+            opened.open()
+            opened.publish()
+            return opened.detach()
+        if bind.address is not None:
+            family = socket.AF_INET6 if bind.address.version == 6 else socket.AF_INET  # noqa: PLR2004 - IPv6
+            return socket.create_server((str(bind.address), bind.port), family=family).detach()
+    except (D4DError, OSError) as error:
+        log.warning("operator not served", bind=str(bind), error=str(error))
+    return None

@@ -1,0 +1,1 @@
+"""The HTTP servers that D4D runs on."""

@@ -1,0 +1,83 @@
+"""``d4d server``: one process, which answers Docker from its first moment until it is stopped.
+
+A start is importing, for the most part. So Docker's calls are taken as soon as there is what they
+come in by. Constants are answered at once; the other calls wait for the driver, which is imported
+and opened meanwhile: see ``driving``.
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from d4d.adapters.system.listening_socket import PluginSocket
+from d4d.entrypoints.daemon.http import server as http
+from d4d.entrypoints.daemon.http.errors import CannotStart
+from d4d.entrypoints.daemon.state import Service
+from d4d.entrypoints.docker_plugin.app import create_calls_app, expect
+from d4d.lazy_import import absent
+from d4d.settings.files import plugin_socket
+
+
+def serve_until_stopped(given: Mapping[str, Any]) -> None:
+    """Serve with the settings, of which ``given`` come from the command line. Raises D4DError."""
+    with ExitStack() as stack:
+        listening = PluginSocket(plugin_socket())
+        stack.callback(listening.close)
+        listening.open()
+        try:
+            http.run(lambda: _serve(given, listening))
+        except CannotStart:
+            sys.exit(1)  # what failed stands in the log
+
+
+async def _serve(given: Mapping[str, Any], listening: PluginSocket) -> None:
+    stop = asyncio.Event()
+    app = create_calls_app(closes=stop.is_set)
+    service = Service(given, driver=expect(app), stop=stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, service.stop.set)
+    listening.publish()
+    ending = asyncio.create_task(_tell_the_end(service))
+    driving = asyncio.create_task(_drive(service))
+    driving.add_done_callback(lambda _: service.stop.set())
+    try:
+        await http.server()(
+            app,
+            listening.detach(),
+            stop=service.stop,
+            grace=lambda: service.grace,
+            idle=http.WITHOUT_END,
+        )
+    finally:
+        service.stop.set()
+        service.answered.set()
+        await ending
+        if not service.driver.done():  # its end is wanted before it was open
+            driving.cancel()
+        with suppress(asyncio.CancelledError):
+            await driving
+
+
+async def _drive(service: Service) -> None:
+    """Open the driver, and close it at the end. Raises what it can't be opened by."""
+    try:
+        drive = await asyncio.to_thread(_import_driving)
+        await drive(service)
+    except BaseException as error:
+        service.fail(error)
+        raise
+
+
+def _import_driving() -> Callable[[Service], Awaitable[None]]:
+    # structlog would draw tracebacks in colours with it, which our logs have none of
+    with absent("rich"):
+        from d4d.entrypoints.daemon.driver_task import drive  # noqa: PLC0415 - Docker is answered meanwhile
+    return drive
+
+
+async def _tell_the_end(service: Service) -> None:
+    await service.stop.wait()
+    service.notifier.stopping()

@@ -1,0 +1,1 @@
+"""Docker's IPAM protocol over HTTP."""

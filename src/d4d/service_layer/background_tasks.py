@@ -1,0 +1,157 @@
+"""What goes on beside Docker's calls: Docker's API is asked what became of containers and their
+names, and other hosts hear that this one is alive.
+
+Nothing here runs inside a call of Docker's, where its API could wait for us while we wait for it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import structlog
+
+from d4d.domain.errors import BadRequest, D4DError, DockerUnavailable, StoreUnavailable
+from d4d.domain.ports.docker import Containers
+from d4d.lazy_import import import_late
+from d4d.service_layer.concurrency.supervised_task import beside
+from d4d.service_layer.host_drain import Reclaim
+from d4d.service_layer.ipam_service import Ipam
+from d4d.service_layer.reconciler import Findings, Reconciliation
+
+CALLS_FIRST = 0.1  # seconds for calls that waited for us: what else a start does delays them
+_SOON = 5.0  # seconds until a Docker that does not answer yet is asked again, after its start
+_AGAIN = 1.0  # seconds until a store that was away is tried again
+_SETTLE = 0.3  # seconds after an event: containers that start together are looked up together
+
+log = structlog.get_logger()
+
+
+class Background:
+    """The tasks that reconcile, that listen for containers that start, and that beat."""
+
+    def __init__(
+        self,
+        *,
+        reconciliation: Reconciliation,
+        containers: Containers,
+        interval: timedelta,
+        ipam: Ipam,
+        reclaim: Reclaim,
+    ) -> None:
+        """Docker's API is asked every ``interval``, or never where that is 0."""
+        self._presence = ipam.presence
+        self._draining = ipam.draining
+        self._reclaim = reclaim
+        self._store_error = self._presence.trouble
+        self._reconciliation = reconciliation
+        self._containers = containers
+        self._interval = interval.total_seconds()
+        self._restarted = asyncio.Event()
+        self._container_started = asyncio.Event()
+        self._docker_error = ""
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin."""
+        if self._store_error:
+            log.error("serving without the store", error=self._store_error)
+        self._tasks = [beside(self._beat(), "heartbeat")]
+        if self._interval:
+            self._tasks += [
+                beside(self._reconcile(), "reconciliation"),
+                beside(self._listen(), "Docker's events"),
+                beside(self._learn(), "containers' names"),
+            ]
+
+    def docker_restarted(self) -> None:
+        """dockerd was started: it activated us anew. Its API will serve in a while."""
+        self._restarted.set()
+
+    async def aclose(self) -> None:
+        """Stop."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _beat(self) -> None:
+        interval = self._presence.interval.total_seconds()
+        while True:
+            await asyncio.sleep(min(_AGAIN, interval) if self._store_error else interval)
+            try:
+                await self._presence.beat()
+                if self._reclaim is Reclaim.AUTO:
+                    await self._drain_dead()
+            except D4DError as error:
+                if str(error) != self._store_error:
+                    self._store_error = str(error)
+                    log.warning("no heartbeat", error=str(error))
+            else:
+                if self._store_error:
+                    self._store_error = ""
+                    log.info("the store answers again")
+                    self._restarted.set()  # what Docker has was not looked at meanwhile
+
+    async def _drain_dead(self) -> None:
+        for host in await self._draining.dead():
+            log.warning("draining a host that may still run containers", host=host)
+            try:
+                drained = await self._draining.drain(host)
+            except BadRequest as error:  # it came back, or another host was faster
+                log.warning("not drained", host=host, error=str(error))
+                continue
+            log.warning("drained", host=host, freed=len(drained.freed), failed=len(drained.failed))
+            for lease, reason in drained.failed:
+                log.warning("not given back", address=str(lease.address), error=reason)
+
+    async def _reconcile(self) -> None:
+        await _import_first()
+        while True:
+            self._restarted.clear()
+            served = await self._attempt(self._reconciliation.run)
+            soon = min(_SOON, self._interval)
+            try:
+                # not wait_for: 3.11's can swallow a cancellation, and aclose would wait for ever
+                async with asyncio.timeout(self._interval if served else soon):
+                    await self._restarted.wait()
+            except TimeoutError:
+                continue
+            await asyncio.sleep(min(_SETTLE, self._interval))  # it asks us before it serves
+
+    async def _listen(self) -> None:
+        await _import_first()
+        async for _ in self._containers.started():
+            self._container_started.set()
+
+    async def _learn(self) -> None:
+        while True:
+            await self._container_started.wait()
+            await asyncio.sleep(_SETTLE)
+            self._container_started.clear()
+            await self._attempt(self._reconciliation.learn)
+
+    async def _attempt(self, reconcile: Callable[[], Awaitable[Findings]]) -> bool:
+        """Reconcile, and log what came of it; False where Docker did not answer."""
+        try:
+            findings = await reconcile()
+        except DockerUnavailable as error:
+            if str(error) != self._docker_error:
+                self._docker_error = str(error)
+                log.warning("no reconciliation, nothing is freed", error=str(error))
+            return False
+        except StoreUnavailable as error:
+            log.warning("reconciliation stopped", error=str(error))
+            return True
+        if self._docker_error:
+            self._docker_error = ""
+            log.info("Docker answers again")
+        for lease in findings.missing:
+            log.info("container missing", address=str(lease.address), mac=str(lease.endpoint.mac))
+        for refused in findings.refused:
+            log.warning("not adopted", error=refused)
+        return True
+
+
+async def _import_first() -> None:
+    """What speaks with Docker is imported late; in a thread, so that calls are answered."""
+    await asyncio.sleep(CALLS_FIRST)
+    await asyncio.to_thread(import_late)

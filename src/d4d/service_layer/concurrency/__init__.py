@@ -1,0 +1,1 @@
+"""Tasks and locks that every use case needs."""

@@ -1,0 +1,122 @@
+"""Whether this host's leases are still its own: known anew whenever it was away.
+
+A host beats, so that others see it alive. One that was not heard of for the grace may be drained:
+others take back what it held. So what it believes to hold counts only for a while after each beat;
+when that is over, because it was suspended or cut off from the store, it asks before it answers
+Docker. A store that lost its contents shows in the same way, and gets back what is held here.
+
+Two machines of one name would each take the other's leases for its own, and give them back. So the
+later one to beat gets nothing while the other is heard of.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+from d4d.domain.errors import StoreAway
+from d4d.domain.ports.allocator import Beat, Clock, Contents, Hosts, LeaseStore
+
+_BEATS = 8
+"""So many in a grace: some may get lost."""
+
+
+class Presence:
+    """This host among those that use its store."""
+
+    def __init__(
+        self,
+        *,
+        store: LeaseStore,
+        hosts: Hosts,
+        owner: str,
+        installation: str,
+        clock: Clock,
+        grace: timedelta,
+        take_up: Callable[[Contents], Awaitable[None]],
+        compare: Callable[[Contents], Awaitable[None]],
+    ) -> None:
+        """``installation`` tells this ``owner`` from another of that name.
+
+        ``take_up`` gets what the store holds once, ``compare`` after each absence.
+        """
+        self._store = store
+        self._hosts = hosts
+        self._owner = owner
+        self._installation = installation
+        self._clock = clock
+        self._grace = grace
+        self._take_up = take_up
+        self._compare = compare
+        self._asking = asyncio.Lock()
+        self._sure_until: datetime | None = None
+        self.is_loaded = False
+        """Whether the store's contents were taken up."""
+        self.trouble = ""
+        """Why it is not known what is held here; empty while it is."""
+
+    @property
+    def interval(self) -> timedelta:
+        """How long after a beat the next one is due."""
+        return self._grace / _BEATS
+
+    async def open(self) -> None:
+        """Take up what the store holds; where it is away, ``beat`` does that when it is back.
+
+        Raises StoreUnavailable where the store is broken, StoreTooNew.
+        """
+        try:
+            await self.confirm()
+        except StoreAway as error:
+            self.trouble = str(error)
+
+    async def confirm(self) -> None:
+        """See that what is held here is ours. Raises StoreUnavailable, StoreTooNew."""
+        if not self._is_sure:
+            async with self._asking:
+                if not self._is_sure:
+                    await self._beat()
+
+    async def beat(self) -> None:
+        """Be seen alive. Raises StoreUnavailable, StoreTooNew."""
+        async with self._asking:
+            await self._beat()
+
+    @property
+    def _is_sure(self) -> bool:
+        return self._sure_until is not None and self._clock() < self._sure_until
+
+    async def _beat(self) -> None:
+        try:
+            sent, was_sure = self._clock(), self._is_sure
+            beat = await self._hosts.beat(self._owner, self._installation, self._grace, sent)
+            if beat is Beat.DRAINED:
+                self._sure_until = None
+                raise StoreAway(
+                    f"{self._owner} was not heard of for {self._grace}, and another host takes "
+                    f"back what it held: this ends within a minute"
+                )
+            if beat is Beat.NAMESAKE:
+                self._sure_until = None
+                raise StoreAway(
+                    f"another machine uses the store as host {self._owner}, and was heard of "
+                    f"within {self._grace}: give each its own D4D_HOST, before its first start or "
+                    f"with a new state directory; if that machine is gone, this ends {self._grace} "
+                    f"after it was last heard of"
+                )
+            if not was_sure or beat is Beat.NEW:
+                self._sure_until = None
+                await self._find_out()
+            self._sure_until = sent + self._grace * (_BEATS - 1) / _BEATS
+        except Exception as error:
+            if not self._is_sure:
+                self.trouble = str(error)
+            raise
+        self.trouble = ""
+
+    async def _find_out(self) -> None:
+        contents = await self._store.load(self._owner)
+        if self.is_loaded:
+            await self._compare(contents)
+        else:
+            self.is_loaded = True
+            await self._take_up(contents)

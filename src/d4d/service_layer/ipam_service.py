@@ -1,0 +1,312 @@
+"""The verbs of Docker's IPAM protocol, on pools, reservations and leases.
+
+Docker repeats itself, asks again after a crash, forgets to tell, and never tells twice. So every
+verb may be repeated; what is handed out is in the store before Docker hears of it; and a pool that
+nobody remembers is rebuilt from its id.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+
+from d4d.domain.errors import (
+    AddressInUse,
+    BadRequest,
+    NoAddress,
+    PoolOverlap,
+    StoreUnavailable,
+    UnknownPool,
+)
+from d4d.domain.leases import Endpoint
+from d4d.domain.pool_state import Holdings
+from d4d.domain.pools import Address, Network, Pool, PoolRecord, PoolRequest, Purpose
+from d4d.domain.ports.allocator import (
+    Allocator,
+    Clock,
+    Contents,
+    Events,
+    Hosts,
+    LeaseStore,
+    Names,
+    Reservations,
+)
+from d4d.service_layer.heartbeat import Presence
+from d4d.service_layer.host_drain import Draining
+from d4d.service_layer.lease_service import Leasing
+from d4d.service_layer.pool_registry import PoolTable
+
+
+class Ipam:
+    """The driver: what Docker asks, and what becomes of it."""
+
+    def __init__(
+        self,
+        *,
+        store: LeaseStore,
+        allocators: Mapping[str, Allocator],
+        default_allocator: str,
+        events: Events,
+        clock: Clock,
+        owner: str,
+        hosts: Hosts,
+        installation: str,
+        grace: timedelta,
+        hold: timedelta = timedelta(0),
+        reservations: Reservations | None = None,
+        names: Names | None = None,
+        subnet_at: Callable[[Address], Network | None] = lambda _: None,
+    ) -> None:
+        """``hosts`` are those of the store; one not heard of for ``grace`` may lose its leases.
+
+        ``installation`` tells ``owner`` from another host that has its name by mistake.
+        ``names`` are those that hosts share, if they do. ``subnet_at`` finds this host's subnet of
+        a network address, for the seed's pool ids.
+        """
+        self._store = store
+        self._owner = owner
+        self._opening = asyncio.Lock()
+        self._pools = PoolTable(
+            allocators=allocators, default_allocator=default_allocator, subnet_at=subnet_at
+        )
+        self.leasing = Leasing(
+            pools=self._pools,
+            store=store,
+            events=events,
+            clock=clock,
+            owner=owner,
+            hold=hold,
+            reservations=reservations,
+            names=names,
+        )
+        """The leases, for those who ask outside of Docker's calls."""
+        self.presence = Presence(
+            store=store,
+            hosts=hosts,
+            owner=owner,
+            installation=installation,
+            clock=clock,
+            grace=grace,
+            take_up=self._take_up,
+            compare=self.leasing.compare,
+        )
+        """Whether the leases are known to be ours."""
+        self.draining = Draining(
+            store=store,
+            hosts=hosts,
+            allocator=self._pools.allocator,
+            events=events,
+            clock=clock,
+            owner=owner,
+            grace=grace,
+        )
+        """The other hosts."""
+        self._told_early: list[Callable[[], Awaitable[None]]] = []
+
+    async def open(self) -> None:
+        """Take up what the store holds: pools, leases with their timers, releases still to send.
+
+        Where it is away, that is done when it is back: see ``Presence``. Raises StoreUnavailable,
+        StoreTooNew.
+        """
+        await self.presence.open()
+
+    async def _take_up(self, contents: Contents) -> None:
+        for record in contents.pools:
+            self._pools.add(record)
+        self.leasing.open(contents.leases)
+        told, self._told_early = self._told_early, []
+        for release in told:
+            await release()
+
+    async def aclose(self) -> None:
+        """Stop. Nothing is released: the containers go on using their addresses."""
+        await self.leasing.aclose()
+
+    @property
+    def pools(self) -> list[PoolRecord]:
+        """Every pool that a network uses, or of which leases are held."""
+        return [holdings.record for holdings in self._pools if holdings.is_used]
+
+    # Pools
+
+    async def request_pool(self, request: PoolRequest) -> Pool:
+        """The pool for ``request``, used by one network more.
+
+        Raises BadRequest, PoolOverlap, AddressInUse, NoAddress where subnet or gateway can't be
+        learnt.
+        """
+        await self.presence.confirm()
+        allocator = self._pools.allocator_named(request.options.allocator)
+        pool = await allocator.open(request)
+        async with self._opening:
+            holdings = self._pools.alike(pool)
+            if holdings is None:
+                self._pools.refuse_overlap(pool)
+                holdings = self._pools.at(pool.id)
+            elif request.subnet is None:  # Docker would ask again, and get the same, for ever
+                raise PoolOverlap(
+                    f"{pool.subnet}, which the DHCP server on {pool.options.parent} serves, is "
+                    f"another network's, or Docker refuses it as the host has a route into it: "
+                    f"give --subnet={pool.subnet}"
+                )
+            if holdings.users:
+                self._refuse_leased_gateway(holdings)
+            users = holdings.users + 1
+            await self._store.save_pool(replace(holdings.record, users=users), self._owner)
+            holdings.users = users
+        return holdings.pool
+
+    async def release_pool(self, pool_id: str) -> None:
+        """One network less uses the pool; with the last one its reservations go.
+
+        Leases stay: they go when Docker releases them, or when their containers prove to be gone.
+        An unknown pool is no error.
+        """
+        if not self.presence.is_loaded:
+            self._told_early.append(partial(self.release_pool, pool_id))
+            return
+        holdings = self._pools.find(pool_id)
+        if holdings is None:
+            return
+        async with self._opening:
+            holdings.users = max(holdings.users - 1, 0)
+            if not holdings.users:
+                holdings.clear_reservations()
+            await self.leasing.writes.pool(holdings.record)
+
+    async def adopt_pool(
+        self, request: PoolRequest, reserved: Mapping[Address, Purpose]
+    ) -> Holdings:
+        """The pool of a network that Docker has, as it was before our store was lost.
+
+        Raises what ``request_pool`` does.
+        """
+        pool = await self._pools.allocator_named(request.options.allocator).open(request)
+        holdings = self._pools.alike(pool)
+        if holdings is None:
+            self._pools.refuse_overlap(pool)
+            holdings = self._pools.at(pool.id)
+            holdings.users = 1
+            for address, purpose in reserved.items():
+                holdings.reserve(address, purpose)
+            await self._store.save_pool(holdings.record, self._owner)
+        return holdings
+
+    # Reservations
+
+    async def request_gateway(self, pool_id: str, address: Address | None) -> str:
+        """Reserve the network's gateway; without ``address`` it is the DHCP server's router.
+
+        Returns it in CIDR. Raises UnknownPool, BadRequest, AddressInUse, NoAddress.
+        """
+        holdings = await self._known(pool_id)
+        address = address or holdings.pool.gateway or await self._learn_gateway(holdings.pool)
+        lease = holdings.lease(address)
+        if lease is not None:
+            raise AddressInUse(f"gateway {address} is leased to {lease.endpoint}: choose another")
+        return await self._reserve(holdings, address, Purpose.GATEWAY)
+
+    async def request_auxiliary(self, pool_id: str, address: Address) -> str:
+        """Reserve an auxiliary address, or answer for a container's that Docker replays.
+
+        Returns it in CIDR. Raises UnknownPool, BadRequest.
+        """
+        holdings = await self._known(pool_id)
+        if holdings.lease(address) is not None:
+            return holdings.pool.cidr(address)
+        return await self._reserve(holdings, address, Purpose.AUXILIARY)
+
+    # Endpoints
+
+    async def request_address(
+        self, pool_id: str, endpoint: Endpoint, address: Address | None
+    ) -> str:
+        """A lease for ``endpoint``: the one it has, or a new one, of ``address`` if given.
+
+        Returns it in CIDR, once it is durable. Raises UnknownPool, BadRequest, AddressInUse,
+        NoAddress, LinkDown, StoreUnavailable.
+        """
+        holdings = await self._known(pool_id)
+        if address is not None:
+            self._refuse_unusable(holdings, endpoint, address)
+        lease = await self.leasing.request(holdings, endpoint, address)
+        return holdings.pool.cidr(lease.address)
+
+    async def release_address(self, pool_id: str, address: Address) -> None:
+        """Docker has no use for the address any more; what is unknown is no error.
+
+        A lease is marked in the store, and the server is told behind the answer.
+        """
+        if not self.presence.is_loaded:
+            self._told_early.append(partial(self.release_address, pool_id, address))
+            return
+        holdings = self._pools.find(pool_id)
+        if holdings is None:
+            return
+        lease = holdings.lease(address)
+        if lease is not None:
+            await self.leasing.release(holdings, lease)
+        elif holdings.unreserve(address):
+            await self.leasing.writes.pool(holdings.record)
+
+    # Within
+
+    async def _known(self, pool_id: str) -> Holdings:
+        """The pool of that id, rebuilt from it if nobody remembers.
+
+        Raises UnknownPool, StoreUnavailable where it is not known what is held here.
+        """
+        await self.presence.confirm()
+        holdings = self._pools.find(pool_id)
+        if holdings is None:
+            try:
+                pool = self._pools.parse(pool_id)
+                self._pools.allocator(pool)
+            except BadRequest as error:
+                raise UnknownPool(
+                    f"pool id {pool_id!r} is none of ours ({error}): remove the network and "
+                    f"create it again"
+                ) from error
+            holdings = self._pools.at(pool.id)
+            holdings.users = 1
+            await self._store.save_pool(holdings.record, self._owner)
+        return holdings
+
+    async def _reserve(self, holdings: Holdings, address: Address, purpose: Purpose) -> str:
+        holdings.pool.refuse_unusable(address)
+        holdings.reserve(address, purpose)
+        try:
+            await self._store.save_pool(holdings.record, self._owner)
+        except StoreUnavailable:
+            holdings.unreserve(address)
+            raise
+        return holdings.pool.cidr(address)
+
+    def _refuse_leased_gateway(self, holdings: Holdings) -> None:
+        """Raises AddressInUse where a container has what would be one more network's gateway."""
+        gateway = holdings.pool.gateway
+        lease = holdings.lease(gateway) if gateway is not None else None
+        if lease is not None:
+            raise AddressInUse(
+                f"{gateway}, the gateway of {holdings.pool.subnet} where a network names no other, "
+                f"is leased to {lease.endpoint}: remove that container before you create the "
+                f"network, and start it again after"
+            )
+
+    async def _learn_gateway(self, pool: Pool) -> Address:
+        request = PoolRequest(subnet=pool.subnet, range=pool.range, options=pool.options)
+        learnt = await self._pools.allocator(pool).open(request)
+        if learnt.gateway is None:
+            raise NoAddress(
+                f"no DHCP server on {pool.options.parent or 'the way to it'} named a router of "
+                f"{pool.subnet}: give the network's gateway with --gateway"
+            )
+        return learnt.gateway
+
+    def _refuse_unusable(self, holdings: Holdings, endpoint: Endpoint, address: Address) -> None:
+        holdings.pool.refuse_unusable(address)
+        holder = holdings.who_has(address, but=endpoint)
+        if holder is not None:
+            raise AddressInUse(f"{address} is {holder}: choose an address that is free")

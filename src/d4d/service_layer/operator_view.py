@@ -1,0 +1,117 @@
+"""What an operator sees of a driver that serves, in values of the domain."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from d4d.adapters.history.store import SqliteHistory
+from d4d.adapters.network.interfaces import Interfaces
+from d4d.adapters.observability.event_stream import EventStream
+from d4d.adapters.observability.instrumented import MeasuredAllocator, MeasuredStore
+from d4d.adapters.observability.metrics import Metrics, State
+from d4d.adapters.observability.tracing import Traces
+from d4d.adapters.observability.webhook import Webhook
+from d4d.bootstrap import Container
+from d4d.domain.leases import Lease
+from d4d.domain.pool_state import is_live
+from d4d.domain.pools import PoolId
+from d4d.domain.ports.allocator import Clock
+from d4d.domain.utilization import Fill, fill
+from d4d.service_layer.ipam_service import Ipam
+from d4d.service_layer.reservation_service import Reserving
+
+_PATIENCE = 1.0  # seconds for a store, where the last that is known will do
+
+OVERDUE = timedelta(minutes=1)
+"""How long after its renewal time a lease counts as late: servers take seconds at times."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operations:
+    """One driver's parts that an operator asks."""
+
+    ipam: Ipam
+    reserving: Reserving
+    host: str
+    clock: Clock
+    stream: EventStream
+    history: SqliteHistory | None
+    """None where none is kept."""
+    webhook: Webhook | None
+    """None where none is set."""
+    metrics: Metrics
+    traces: Traces
+    store: MeasuredStore
+    allocators: Mapping[str, MeasuredAllocator]
+    interfaces: Interfaces
+
+    @classmethod
+    def of(cls, container: Container) -> "Operations":
+        """The parts of ``container``."""
+        settings = container.settings()
+        return cls(
+            ipam=container.ipam(),
+            reserving=container.reserving(),
+            host=container.owner(),
+            clock=container.clock(),
+            stream=container.event_stream(),
+            history=container.history() if settings.history_days else None,
+            webhook=container.webhook() if settings.webhook_url else None,
+            metrics=container.metrics(),
+            traces=container.traces(),
+            store=container.measured_store(),
+            allocators=container.measured_allocators(),
+            interfaces=container.interfaces(),
+        )
+
+    def fills(self) -> dict[PoolId, Fill]:
+        """How full each pool in use is."""
+        by_pool: dict[PoolId, list[Lease]] = {}
+        for lease in self.ipam.leasing.leases:
+            by_pool.setdefault(lease.pool, []).append(lease)
+        return {
+            record.pool.id: fill(
+                record, by_pool.get(record.pool.id, ()), self.reserving.kept_in(record)
+            )
+            for record in self.ipam.pools
+        }
+
+    async def all_leases(self) -> list[Lease]:
+        """This host's leases, and what the store says of other hosts'. Raises StoreUnavailable."""
+        draining = self.ipam.draining
+        others = [each.name for each in await draining.hosts() if each.name != self.host]
+        leases = self.ipam.leasing.leases
+        for name in others:
+            leases += await draining.leases_of(name)
+        return leases
+
+    async def learn_reservations(self) -> None:
+        """Read what operators reserved, also on other hosts, for the figures that follow."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self.reserving.refresh()
+        except TimeoutError:
+            return  # the last that is known will do; the store's own health tells
+
+    def overdue(self) -> list[Lease]:
+        """Leases in use whose renewal is late."""
+        late = self.clock() - OVERDUE
+        return [
+            lease
+            for lease in self.ipam.leasing.leases
+            if is_live(lease) and lease.renew_at is not None and lease.renew_at < late
+        ]
+
+    def state(self) -> State:
+        """What metrics tell at a scrape."""
+        return State(
+            pools=self.fills(),
+            leases=dict(Counter((each.pool, each.state) for each in self.ipam.leasing.leases)),
+            overdue=len(self.overdue()),
+            unwritten=len(self.ipam.leasing.writes),
+            history_waiting=self.history.waiting if self.history else 0,
+            webhook_waiting=self.webhook.waiting if self.webhook else 0,
+            tasks=len(asyncio.all_tasks()),
+        )

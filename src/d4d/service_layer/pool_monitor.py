@@ -1,0 +1,61 @@
+"""Notices pools that become nearly full."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from d4d.domain.pools import PoolId
+from d4d.domain.ports.allocator import Event, EventKind
+from d4d.domain.utilization import Fill, NearlyFull
+from d4d.service_layer.concurrency.supervised_task import beside
+
+_FILLING = frozenset({EventKind.ACQUIRED, EventKind.ADOPTED, EventKind.RELEASED})
+_PAUSE = 2.0  # seconds: all leases are counted at each look
+
+_log = structlog.get_logger()
+
+
+class PoolWatch:
+    """A listener to events: where they filled a pool, it is looked at soon after."""
+
+    def __init__(
+        self,
+        fills: Callable[[], Mapping[PoolId, Fill]],
+        *,
+        percent: float,
+        tell: Callable[[PoolId, Fill], None] | None,
+    ) -> None:
+        self._fills = fills
+        self._nearly_full = NearlyFull(percent)
+        self._tell = tell
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin, with a look at the pools as they are."""
+        self._news.set()
+        self._task = beside(self._watch(), "pool watch")
+
+    async def aclose(self) -> None:
+        """Stop."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def record(self, event: Event) -> None:
+        """Have the pools looked at, if ``event`` changed how full one is (ports.Events)."""
+        if event.kind in _FILLING:
+            self._news.set()
+
+    async def _watch(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            fills = self._fills()
+            for pool in self._nearly_full.look(fills):
+                fill = fills[pool]
+                _log.warning("pool nearly full", pool=pool, size=fill.size, free=fill.free)
+                if self._tell is not None:
+                    self._tell(pool, fill)
+            await asyncio.sleep(_PAUSE)

@@ -1,0 +1,177 @@
+"""What Docker has, held against what we hold: leases whose containers are gone, and the reverse.
+
+Docker never repeats a release that it could not deliver, and an answer of ours may have been lost.
+So at start, and every now and then, its API is asked. An error is no absence: it frees nothing.
+What is not there is released only when it was not there twice in a row.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from d4d.domain.errors import AddressInUse, D4DError
+from d4d.domain.leases import Endpoint, Lease
+from d4d.domain.pool_state import Holdings, is_live
+from d4d.domain.pools import Address, PoolId, PoolOptions, PoolRequest, Purpose
+from d4d.domain.ports.allocator import Clock
+from d4d.domain.ports.docker import Attachment, Containers, Network
+from d4d.service_layer.ipam_service import Ipam
+
+_MISSES = 2
+_REMEMBER = timedelta(days=7)  # how long a freed address is kept for its container's return
+
+Key = tuple[PoolId, Address, int]
+
+
+@dataclass(slots=True, kw_only=True)
+class Findings:
+    """What one reconciliation came to."""
+
+    gone: list[Lease] = field(default_factory=list)
+    """Released: their containers were missing twice."""
+    missing: list[Lease] = field(default_factory=list)
+    """Missing once."""
+    adopted: list[Attachment] = field(default_factory=list)
+    named: list[Attachment] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    """Networks and containers that could not be taken up, and why."""
+
+
+class Reconciliation:
+    """Compares, and remembers between two runs what was missing."""
+
+    def __init__(
+        self, *, ipam: Ipam, containers: Containers, clock: Clock, grace: timedelta
+    ) -> None:
+        """Leases younger than ``grace`` are left alone: Docker may still be starting those."""
+        self._ipam = ipam
+        self._containers = containers
+        self._clock = clock
+        self._grace = grace
+        self._missed: dict[Key, int] = {}
+
+    async def run(self) -> Findings:
+        """Release what is gone, take up what is unknown, learn names.
+
+        Raises DockerUnavailable, or StoreUnavailable where it is not known what is held here: then
+        nothing was changed.
+        """
+        await self._ipam.presence.confirm()
+        before = [
+            lease for lease in self._ipam.leasing.leases if is_live(lease)
+        ]  # leases come first
+        networks = await self._containers.networks()
+        attachments = await self._containers.attachments()
+        findings = Findings()
+        await self._release_gone(before, attachments, findings)
+        await self._learn(networks, attachments, findings)
+        await self._ipam.leasing.forget_freed(_REMEMBER)
+        return findings
+
+    async def learn(self) -> Findings:
+        """Only take up what is unknown, and learn names: after a container has started.
+
+        Raises what ``run`` does.
+        """
+        await self._ipam.presence.confirm()
+        networks = await self._containers.networks()
+        attachments = await self._containers.attachments()
+        findings = Findings()
+        await self._learn(networks, attachments, findings)
+        return findings
+
+    async def _release_gone(
+        self, leases: list[Lease], attachments: Collection[Attachment], findings: Findings
+    ) -> None:
+        macs = {each.mac for each in attachments}
+        addresses = {each.address for each in attachments}
+        missed: dict[Key, int] = {}
+        for lease in leases:
+            if lease.endpoint.mac in macs or lease.address in addresses:
+                continue
+            if self._clock() - lease.acquired_at < self._grace:
+                continue
+            key = (lease.pool, lease.address, lease.generation)
+            missed[key] = self._missed.get(key, 0) + 1
+            if missed[key] < _MISSES:
+                findings.missing.append(lease)
+                continue
+            await self._ipam.leasing.give_up(
+                lease, "its container is gone, and Docker did not say so"
+            )
+            findings.gone.append(lease)
+        self._missed = missed
+
+    async def _learn(
+        self,
+        networks: Collection[Network],
+        attachments: Collection[Attachment],
+        findings: Findings,
+    ) -> None:
+        held = {(lease.address, lease.endpoint.mac): lease for lease in self._ipam.leasing.leases}
+        for network in networks:
+            unknown = []
+            for each in attachments:
+                if each.network_id != network.id:
+                    continue
+                lease = held.get((each.address, each.mac))
+                if lease is None or not is_live(lease):
+                    unknown.append(each)
+                elif each.name and lease.endpoint.name != each.name:
+                    await self._ipam.leasing.name(lease, each.name)
+                    findings.named.append(each)
+            if unknown:
+                await self._adopt(network, unknown, findings)
+
+    async def _adopt(self, network: Network, unknown: list[Attachment], findings: Findings) -> None:
+        """Take up the containers of a network whose leases we don't know: the store was lost."""
+        try:
+            requests = list(_requests(network))
+            pools = [await self._ipam.adopt_pool(each, _reserved(network)) for each in requests]
+        except D4DError as error:
+            findings.refused.append(f"network {network.name}: {error}")
+            return
+        for each in unknown:
+            for pool, request in zip(pools, requests, strict=True):
+                if request.subnet is not None and each.address in request.subnet:
+                    await self._adopt_one(network, pool, each, findings)
+
+    async def _adopt_one(
+        self, network: Network, pool: Holdings, each: Attachment, findings: Findings
+    ) -> None:
+        try:
+            endpoint = Endpoint(mac=each.mac, name=each.name)
+            if await self._ipam.leasing.adopt(
+                pool, endpoint, each.address, named=self._containers.gives_names
+            ):
+                findings.adopted.append(each)
+        except AddressInUse as error:
+            findings.refused.append(
+                f"network {network.name}: container {each.name or each.mac} uses {each.address}: "
+                f"{error}. Restart it, so that it gets an address of its own"
+            )
+        except D4DError as error:
+            findings.refused.append(f"network {network.name}: {error}")
+
+
+def _requests(network: Network) -> list[PoolRequest]:
+    """What Docker asked when it made the network, as far as its API tells."""
+    options = PoolOptions.parse(network.options)
+    return [
+        PoolRequest(
+            subnet=config.subnet,
+            range=config.range,
+            options=options,
+            version=config.subnet.version,
+        )
+        for config in network.subnets
+    ]
+
+
+def _reserved(network: Network) -> dict[Address, Purpose]:
+    reserved: dict[Address, Purpose] = {}
+    for config in network.subnets:
+        reserved |= dict.fromkeys(config.auxiliary, Purpose.AUXILIARY)
+        if config.gateway is not None:
+            reserved[config.gateway] = Purpose.GATEWAY
+    return reserved

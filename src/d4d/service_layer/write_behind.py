@@ -1,0 +1,123 @@
+"""Writes that must not be lost while the store is away: Docker tells a thing once, and servers too.
+
+The newest state of each lease and pool waits here, and one task stores it, what gathered in a
+while at once: a store that syncs does so once for all of it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from d4d.domain.errors import StoreUnavailable, Superseded
+from d4d.domain.leases import Lease
+from d4d.domain.pools import Address, PoolId, PoolRecord
+from d4d.domain.ports.allocator import LeaseStore
+from d4d.service_layer.concurrency.supervised_task import beside
+
+_GATHER = 0.05  # seconds in which writes gather: a crash costs no more than asking a server again
+_RETRY = 1.0  # seconds until a store that was away is tried again
+
+
+class WriteBehind:
+    """What is to be stored, by lease and by pool."""
+
+    def __init__(
+        self, store: LeaseStore, owner: str, *, on_superseded: Callable[[Lease], Awaitable[None]]
+    ) -> None:
+        """``on_superseded`` finds out what became of a lease that the store has not any more.
+
+        It raises StoreUnavailable to be asked again.
+        """
+        self._store = store
+        self._owner = owner
+        self._on_superseded = on_superseded
+        self._leases: dict[tuple[PoolId, Address], Lease] = {}
+        self._pools: dict[PoolId, PoolRecord] = {}
+        self._task: asyncio.Task[None] | None = None
+        self.is_held_up = False
+        """Whether the store was away when what waits was to be written."""
+
+    def __len__(self) -> int:
+        return len(self._leases) + len(self._pools)
+
+    def add(self, lease: Lease) -> None:
+        """Store ``lease`` soon; while the store is away, as soon as it is back."""
+        self._leases[lease.pool, lease.address] = lease
+        self._begin()
+
+    async def now(self, lease: Lease) -> None:
+        """Store ``lease`` before returning, in place of what waits of it.
+
+        Raises StoreUnavailable, Superseded.
+        """
+        key = (lease.pool, lease.address)
+        waiting = self._leases.pop(key, None)
+        try:
+            await self._store.update(lease)
+        except StoreUnavailable:
+            if waiting is not None:  # it is still true, and to be stored
+                self._leases.setdefault(key, waiting)
+                self._begin()
+            raise
+
+    async def pool(self, record: PoolRecord) -> None:
+        """Store a pool before returning, or, while the store is away, as soon as it is back."""
+        self._pools.pop(record.pool.id, None)
+        try:
+            await self._store.save_pool(record, self._owner)
+        except StoreUnavailable:
+            self._pools[record.pool.id] = record
+            self._begin()
+
+    async def aclose(self) -> None:
+        """Store what is left, trying once."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._store_all()
+
+    def _begin(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = beside(self._flush(), "write behind")
+
+    async def _flush(self) -> None:
+        while len(self):
+            await asyncio.sleep(_GATHER)
+            self.is_held_up = not await self._store_all()
+            if self.is_held_up:
+                await asyncio.sleep(_RETRY)
+
+    async def _store_all(self) -> bool:
+        """Store what is dirty now, at once, so that a store syncs once. True if all was stored."""
+        written = await asyncio.gather(
+            *map(self._write, tuple(self._leases.values())),
+            *map(self._write_pool, tuple(self._pools.values())),
+        )
+        return all(written)
+
+    async def _write(self, lease: Lease) -> bool:
+        key = (lease.pool, lease.address)
+        if self._leases.get(key) is not lease:
+            return True  # something newer was stored before our turn came
+        try:
+            await self._store.update(lease)
+        except StoreUnavailable:
+            return False
+        except Superseded:
+            try:
+                await self._on_superseded(lease)
+            except StoreUnavailable:
+                return False
+        if self._leases.get(key) is lease:
+            del self._leases[key]
+        return True
+
+    async def _write_pool(self, record: PoolRecord) -> bool:
+        if self._pools.get(record.pool.id) is not record:
+            return True
+        try:
+            await self._store.save_pool(record, self._owner)
+        except StoreUnavailable:
+            return False
+        if self._pools.get(record.pool.id) is record:
+            del self._pools[record.pool.id]
+        return True

@@ -1,0 +1,1 @@
+"""What an operator can set, where it is written, and what it means."""

@@ -1,0 +1,645 @@
+"""The links against real servers, in network namespaces: what a server's own lease file says."""
+
+import asyncio
+import contextlib
+import os
+import random
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from d4d.adapters.dhcp.link.base import Deliver, Link, Wants
+from d4d.adapters.dhcp.link.layer2 import PacketLink
+from d4d.adapters.dhcp.link.relay import RelayLink
+from d4d.adapters.dhcp.link.udp_frame import ETHERNET, ethernet, udp_payload
+from d4d.adapters.dhcp.wire.codec import decode, dissect, encode
+from d4d.domain.dhcp.messages import (
+    Identity,
+    Message,
+    MessageType,
+    decline,
+    discover,
+    release,
+    request_renewing,
+    request_selecting,
+)
+from d4d.domain.errors import LinkDown
+from d4d.domain.leases import MacAddress
+from lab.network import inside
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+
+HOST, ROUTER, SERVER = (IPv4Address(f"10.77.0.{n}") for n in (2, 254, 1))
+FAR_SERVER, FAR_HOST = IPv4Address("10.88.0.1"), IPv4Address("10.66.0.2")
+LINK = IPv4Address("10.77.0.0")
+PATIENCE = 8.0
+MakeLink = Callable[[Wants, Deliver], Link]
+
+DHCPD = """
+authoritative; ddns-update-style none; ping-check false; dhcp-cache-threshold 0;
+default-lease-time 120; max-lease-time 7200;
+subnet 10.77.0.0 netmask 255.255.0.0 { range 10.77.16.1 10.77.95.254; option routers 10.77.0.254; }
+subnet 10.88.0.0 netmask 255.255.255.0 { }
+"""
+KEA = """
+{"Dhcp4":{"interfaces-config":{"interfaces":["eth0"],"dhcp-socket-type":"raw"},
+"lease-database":{"type":"memfile","persist":true,"name":"%(d)s/leases","lfc-interval":0},
+"authoritative":true,"valid-lifetime":120,
+"subnet4":[{"id":1,"subnet":"10.77.0.0/16","pools":[{"pool":"10.77.16.1-10.77.95.254"}],
+ "option-data":[{"name":"routers","data":"10.77.0.254"}]}],
+"loggers":[{"name":"kea-dhcp4","output_options":[{"output":"stdout"}],"severity":"INFO"}]}}
+"""
+DNSMASQ = """
+port=0
+interface=eth0
+bind-interfaces
+except-interface=lo
+user=root
+group=root
+no-ping
+dhcp-authoritative
+dhcp-leasefile=%(d)s/leases
+log-dhcp
+dhcp-range=10.77.16.1,10.77.95.254,255.255.0.0,120
+dhcp-option=option:router,10.77.0.254
+"""
+SERVERS = {
+    "dhcpd": (
+        DHCPD,
+        "dhcpd -4 -f -d -user root -group root -cf {d}/conf -lf {d}/leases --no-pid eth0",
+        "Server starting service",
+    ),
+    "kea": (KEA, "kea-dhcp4 -c {d}/conf", "DHCP4_STARTED"),
+    "dnsmasq": (DNSMASQ, "dnsmasq -k -C {d}/conf --pid-file={d}/pid --log-facility=-", "IP range"),
+}
+
+
+def run(*words: str) -> None:
+    subprocess.run(words, check=True, capture_output=True)
+
+
+@contextlib.contextmanager
+def namespaces(*names: str) -> Iterator[tuple[str, ...]]:
+    """Namespaces of these names, made unique, with loopback up."""
+    unique = tuple(f"d4d-{os.getpid()}-{name}" for name in names)
+    try:
+        for name in unique:
+            run("ip", "netns", "add", name)
+            run("ip", "-n", name, "link", "set", "lo", "up")
+        yield unique
+    finally:
+        for name in unique:
+            subprocess.run(("ip", "netns", "del", name), check=False, capture_output=True)
+
+
+def cable(one: str, one_dev: str, two: str, two_dev: str) -> None:
+    """A veth pair between two namespaces, up."""
+    run(*f"ip -n {one} link add {one_dev} type veth peer name {two_dev} netns {two}".split())
+    run("ip", "-n", one, "link", "set", one_dev, "up")
+    run("ip", "-n", two, "link", "set", two_dev, "up")
+
+
+def address(namespace: str, device: str, *addresses: str) -> None:
+    for text in addresses:
+        run("ip", "-n", namespace, "addr", "add", text, "dev", device)
+
+
+@contextlib.contextmanager
+def server(kind: str, namespace: str, folder: Path) -> Iterator[None]:
+    """A real DHCP server on the namespace's eth0, ready when this is entered."""
+    conf, command, ready = SERVERS[kind]
+    words = command.format(d=folder).split()
+    if shutil.which(words[0]) is None:
+        pytest.skip(f"{words[0]} is not installed")
+    (folder / "conf").write_text(conf.replace("%(d)s", str(folder)))
+    (folder / "leases").touch()
+    # Kea keeps its files where its package says, unless told otherwise (2.6: in these only).
+    places = ("PIDFILE_DIR", "LOCKFILE_DIR", "DHCP_DATA_DIR", "LOG_FILE_DIR")
+    environment = {**os.environ, **{f"KEA_{place}": str(folder) for place in places}}
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            ("ip", "netns", "exec", namespace, *words),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
+    try:
+        until(lambda: ready in (folder / "log").read_text(), f"{kind} is ready")
+        yield
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {PATIENCE} s: {what}"
+        time.sleep(0.02)
+
+
+def holds_lease(kind: str, folder: Path, address_: IPv4Address) -> bool:
+    """Whether the server's lease file says that the address is somebody's."""
+    text = (folder / "leases").read_text()
+    if kind == "dhcpd":
+        entries = text.split(f"lease {address_} {{")[1:]
+        return bool(entries) and "\n  binding state active;" in entries[-1].split("}")[0]
+    if kind == "kea":
+        rows = [line.split(",") for line in text.splitlines() if line.startswith(f"{address_},")]
+        return bool(rows) and rows[-1][3] != "0"
+    return f" {address_} " in text
+
+
+class Conversation:
+    """A client of one lease, as far as a link can tell."""
+
+    def __init__(self, make_link: MakeLink) -> None:
+        self.heard: dict[int, asyncio.Queue[Message]] = {}
+        self.link = make_link(self.heard.__contains__, lambda m: self.heard[m.xid].put_nowait(m))
+
+    async def ask(self, message: Message) -> Message:
+        self.heard[message.xid] = asyncio.Queue()
+        self.link.broadcast(message)
+        return await asyncio.wait_for(self.heard[message.xid].get(), PATIENCE)
+
+    async def acquire(self, identity: Identity) -> Message:
+        offer = await self.ask(discover(identity, xid()))
+        assert offer.type is MessageType.OFFER
+        assert offer.server_id is not None
+        ack = await self.ask(
+            request_selecting(identity, xid(), requested=offer.yiaddr, server_id=offer.server_id)
+        )
+        assert ack.type is MessageType.ACK
+        assert ack.yiaddr == offer.yiaddr
+        return ack
+
+    def release(self, identity: Identity, ack: Message) -> None:
+        assert ack.server_id is not None
+        message = release(identity, xid(), ciaddr=ack.yiaddr, server_id=ack.server_id)
+        self.link.unicast(message, ack.server_id)
+
+
+def xid() -> int:
+    return random.getrandbits(32)
+
+
+def container() -> Identity:
+    mac = MacAddress(bytes([0x02, *random.randbytes(5)]))
+    return Identity(chaddr=mac, client_id=b"\x00test-" + mac.hex().encode(), hostname="web")
+
+
+def packet_link(wants: Wants, deliver: Deliver) -> PacketLink:
+    return PacketLink("eth0", wants=wants, deliver=deliver)
+
+
+def relay_link(wants: Wants, deliver: Deliver) -> RelayLink:
+    return RelayLink((FAR_SERVER,), giaddr=HOST, wants=wants, deliver=deliver)
+
+
+def selecting_link(wants: Wants, deliver: Deliver) -> RelayLink:
+    return RelayLink(
+        (FAR_SERVER,), giaddr=FAR_HOST, link_selection=LINK, wants=wants, deliver=deliver
+    )
+
+
+@contextlib.contextmanager
+def port_owner(port: int) -> Iterator[None]:
+    """Another program, that had the port first and shares it with nobody."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("0.0.0.0", port))
+        yield
+
+
+@pytest.fixture
+def segment() -> Iterator[tuple[str, str]]:
+    """A Docker host and a DHCP server on one segment."""
+    with namespaces("host", "server") as (host, far):
+        cable(host, "eth0", far, "eth0")
+        address(host, "eth0", f"{HOST}/16")
+        address(far, "eth0", f"{SERVER}/16")
+        yield host, far
+
+
+@pytest.fixture
+def routed() -> Iterator[tuple[str, str]]:
+    """A Docker host, and a DHCP server behind a router."""
+    with namespaces("host", "router", "server") as (host, router, far):
+        cable(host, "eth0", router, "left")
+        cable(router, "right", far, "eth0")
+        address(host, "eth0", f"{HOST}/16", f"{FAR_HOST}/32")
+        address(router, "left", f"{ROUTER}/16")
+        address(router, "right", "10.88.0.254/24")
+        address(far, "eth0", f"{FAR_SERVER}/24")
+        run("ip", "-n", host, "route", "add", "default", "via", str(ROUTER))
+        run("ip", "-n", router, "route", "add", str(FAR_HOST), "via", str(HOST))
+        run("ip", "-n", far, "route", "add", "default", "via", "10.88.0.254")
+        run("ip", "netns", "exec", router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        yield host, far
+
+
+def acquire_and_release(kind: str, host: str, folder: Path, make_link: MakeLink) -> None:
+    """One lease's life, each step of which the server's lease file must show."""
+    identity = container()
+
+    async def life() -> None:
+        talk = Conversation(make_link)
+        try:
+            ack = await talk.acquire(identity)
+            assert ack.subnet_mask == IPv4Address("255.255.0.0")
+            assert ack.routers == (ROUTER,)
+            until(lambda: holds_lease(kind, folder, ack.yiaddr), f"{kind} holds {ack.yiaddr}")
+            talk.release(identity, ack)
+            until(lambda: not holds_lease(kind, folder, ack.yiaddr), f"{kind} frees {ack.yiaddr}")
+        finally:
+            talk.link.close()
+
+    with inside(host):
+        asyncio.run(life())
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_lease_lives_and_ends_on_layer_2_beside_the_owner_of_port_68(
+    kind: str, segment: tuple[str, str], tmp_path: Path
+) -> None:
+    host, far = segment
+    with server(kind, far, tmp_path), inside(host), port_owner(68):
+        acquire_and_release(kind, host, tmp_path, packet_link)
+
+
+@pytest.mark.parametrize("make_link", [relay_link, selecting_link])
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_lease_lives_and_ends_by_relay(
+    kind: str, make_link: MakeLink, routed: tuple[str, str], tmp_path: Path
+) -> None:
+    host, far = routed
+    with server(kind, far, tmp_path):
+        acquire_and_release(kind, host, tmp_path, make_link)
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_lease_lives_and_ends_by_relay_beside_the_owner_of_port_67(
+    kind: str, routed: tuple[str, str], tmp_path: Path
+) -> None:
+    host, far = routed
+    with server(kind, far, tmp_path), inside(host), port_owner(67):
+        acquire_and_release(kind, host, tmp_path, relay_link)
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_server_frees_the_lease_of_a_link_that_never_heard_it(
+    kind: str, segment: tuple[str, str], tmp_path: Path
+) -> None:
+    """As after a restart: no MAC is known, and the kernel's UDP takes the RELEASE."""
+    host, far = segment
+    identity = container()
+
+    async def life() -> None:
+        before, after = Conversation(packet_link), Conversation(packet_link)
+        try:
+            ack = await before.acquire(identity)
+            until(lambda: holds_lease(kind, tmp_path, ack.yiaddr), f"{kind} holds {ack.yiaddr}")
+            after.release(identity, ack)
+            until(lambda: not holds_lease(kind, tmp_path, ack.yiaddr), f"{kind} frees it")
+        finally:
+            before.link.close()
+            after.link.close()
+
+    with server(kind, far, tmp_path), inside(host):
+        asyncio.run(life())
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_declined_address_is_not_offered_again(
+    kind: str, segment: tuple[str, str], tmp_path: Path
+) -> None:
+    host, far = segment
+    identity = container()
+
+    async def life() -> None:
+        talk = Conversation(packet_link)
+        try:
+            ack = await talk.acquire(identity)
+            assert ack.server_id is not None
+            talk.link.broadcast(
+                decline(identity, xid(), requested=ack.yiaddr, server_id=ack.server_id)
+            )
+            # dnsmasq forgets what was declined: option 50 would get the same address again.
+            again = await talk.ask(discover(identity, xid()))
+            assert again.type is MessageType.OFFER
+            assert again.yiaddr != ack.yiaddr
+        finally:
+            talk.link.close()
+
+    with server(kind, far, tmp_path), inside(host):
+        asyncio.run(life())
+
+
+@pytest.mark.parametrize("src_mac_container", [False, True])
+def test_a_release_goes_to_the_mac_that_answered_and_ahead_of_what_follows(
+    src_mac_container: bool, segment: tuple[str, str], tmp_path: Path
+) -> None:
+    host, far = segment
+    identity = container()
+
+    async def life() -> None:
+        talk = Conversation(
+            lambda wants, deliver: PacketLink(
+                "eth0", wants=wants, deliver=deliver, src_mac_container=src_mac_container
+            )
+        )
+        try:
+            ack = await talk.acquire(identity)
+            drained = frames(tap)
+            assert drained
+            talk.release(identity, ack)
+            talk.link.broadcast(discover(identity, xid()))
+            released, discovered = (frame for frame in frames(tap) if frame[36:38] == b"\0\x43")
+        finally:
+            talk.link.close()
+        source = bytes(identity.chaddr) if src_mac_container else mac_of(host)
+        assert (released[:6], released[6:12]) == (mac_of(far), source)
+        assert (released[26:30], released[30:34]) == (ack.yiaddr.packed, SERVER.packed)
+        assert (discovered[:6], discovered[6:12]) == (b"\xff" * 6, source)
+
+    tap = tap_in(far)
+    with tap, server("dnsmasq", far, tmp_path), inside(host):
+        asyncio.run(life())
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_what_a_server_says_is_read_as_scapy_reads_it(
+    kind: str, segment: tuple[str, str], tmp_path: Path
+) -> None:
+    host, far = segment
+
+    async def life() -> Message:
+        talk = Conversation(packet_link)
+        try:
+            return await talk.acquire(container())
+        finally:
+            talk.link.close()
+
+    tap = tap_in(host)
+    with tap, server(kind, far, tmp_path), inside(host):
+        ack = asyncio.run(life())
+        packets = (udp_payload(frame[ETHERNET:]) for frame in frames(tap))
+        payloads = [payload for payload in packets if payload and payload[0] == 2]
+    read = [decode(payload) for payload in payloads]
+    assert read == [dissect(payload) for payload in payloads]
+    assert [message.type for message in read] == [MessageType.OFFER, MessageType.ACK]
+    assert read[-1] == ack
+
+
+def test_a_parent_that_gets_another_mac_sends_from_it_soon(
+    segment: tuple[str, str], tmp_path: Path
+) -> None:
+    host, far = segment
+
+    async def life() -> None:
+        talk = Conversation(packet_link)
+        try:
+            await talk.acquire(container())
+            run("ip", "-n", host, "link", "set", "eth0", "address", "02:00:00:77:00:99")
+            await asyncio.sleep(1.1)
+            await talk.acquire(container())
+        finally:
+            talk.link.close()
+
+    before = mac_of(host)
+    tap = tap_in(far)
+    with tap:
+        with server("dnsmasq", far, tmp_path), inside(host):
+            asyncio.run(life())
+        sent = frames(tap)
+    sources = [frame[6:12] for frame in sent if frame[36:38] == b"\0\x43"]
+    assert sources == [before, before, mac_of(host), mac_of(host)]
+    assert before != mac_of(host)
+
+
+def tap_in(namespace: str) -> socket.socket:
+    """Hears the IPv4 frames that come into it from now on."""
+    with inside(namespace):
+        tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+    tap.setblocking(False)
+    return tap
+
+
+def frames(tap: socket.socket) -> list[bytes]:
+    """What has come in by now; the veth pair delivers at once."""
+    found = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            found.append(tap.recv(0xFFFF))
+    return found
+
+
+def mac_of(namespace: str) -> bytes:
+    command = ("ip", "netns", "exec", namespace, "cat", "/sys/class/net/eth0/address")
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return bytes.fromhex(text.strip().replace(":", ""))
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_relayed_lease_is_renewed_from_its_address(
+    kind: str, routed: tuple[str, str], tmp_path: Path
+) -> None:
+    host, far = routed
+    identity = container()
+
+    async def life() -> None:
+        talk = Conversation(relay_link)
+        try:
+            ack = await talk.acquire(identity)
+            renewed = await talk.ask(request_renewing(identity, xid(), ciaddr=ack.yiaddr))
+            assert (renewed.type, renewed.yiaddr) == (MessageType.ACK, ack.yiaddr)
+        finally:
+            talk.link.close()
+
+    with server(kind, far, tmp_path), inside(host):
+        asyncio.run(life())
+
+
+def test_a_link_survives_its_interface_going_down_and_up(
+    segment: tuple[str, str], tmp_path: Path
+) -> None:
+    host, far = segment
+
+    async def life() -> None:
+        talk = Conversation(packet_link)
+        try:
+            await talk.acquire(container())
+            run("ip", "-n", host, "link", "set", "eth0", "down")
+            with pytest.raises(LinkDown, match=r"eth0: can't send DISCOVER: .*link set eth0 up"):
+                talk.link.broadcast(discover(container(), xid()))
+            await asyncio.sleep(0.05)
+            run("ip", "-n", host, "link", "set", "eth0", "up")
+            await talk.acquire(container())
+        finally:
+            talk.link.close()
+
+    with server("dnsmasq", far, tmp_path), inside(host):
+        asyncio.run(life())
+
+
+def test_a_link_survives_its_interface_being_deleted_and_made_again(
+    segment: tuple[str, str], tmp_path: Path
+) -> None:
+    host, far = segment
+
+    async def life() -> None:
+        talk = Conversation(packet_link)
+        try:
+            talk.link.broadcast(discover(container(), xid()))
+            run("ip", "-n", host, "link", "del", "eth0")
+            await asyncio.sleep(0.05)
+            with pytest.raises(LinkDown, match=r"eth0: can't .*D4D_PARENT"):
+                talk.link.broadcast(discover(container(), xid()))
+            cable(host, "eth0", far, "eth0")
+            address(far, "eth0", f"{SERVER}/16")
+            with server("dnsmasq", far, tmp_path):
+                await talk.acquire(container())
+        finally:
+            talk.link.close()
+
+    with inside(host):
+        asyncio.run(life())
+
+
+def test_a_link_says_which_capability_it_lacks(segment: tuple[str, str]) -> None:
+    host, _ = segment
+
+    async def life() -> None:
+        link = packet_link(lambda _: False, lambda _: None)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(LinkDown, match=r"eth0: can't open a packet socket: .*CAP_NET_RAW"):
+                link.open()
+        finally:
+            os.seteuid(0)
+
+    with inside(host):
+        asyncio.run(life())
+
+
+def test_a_relay_says_that_its_address_is_not_the_hosts(segment: tuple[str, str]) -> None:
+    host, _ = segment
+
+    async def life() -> None:
+        link = selecting_link(lambda _: False, lambda _: None)
+        with pytest.raises(LinkDown, match=r"10\.66\.0\.2 is no address of this host"):
+            link.broadcast(discover(container(), xid()))
+
+    with inside(host):
+        asyncio.run(life())
+
+
+def test_two_relay_links_of_one_address_both_hear_their_answers(
+    routed: tuple[str, str], tmp_path: Path
+) -> None:
+    host, far = routed
+
+    async def life() -> None:
+        talks = [Conversation(relay_link), Conversation(relay_link)]
+        try:
+            for talk in (*talks, *talks):
+                await talk.acquire(container())
+        finally:
+            for talk in talks:
+                talk.link.close()
+
+    with server("dnsmasq", far, tmp_path), inside(host):
+        asyncio.run(life())
+
+
+def test_a_burst_of_replies_is_heard_to_the_last_and_what_nobody_wants_is_not_read(
+    segment: tuple[str, str],
+) -> None:
+    host, far = segment
+    heard: list[int] = []
+    all_heard = asyncio.Event()
+    burst = 2000
+    with inside(far):
+        answerer = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        answerer.bind(("eth0", 0))
+
+    def send(number: int, *, spoil: bool = False) -> None:
+        offer = Message(
+            type=MessageType.OFFER,
+            xid=number,
+            chaddr=container().chaddr,
+            yiaddr=IPv4Address("10.77.16.1"),
+            server_id=SERVER,
+        )
+        packet = reply_packet(b"\0" * 300 if spoil else encode(offer))
+        answerer.send(ethernet(to=b"\xff" * 6, source=b"\2" * 6, packet=packet))
+
+    def hear(message: Message) -> None:
+        heard.append(message.xid)
+        if len(heard) == burst + 1:
+            all_heard.set()
+
+    async def life() -> None:
+        link = packet_link(lambda x: x < burst, hear)
+        link.open()
+        try:
+            for number in range(burst):
+                send(number)
+                send(number + burst)
+            send(0, spoil=True)
+            send(burst - 1)
+            await asyncio.wait_for(all_heard.wait(), PATIENCE)
+        finally:
+            link.close()
+
+    with answerer, inside(host):
+        asyncio.run(life())
+    assert heard == [*range(burst), burst - 1]
+
+
+def test_what_the_host_itself_answers_to_clients_is_not_heard(segment: tuple[str, str]) -> None:
+    host, far = segment
+    heard: list[int] = []
+    last_heard = asyncio.Event()
+    ours, theirs = 1, 2
+
+    def hear(message: Message) -> None:
+        heard.append(message.xid)
+        if message.xid == theirs:
+            last_heard.set()
+
+    def answer(namespace: str, xid: int) -> None:
+        offer = Message(type=MessageType.OFFER, xid=xid, chaddr=container().chaddr)
+        packet = reply_packet(encode(offer))
+        with inside(namespace):
+            answerer = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        with answerer:
+            answerer.bind(("eth0", 0))
+            answerer.send(ethernet(to=b"\xff" * 6, source=b"\2" * 6, packet=packet))
+
+    async def life() -> None:
+        link = packet_link(lambda _: True, hear)
+        link.open()
+        try:
+            answer(host, ours)
+            answer(far, theirs)
+            await asyncio.wait_for(last_heard.wait(), PATIENCE)
+        finally:
+            link.close()
+
+    with inside(host):
+        asyncio.run(life())
+    assert heard == [theirs]
+
+
+def reply_packet(payload: bytes) -> bytes:
+    """From the server's port to the client's, checksums left out, as between veth ends."""
+    length = 8 + len(payload)
+    ports = b"".join(n.to_bytes(2, "big") for n in (67, 68, length, 0))
+    head = b"\x45\0" + (20 + length).to_bytes(2, "big") + b"\0\0\0\0\x40\x11\0\0"
+    return head + SERVER.packed + b"\xff" * 4 + ports + payload

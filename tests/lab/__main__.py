@@ -1,6 +1,0 @@
-"""``python -m tests.lab`` removes what killed test runs left on this machine."""
-
-from tests.lab.lab import sweep
-
-for name in sweep():
-    print(f"removed {name}")

@@ -1,0 +1,78 @@
+"""What systemd hears of a driver, at the socket that it names."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from d4d.adapters.system.systemd import Notifier
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    for name in ("WATCHDOG_USEC", "WATCHDOG_PID"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind(str(tmp_path / "notify"))
+        told.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        yield told
+
+
+async def first_words(notifier: Notifier, systemd: socket.socket, count: int = 1) -> list[str]:
+    task = asyncio.create_task(notifier.run(lambda: "12 leases"))
+    try:
+        return [await asyncio.to_thread(heard, systemd) for _ in range(count)]
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def heard(systemd: socket.socket) -> str:
+    return systemd.recv(4096).decode()
+
+
+def test_ready_and_stopping_are_told(systemd: socket.socket) -> None:
+    notifier = Notifier()
+    notifier.ready()
+    notifier.stopping()
+    assert [heard(systemd), heard(systemd)] == ["READY=1", "STOPPING=1"]
+
+
+async def test_the_status_is_told(systemd: socket.socket) -> None:
+    assert await first_words(Notifier(), systemd) == ["STATUS=12 leases"]
+
+
+async def test_the_watchdog_hears_twice_in_its_time(
+    systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "400000")
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+    began = asyncio.get_running_loop().time()
+    assert await first_words(Notifier(), systemd, 3) == ["STATUS=12 leases\nWATCHDOG=1"] * 3
+    assert 0.4 <= asyncio.get_running_loop().time() - began < 0.8
+
+
+async def test_another_process_watchdog_is_not_fed(
+    systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "400000")
+    monkeypatch.setenv("WATCHDOG_PID", "1")
+    assert await first_words(Notifier(), systemd) == ["STATUS=12 leases"]
+
+
+async def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    notifier = Notifier()
+    notifier.ready()
+    await asyncio.wait_for(notifier.run(lambda: "x"), 1)
+
+
+def test_a_systemd_that_is_away_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
+    Notifier().ready()

@@ -1,0 +1,210 @@
+"""What is held of one pool: reservations counted, leases found by address, MAC and name."""
+
+import asyncio
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+
+from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
+from d4d.domain.pool_state import Holdings
+from d4d.domain.pools import Pool, PoolRecord, Purpose, Reservation
+from tests.support.virtual_time import NOON
+
+VIRTUAL_TIME = True
+
+POOL = Pool(subnet=IPv4Network("192.168.59.0/24"), gateway=IPv4Address("192.168.59.254"))
+A, B = MacAddress.parse("02:42:0a:4d:10:01"), MacAddress.parse("02:42:0a:4d:10:02")
+ONE, TWO, GATEWAY = (IPv4Address(f"192.168.59.{n}") for n in (1, 2, 254))
+RELEASED, FREED, LOST = LeaseState.RELEASED, LeaseState.FREED, LeaseState.LOST
+
+
+@pytest.fixture
+def holdings() -> Holdings:
+    return Holdings(PoolRecord(pool=POOL, users=0))
+
+
+def lease(
+    address: IPv4Address = ONE,
+    mac: MacAddress = A,
+    name: str | None = None,
+    *,
+    generation: int = 1,
+    state: LeaseState = LeaseState.BOUND,
+) -> Lease:
+    return Lease(
+        pool=POOL.id,
+        address=address,
+        endpoint=Endpoint(mac=mac, name=name),
+        acquired_at=NOON,
+        generation=generation,
+        state=state,
+    )
+
+
+def test_a_reservation_is_let_go_as_often_as_it_was_made(holdings: Holdings) -> None:
+    holdings.reserve(ONE, Purpose.GATEWAY)
+    holdings.reserve(ONE, Purpose.AUXILIARY)
+    assert holdings.reservation(ONE) == "gateway"
+    assert holdings.unreserve(ONE)
+    assert holdings.reservation(ONE) == "gateway"
+    assert holdings.unreserve(ONE)
+    assert holdings.reservation(ONE) is None
+    assert not holdings.unreserve(ONE)
+
+
+def test_the_learnt_router_is_reserved_without_a_reservation(holdings: Holdings) -> None:
+    assert holdings.reservation(GATEWAY) == "gateway"
+    assert holdings.is_gateway(GATEWAY)
+    assert not holdings.unreserve(GATEWAY)
+    holdings.clear_reservations()
+    assert holdings.reservation(GATEWAY) == "gateway"
+
+
+def test_a_given_gateway_is_a_gateway_and_an_auxiliary_address_is_none(
+    holdings: Holdings,
+) -> None:
+    holdings.reserve(ONE, Purpose.GATEWAY)
+    holdings.reserve(TWO, Purpose.AUXILIARY)
+    assert holdings.is_gateway(ONE)
+    assert not holdings.is_gateway(TWO)
+
+
+def test_the_record_comes_back_as_it_was() -> None:
+    record = PoolRecord(
+        pool=POOL,
+        users=3,
+        reservations=(
+            Reservation(address=ONE, purpose=Purpose.GATEWAY, count=2),
+            Reservation(address=TWO, purpose=Purpose.AUXILIARY),
+        ),
+    )
+    assert Holdings(record).record == record
+
+
+@pytest.mark.parametrize(
+    ("state", "is_used"), [(LeaseState.BOUND, True), (LOST, True), (RELEASED, True), (FREED, False)]
+)
+def test_a_pool_is_used_while_a_lease_of_it_is_held(
+    holdings: Holdings, state: LeaseState, is_used: bool
+) -> None:
+    assert not holdings.is_used
+    holdings.put(lease(state=state))
+    assert holdings.is_used is is_used
+
+
+@pytest.mark.parametrize("state", LeaseState)
+def test_docker_uses_a_lease_until_it_is_released(holdings: Holdings, state: LeaseState) -> None:
+    holdings.put(lease(state=state))
+    assert (holdings.lease(ONE) is not None) is (state not in (RELEASED, FREED))
+    assert holdings.latest(ONE) is not None
+
+
+def test_a_lease_replaces_the_one_of_its_address(holdings: Holdings) -> None:
+    holdings.put(lease(name="web"))
+    later = lease(mac=B, name="db", generation=2)
+    holdings.put(later)
+    assert list(holdings.leases()) == [later]
+    assert holdings.of_mac(A) is None
+    assert holdings.of_name("web") is None
+    assert holdings.of_mac(B) is later
+    assert holdings.of_name("db") is later
+
+
+def test_a_mac_and_a_name_are_known_by_their_live_lease(holdings: Holdings) -> None:
+    old = lease(ONE, name="web", generation=1, state=RELEASED)
+    live = lease(TWO, name="web", generation=2)
+    holdings.put(old)
+    holdings.put(live)
+    holdings.put(replace(old, state=FREED))
+    assert holdings.of_mac(A) is live
+    assert holdings.of_name("web") is live
+
+
+def test_a_mac_without_live_lease_is_known_by_its_newest(holdings: Holdings) -> None:
+    newer = lease(TWO, generation=2, state=FREED)
+    holdings.put(newer)
+    holdings.put(lease(ONE, generation=1, state=RELEASED))
+    assert holdings.of_mac(A) is newer
+
+
+def test_nobody_is_known_by_no_name(holdings: Holdings) -> None:
+    holdings.put(lease())
+    assert holdings.of_name(None) is None
+    assert holdings.of_name("") is None
+
+
+def test_what_is_discarded_is_found_by_nothing(holdings: Holdings) -> None:
+    holdings.put(lease(name="web"))
+    holdings.discard(ONE)
+    holdings.discard(ONE)
+    assert holdings.latest(ONE) is None
+    assert holdings.of_mac(A) is None
+    assert holdings.of_name("web") is None
+
+
+def test_who_has_an_address_is_told_by_name(holdings: Holdings) -> None:
+    other = Endpoint(mac=B)
+    holdings.put(lease(ONE, name="web"))
+    assert holdings.who_has(ONE, but=other) == f"leased to web ({A})"
+    assert holdings.who_has(ONE, but=Endpoint(mac=A)) is None
+    assert holdings.who_has(TWO, but=other) is None
+    holdings.put(lease(ONE, name="web", state=FREED))
+    assert holdings.who_has(ONE, but=other) is None
+    assert holdings.who_has(GATEWAY, but=other) == "reserved (gateway)"
+
+
+def test_what_is_taken_is_a_view(holdings: Holdings) -> None:
+    taken = holdings.taken_by_others(Endpoint(mac=B))
+    assert set(taken) == {GATEWAY}
+    holdings.put(lease(ONE))
+    holdings.reserve(TWO, Purpose.AUXILIARY)
+    assert ONE in taken
+    assert TWO in taken
+    assert set(taken) == {ONE, TWO, GATEWAY}
+    assert len(taken) == 3
+    holdings.put(lease(ONE, mac=B, generation=2))
+    assert ONE not in taken
+
+
+async def test_turns_are_by_mac_and_by_name(holdings: Holdings) -> None:
+    log: list[str] = []
+
+    async def serve(label: str, mac: MacAddress, name: str | None) -> None:
+        async with holdings.turn(Endpoint(mac=mac, name=name)):
+            log.append(f"{label} in")
+            await asyncio.sleep(1.0)
+            log.append(f"{label} out")
+
+    await asyncio.gather(
+        serve("first", A, "web"), serve("same name", B, "web"), serve("same MAC", A, "db")
+    )
+    assert log[:2] == ["first in", "first out"]
+    assert len(log) == 6
+    assert holdings._turns._locks == {}
+
+
+async def test_others_do_not_wait_for_a_turn(holdings: Holdings) -> None:
+    async with (
+        asyncio.timeout(1.0),
+        holdings.turn(Endpoint(mac=A, name="web")),
+        holdings.turn(Endpoint(mac=B, name="db")),
+    ):
+        pass
+
+
+async def test_a_turn_that_is_given_up_holds_nobody_up(holdings: Holdings) -> None:
+    end = Endpoint(mac=A)
+
+    async def wait() -> None:
+        async with holdings.turn(end):
+            raise AssertionError("it was not its turn")
+
+    async with holdings.turn(end):
+        waiting = asyncio.ensure_future(wait())
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+    assert waiting.cancelled()
+    async with asyncio.timeout(1.0), holdings.turn(end):
+        pass

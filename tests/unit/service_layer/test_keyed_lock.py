@@ -1,0 +1,49 @@
+import asyncio
+
+import pytest
+
+from d4d.service_layer.concurrency.keyed_lock import Turns
+
+
+async def ready() -> None:
+    """Let every task come as far as it can."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_who_comes_second_waits_for_the_same_key_and_not_for_another() -> None:
+    turns, order = Turns(), list[str]()
+
+    async def have(name: str, *keys: str) -> None:
+        async with turns.of(*keys):
+            order.append(name)
+            await ready()
+            order.append(f"{name} done")
+
+    await asyncio.gather(have("one", "a", "b"), have("two", "b"), have("three", "c"))
+
+    assert order == ["one", "three", "one done", "three done", "two", "two done"]
+
+
+async def test_a_lock_is_gone_when_nobody_has_it_nor_waits() -> None:
+    turns = Turns()
+    async with turns.of("a", "b"):
+        assert turns._locks
+    assert not turns._locks
+
+
+async def test_who_is_cancelled_while_waiting_leaves_what_it_had() -> None:
+    turns = Turns()
+    async with turns.of("b"):
+        waiting = asyncio.create_task(turns.of("a", "b").__aenter__())
+        await ready()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+        async with asyncio.timeout(1), turns.of("a"):
+            pass
+
+    async with asyncio.timeout(1), turns.of("b"):
+        pass
+    assert not turns._locks
