@@ -276,6 +276,13 @@ class Wire:
         marks = ("DHCP-Message (53), length 1:", "DHCP-Message Option 53, length 1:")
         return [line.split(": ")[-1].strip() for line in lines if any(m in line for m in marks)]
 
+    def await_messages(self, *types: str) -> None:
+        """Raises LabError unless these, and no others, have passed: tcpdump may be a bit late."""
+        eventually(
+            lambda: self.messages() == list(types),
+            what=lambda: f"{self.messages()} passed, not {types}",
+        )
+
     def close(self) -> None:
         """Listen no longer."""
         self._daemon.kill()

@@ -471,11 +471,11 @@ def watch(event, arguments):
         seen.append((event, arguments[:2]))
 before = sorted(os.listdir("/proc/self/fd"))
 sys.addaudithook(watch)
-import d4d.entrypoints.docker_plugin.handlers
+import d4d.entrypoints.ipam
 assert sorted(os.listdir("/proc/self/fd")) == before, os.listdir("/proc/self/fd")
 assert len(os.listdir("/proc/self/task")) == threading.active_count() == 1
 assert seen == [], seen
-assert d4d.entrypoints.docker_plugin.handlers.app.routes
+assert d4d.entrypoints.ipam.app.routes
 """
 
 

@@ -233,7 +233,7 @@ async def test_the_acl_user_of_the_manual_may_do_all_that_is_needed_and_no_more(
         with pytest.raises(StoreUnavailable, match="see user and password"):
             await store.load("host-a")
     other = RedisLeaseStore(f"redis://d4d:password@127.0.0.1:{server.port}/0", prefix="other:")
-    with pytest.raises(StoreUnavailable, match=r"what docs/operating\.md says"):
+    with pytest.raises(StoreUnavailable, match=r"what docs/operate/shared-store\.md says"):
         await other.load("host-a")
     await other.aclose()
     with (
