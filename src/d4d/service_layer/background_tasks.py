@@ -13,7 +13,7 @@ import structlog
 from d4d.domain.errors import BadRequest, D4DError, DockerUnavailable, StoreUnavailable
 from d4d.domain.ports.docker import Containers
 from d4d.lazy_import import import_late
-from d4d.service_layer.concurrency.supervised_task import beside
+from d4d.service_layer.concurrency.supervised_task import answered, forever
 from d4d.service_layer.host_drain import Reclaim
 from d4d.service_layer.ipam_service import Ipam
 from d4d.service_layer.reconciler import Findings, Reconciliation
@@ -49,18 +49,19 @@ class Background:
         self._restarted = asyncio.Event()
         self._container_started = asyncio.Event()
         self._docker_error = ""
+        self._has_imported = False
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin."""
         if self._store_error:
             log.error("serving without the store", error=self._store_error)
-        self._tasks = [beside(self._beat(), "heartbeat")]
+        self._tasks = [forever("heartbeat", self._beat)]
         if self._interval:
             self._tasks += [
-                beside(self._reconcile(), "reconciliation"),
-                beside(self._listen(), "Docker's events"),
-                beside(self._learn(), "containers' names"),
+                forever("reconciliation", self._reconcile),
+                forever("Docker's events", self._listen),
+                forever("containers' names", self._learn),
             ]
 
     def docker_restarted(self) -> None:
@@ -75,21 +76,20 @@ class Background:
 
     async def _beat(self) -> None:
         interval = self._presence.interval.total_seconds()
-        while True:
-            await asyncio.sleep(min(_AGAIN, interval) if self._store_error else interval)
-            try:
-                await self._presence.beat()
-                if self._reclaim is Reclaim.AUTO:
-                    await self._drain_dead()
-            except D4DError as error:
-                if str(error) != self._store_error:
-                    self._store_error = str(error)
-                    log.warning("no heartbeat", error=str(error))
-            else:
-                if self._store_error:
-                    self._store_error = ""
-                    log.info("the store answers again")
-                    self._restarted.set()  # what Docker has was not looked at meanwhile
+        await asyncio.sleep(min(_AGAIN, interval) if self._store_error else interval)
+        try:
+            await self._presence.beat()
+            if self._reclaim is Reclaim.AUTO:
+                await self._drain_dead()
+        except D4DError as error:
+            if str(error) != self._store_error:
+                self._store_error = str(error)
+                log.warning("no heartbeat", error=str(error))
+        else:
+            if self._store_error:
+                self._store_error = ""
+                log.info("the store answers again")
+                self._restarted.set()  # what Docker has was not looked at meanwhile
 
     async def _drain_dead(self) -> None:
         for host in await self._draining.dead():
@@ -104,29 +104,27 @@ class Background:
                 log.warning("not given back", address=str(lease.address), error=reason)
 
     async def _reconcile(self) -> None:
-        await _import_first()
-        while True:
-            self._restarted.clear()
-            served = await self._attempt(self._reconciliation.run)
-            soon = min(_SOON, self._interval)
-            try:
-                # not wait_for: 3.11's can swallow a cancellation, and aclose would wait for ever
-                async with asyncio.timeout(self._interval if served else soon):
-                    await self._restarted.wait()
-            except TimeoutError:
-                continue
-            await asyncio.sleep(min(_SETTLE, self._interval))  # it asks us before it serves
+        await self._import_first()
+        self._restarted.clear()
+        served = await self._attempt(self._reconciliation.run)
+        soon = min(_SOON, self._interval)
+        try:
+            # not wait_for: 3.11's can swallow a cancellation, and aclose would wait for ever
+            async with asyncio.timeout(self._interval if served else soon):
+                await self._restarted.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(min(_SETTLE, self._interval))  # it asks us before it serves
 
     async def _listen(self) -> None:
-        await _import_first()
+        await self._import_first()
         async for _ in self._containers.started():
             self._container_started.set()
 
     async def _learn(self) -> None:
-        while True:
-            await self._container_started.wait()
-            await asyncio.sleep(_SETTLE)
-            self._container_started.clear()
+        await self._container_started.wait()
+        await asyncio.sleep(_SETTLE)
+        with answered(self._container_started):
             await self._attempt(self._reconciliation.learn)
 
     async def _attempt(self, reconcile: Callable[[], Awaitable[Findings]]) -> bool:
@@ -150,8 +148,9 @@ class Background:
             log.warning("not adopted", error=refused)
         return True
 
-
-async def _import_first() -> None:
-    """What speaks with Docker is imported late; in a thread, so that calls are answered."""
-    await asyncio.sleep(CALLS_FIRST)
-    await asyncio.to_thread(import_late)
+    async def _import_first(self) -> None:
+        """What speaks with Docker is imported late; in a thread, so that calls are answered."""
+        if not self._has_imported:
+            await asyncio.sleep(CALLS_FIRST)
+            await asyncio.to_thread(import_late)
+            self._has_imported = True

@@ -25,6 +25,7 @@ from d4d.domain.ports.allocator import (
     Names,
     Reservations,
 )
+from d4d.service_layer.concurrency.supervised_task import its_own
 from d4d.service_layer.pool_registry import PoolTable
 from d4d.service_layer.release_queue import GivingBack
 from d4d.service_layer.write_behind import WriteBehind
@@ -75,7 +76,8 @@ class Leasing:
         for lease in self.leases:
             if is_live(lease):
                 is_young = lease.bound_at == lease.acquired_at > newest - _UNANSWERED
-                self._allocator(lease).keep(lease, self, confirm=is_young)
+                with its_own(f"taking up {lease.address}"):
+                    self._allocator(lease).keep(lease, self, confirm=is_young)
             elif is_held(lease):
                 self._giving_back.add(lease)
         self._giving_back.start()

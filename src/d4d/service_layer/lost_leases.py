@@ -8,7 +8,7 @@ from d4d.domain.errors import D4DError
 from d4d.domain.leases import Lease, LeaseState
 from d4d.domain.ports.allocator import Event, EventKind
 from d4d.domain.ports.docker import Attachment, Containers
-from d4d.service_layer.concurrency.supervised_task import beside
+from d4d.service_layer.concurrency.supervised_task import beside, tell
 from d4d.service_layer.lease_service import Leasing
 
 _TRIES = 30
@@ -80,8 +80,10 @@ class OnLost:
                 if attachment is None:
                     return "no container has it any more"
                 await self._act(attachment)
-            except D4DError as error:
-                failed = str(error)
+            except Exception as error:
+                if not isinstance(error, D4DError):
+                    tell(error, f"on lost, {lease.address}")
+                failed = str(error) or type(error).__name__
                 await asyncio.sleep(max(self._grace.total_seconds(), _SHORTEST_PAUSE))
             else:
                 return f"{self._action.value} done"

@@ -10,6 +10,7 @@ from d4d.adapters.history.store import SqliteHistory
 from d4d.adapters.network.interfaces import Interfaces
 from d4d.adapters.observability.event_stream import EventStream
 from d4d.adapters.observability.instrumented import MeasuredAllocator, MeasuredStore
+from d4d.adapters.observability.log_stream import lost
 from d4d.adapters.observability.metrics import Metrics, State
 from d4d.adapters.observability.tracing import Traces
 from d4d.adapters.observability.webhook import Webhook
@@ -19,6 +20,7 @@ from d4d.domain.pool_state import is_live
 from d4d.domain.pools import PoolId
 from d4d.domain.ports.allocator import Clock
 from d4d.domain.utilization import Fill, fill
+from d4d.service_layer.concurrency.supervised_task import failing
 from d4d.service_layer.ipam_service import Ipam
 from d4d.service_layer.reservation_service import Reserving
 
@@ -114,4 +116,6 @@ class Operations:
             history_waiting=self.history.waiting if self.history else 0,
             webhook_waiting=self.webhook.waiting if self.webhook else 0,
             tasks=len(asyncio.all_tasks()),
+            failing=len(failing()),
+            log_lines_lost=lost(),
         )

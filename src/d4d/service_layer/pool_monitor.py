@@ -8,7 +8,7 @@ import structlog
 from d4d.domain.pools import PoolId
 from d4d.domain.ports.allocator import Event, EventKind
 from d4d.domain.utilization import Fill, NearlyFull
-from d4d.service_layer.concurrency.supervised_task import beside
+from d4d.service_layer.concurrency.supervised_task import answered, forever
 
 _FILLING = frozenset({EventKind.ACQUIRED, EventKind.ADOPTED, EventKind.RELEASED})
 _PAUSE = 2.0  # seconds: all leases are counted at each look
@@ -35,7 +35,7 @@ class PoolWatch:
     def start(self) -> None:
         """Begin, with a look at the pools as they are."""
         self._news.set()
-        self._task = beside(self._watch(), "pool watch")
+        self._task = forever("pool watch", self._step)
 
     async def aclose(self) -> None:
         """Stop."""
@@ -48,14 +48,13 @@ class PoolWatch:
         if event.kind in _FILLING:
             self._news.set()
 
-    async def _watch(self) -> None:
-        while True:
-            await self._news.wait()
-            self._news.clear()
+    async def _step(self) -> None:
+        await self._news.wait()
+        with answered(self._news):
             fills = self._fills()
             for pool in self._nearly_full.look(fills):
                 fill = fills[pool]
                 _log.warning("pool nearly full", pool=pool, size=fill.size, free=fill.free)
                 if self._tell is not None:
                     self._tell(pool, fill)
-            await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(_PAUSE)

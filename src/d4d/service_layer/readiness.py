@@ -3,7 +3,9 @@
 import os
 from importlib.metadata import version
 
+from d4d.adapters.observability.log_stream import lost
 from d4d.entrypoints.admin_api.schemas import CheckForm, HealthAnswer
+from d4d.service_layer.concurrency.supervised_task import failing
 from d4d.service_layer.operator_view import Operations
 
 
@@ -26,6 +28,7 @@ def readiness(operations: Operations) -> HealthAnswer:
         _parents(operations),
         _servers(operations),
         _renewals(operations),
+        _tasks(),
     ]
     return HealthAnswer(ok=all(check.ok for check in checks), version=version("d4d"), checks=checks)
 
@@ -66,6 +69,18 @@ def _servers(operations: Operations) -> CheckForm:
         return CheckForm(name="servers", ok=False, detail=detail)
     seen = f"last answer at {answered:%Y-%m-%dT%H:%M:%SZ}" if answered else "not asked yet"
     return CheckForm(name="servers", ok=True, detail=seen)
+
+
+def _tasks() -> CheckForm:
+    """What goes on beside Docker's calls, and the log."""
+    wrong = [
+        f"{each.name} failed {each.times} times since {each.since:%Y-%m-%dT%H:%M:%SZ}: "
+        f"{each.error!r}"
+        for each in failing()
+    ]
+    unwritten = lost()
+    said = f"; {unwritten} log lines could not be written" if unwritten else ""
+    return CheckForm(name="tasks", ok=not wrong, detail=("; ".join(wrong) or "all go on") + said)
 
 
 def _renewals(operations: Operations) -> CheckForm:

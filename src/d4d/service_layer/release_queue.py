@@ -11,7 +11,7 @@ from d4d.domain.errors import D4DError
 from d4d.domain.leases import Lease
 from d4d.domain.pools import Address, PoolId
 from d4d.domain.ports.allocator import Clock
-from d4d.service_layer.concurrency.supervised_task import beside, tell
+from d4d.service_layer.concurrency.supervised_task import forever, tell
 
 _TRY = 2.0  # seconds for the turn of a MAC that is just being served
 _BREATH = 0.003  # seconds between two releases: nobody answers one, so none may be overrun
@@ -37,7 +37,7 @@ class GivingBack:
 
     def start(self) -> None:
         """Begin to give back what is due."""
-        self._task = beside(self._run(), "giving back")
+        self._task = forever("giving back", self._step)
 
     async def aclose(self) -> None:
         """Stop; what is still waiting stands in the store, and is taken up at the next start."""
@@ -65,18 +65,17 @@ class GivingBack:
         heapq.heappush(self._due, (due, next(self._order), lease, reason, retry))
         self._news.set()
 
-    async def _run(self) -> None:
-        while True:
-            self._news.clear()
-            now = self._clock()
-            while self._due and self._due[0][0] <= now:
-                _, _, lease, reason, retry = heapq.heappop(self._due)
-                await self._try(lease, reason, retry)
-                await asyncio.sleep(_BREATH)
-            wait = (self._due[0][0] - self._clock()).total_seconds() if self._due else None
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait):  # 3.11's wait_for can swallow a cancellation
-                    await self._news.wait()
+    async def _step(self) -> None:
+        self._news.clear()
+        now = self._clock()
+        while self._due and self._due[0][0] <= now:
+            _, _, lease, reason, retry = heapq.heappop(self._due)
+            await self._try(lease, reason, retry)
+            await asyncio.sleep(_BREATH)
+        wait = (self._due[0][0] - self._clock()).total_seconds() if self._due else None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait):  # 3.11's wait_for can swallow a cancellation
+                await self._news.wait()
 
     async def _try(self, lease: Lease, reason: str, retry: timedelta) -> None:
         key = (lease.pool, lease.address)

@@ -11,7 +11,7 @@ from d4d.domain.errors import StoreUnavailable, Superseded
 from d4d.domain.leases import Lease
 from d4d.domain.pools import Address, PoolId, PoolRecord
 from d4d.domain.ports.allocator import LeaseStore
-from d4d.service_layer.concurrency.supervised_task import beside
+from d4d.service_layer.concurrency.supervised_task import tell, until_done
 
 _GATHER = 0.05  # seconds in which writes gather: a crash costs no more than asking a server again
 _RETRY = 1.0  # seconds until a store that was away is tried again
@@ -77,7 +77,7 @@ class WriteBehind:
 
     def _begin(self) -> None:
         if self._task is None or self._task.done():
-            self._task = beside(self._flush(), "write behind")
+            self._task = until_done("write behind", self._flush)
 
     async def _flush(self) -> None:
         while len(self):
@@ -99,14 +99,15 @@ class WriteBehind:
         if self._leases.get(key) is not lease:
             return True  # something newer was stored before our turn came
         try:
-            await self._store.update(lease)
+            try:
+                await self._store.update(lease)
+            except Superseded:
+                await self._on_superseded(lease)
         except StoreUnavailable:
             return False
-        except Superseded:
-            try:
-                await self._on_superseded(lease)
-            except StoreUnavailable:
-                return False
+        except Exception as error:  # a bug that one lease meets must not keep the others
+            tell(error, f"write behind of {lease.address}")
+            return False
         if self._leases.get(key) is lease:
             del self._leases[key]
         return True
@@ -117,6 +118,9 @@ class WriteBehind:
         try:
             await self._store.save_pool(record, self._owner)
         except StoreUnavailable:
+            return False
+        except Exception as error:  # nor one that a pool meets
+            tell(error, f"write behind of {record.pool.id}")
             return False
         if self._pools.get(record.pool.id) is record:
             del self._pools[record.pool.id]

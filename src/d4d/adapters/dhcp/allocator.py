@@ -43,6 +43,7 @@ from d4d.domain.ports.allocator import (
 )
 from d4d.domain.reservations import Reserved
 from d4d.service_layer.concurrency.keyed_lock import Turn, Turns
+from d4d.service_layer.concurrency.supervised_task import tell
 from d4d.service_layer.provisional_lease import Ahead
 
 _SURVEY = 6.0  # seconds for an offer that names the router, where we can do without
@@ -251,7 +252,9 @@ class DhcpAllocator:
         self._forget(key)
         try:
             route = self._route_to(lease.pool)
-        except D4DError as error:
+        except Exception as error:  # of a bug, too: the next look may not meet it
+            if not isinstance(error, D4DError):
+                tell(error, f"route of {lease.address}")
             log.warning("lease waits for its route", address=str(lease.address), error=str(error))
             self._routeless[key] = asyncio.get_running_loop().call_later(
                 _ROUTE_RETRY, partial(self.keep, lease, holder, confirm=confirm)

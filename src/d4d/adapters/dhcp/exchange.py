@@ -64,6 +64,15 @@ class Exchange:
         self._session.drop(self._client)
 
     def _hear(self, effect: Effect) -> None:
+        """Whoever waits for the exchange hears of a bug, too: nobody else could answer Docker."""
+        try:
+            self._take(effect)
+        except Exception as error:
+            if self._done is None or self._done.done():
+                raise
+            self._done.set_exception(error)
+
+    def _take(self, effect: Effect) -> None:
         if isinstance(effect, Bound):
             self._finish(effect.grant)
         elif isinstance(effect, Offered):

@@ -4,7 +4,7 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -12,8 +12,10 @@ from d4d.adapters.dhcp.link.base import Deliver, Link, Wants
 from d4d.domain.dhcp.client import Client
 from d4d.domain.dhcp.effects import Effect, Effects, Send
 from d4d.domain.dhcp.messages import Message
+from d4d.domain.dhcp.states import State
 from d4d.domain.errors import LinkDown
 from d4d.domain.ports.allocator import Clock
+from d4d.service_layer.concurrency.supervised_task import its_own, tell
 
 Listener = Callable[[Effect], None]
 """Hears what its client came to: Bound, Lost and the like; never Send."""
@@ -23,6 +25,9 @@ Begin = Callable[[datetime], Effects]
 
 _AT_ONCE = 16  # clients woken in one go,
 _BREATH = 0.05  # and the seconds until the next: 320/s, which the slowest server stands
+
+_AFTER_A_BUG = timedelta(seconds=5)
+"""Until a client whose waking failed is woken again."""
 
 log = structlog.get_logger()
 
@@ -70,21 +75,22 @@ class Session:
 
     def perform(self, client: Client, effects: Iterable[Effect]) -> None:
         """Do what ``client`` asked for. Raises LinkDown; the client sends again when it is due."""
-        error: LinkDown | None = None
+        error: Exception | None = None
         heard = []
         for effect in effects:
             if isinstance(effect, Send):
                 try:
                     self._send(effect)
-                except LinkDown as down:
-                    error = down
+                except Exception as failed:  # whatever it is, the client wakes and sends again
+                    error = failed
             else:
                 heard.append(effect)
         self._await(client)
         self._arm(client)
         for effect in heard:
             if (listener := self._listeners.get(client)) is not None:
-                listener(effect)
+                with its_own(f"listener of {client!r}"):
+                    listener(effect)
         if error is not None:
             raise error
 
@@ -111,7 +117,8 @@ class Session:
     def _deliver(self, message: Message) -> None:
         client = self._awaited.get(message.xid)
         if client is not None:
-            self._perform_unasked(client, client.receive(message, self._clock()))
+            with its_own(f"{client!r}, on {message.type.name}"):
+                self._perform_unasked(client, client.receive(message, self._clock()))
 
     def _perform_unasked(self, client: Client, effects: Iterable[Effect]) -> None:
         """As ``perform``, where nobody waits who could be told that the link is down."""
@@ -182,13 +189,26 @@ class Session:
     def _wake(self) -> None:
         self._timer = None
         now, woken = self._clock(), 0
-        while self._heap and self._heap[0][0] <= now and woken < _AT_ONCE:
-            entry = heapq.heappop(self._heap)
-            if not self._is_due_then(entry):
-                continue
-            client = entry[2]
-            del self._wakes[client]
-            woken += 1
-            begin = self._begins.pop(client, client.tick)
+        try:
+            while self._heap and self._heap[0][0] <= now and woken < _AT_ONCE:
+                entry = heapq.heappop(self._heap)
+                if not self._is_due_then(entry):
+                    continue
+                client = entry[2]
+                del self._wakes[client]
+                woken += 1
+                self._wake_one(client, now)
+        finally:
+            self._schedule(breath=_BREATH if woken == _AT_ONCE else 0.0)
+
+    def _wake_one(self, client: Client, now: datetime) -> None:
+        """An exception is this client's: it is told, and the client is woken again a bit later."""
+        begin = self._begins.pop(client, client.tick)
+        try:
             self._perform_unasked(client, begin(now))
-        self._schedule(breath=_BREATH if woken == _AT_ONCE else 0.0)
+        except Exception as error:
+            tell(error, repr(client))
+            if client in self._listeners and client not in self._wakes:
+                if client.state is State.INIT:
+                    self._begins[client] = begin
+                self._wake_at(client, now + _AFTER_A_BUG)

@@ -23,7 +23,7 @@ from d4d.domain.errors import StoreUnavailable
 from d4d.domain.pools import Address, PoolId
 from d4d.domain.ports.allocator import Clock, Event, EventKind
 from d4d.domain.ports.history import ENDING, HOLDING, Entry, Question
-from d4d.service_layer.concurrency.supervised_task import beside
+from d4d.service_layer.concurrency.supervised_task import answered, forever
 
 _BATCH = 0.2  # seconds in which events gather
 _RETRY = 5.0  # seconds until a file that could not be written is tried again
@@ -64,7 +64,7 @@ class SqliteHistory:
 
     def start(self) -> None:
         """Begin to write; the file is opened with the first event."""
-        self._task = beside(self._write_behind(), "history")
+        self._task = forever("history", self._write_behind)
 
     async def aclose(self) -> None:
         """Write what waits, trying once, and close the file."""
@@ -102,15 +102,15 @@ class SqliteHistory:
     # Behind
 
     async def _write_behind(self) -> None:
-        while True:
-            await self._news.wait()
-            await asyncio.sleep(_BATCH)
-            self._news.clear()
-            if not await self._flush():
-                self._news.set()
-                await asyncio.sleep(_RETRY)
-            elif self._clock() - self._pruned_at > _PRUNE_EVERY:
-                await self._prune()
+        await self._news.wait()
+        await asyncio.sleep(_BATCH)
+        with answered(self._news):
+            is_written = await self._flush()
+        if not is_written:
+            self._news.set()
+            await asyncio.sleep(_RETRY)
+        elif self._clock() - self._pruned_at > _PRUNE_EVERY:
+            await self._prune()
 
     async def _flush(self) -> bool:
         """Write what waits; False where that fails: it waits on."""

@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from d4d.domain.ports.allocator import Event, EventKind, Events
+from d4d.service_layer.concurrency.supervised_task import its_own
 
 _LEVELS = {
     EventKind.LOST: "error",
@@ -39,7 +40,8 @@ class EventLog:
     def _tell(self, event: Event) -> None:
         self._write(event)
         for listener in self._listeners:
-            listener.record(event)
+            with its_own(f"listener {listener!r}"):
+                listener.record(event)
 
     def _write(self, event: Event) -> None:
         """A line with all that identifies the lease."""

@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import os
-import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -12,13 +11,21 @@ from typing import Any
 import structlog
 from structlog.typing import Processor
 
+from d4d.adapters.observability.log_stream import Lines, LogStream, open_stream
 from d4d.service_layer.concurrency.supervised_task import FAILED
+
+_PAUSE = 60.0  # seconds between two lines about the same failure
+_MOST_FAILURES = 256
 
 log = structlog.get_logger()
 
 
-class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # of any stream
+class _Handler(logging.StreamHandler[LogStream]):
     """What libraries log; a class of its own, so that it is found again."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """A line that can't be made is lost, and no more."""
+        self.stream.lose()
 
 
 def configure_logs(*, debug: bool) -> None:
@@ -29,7 +36,9 @@ def configure_logs(*, debug: bool) -> None:
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
     ]
-    on_terminal = sys.stderr.isatty()
+    stream = open_stream()
+    stream.on_regained = _tell_lost
+    on_terminal = stream.isatty()
     renderer: Processor = (
         structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR"))
         if on_terminal
@@ -37,13 +46,29 @@ def configure_logs(*, debug: bool) -> None:
     )
     structlog.configure(
         processors=[*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.DEBUG if debug else logging.INFO
-        ),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),  # print writes a line's end alone
+        wrapper_class=_never_raising(logging.DEBUG if debug else logging.INFO, stream),
+        logger_factory=lambda *_: Lines(stream),
         cache_logger_on_first_use=False,
     )
-    _adopt_libraries(shared, renderer)
+    _adopt_libraries(shared, renderer, stream)
+
+
+def _never_raising(level: int, stream: LogStream) -> type:
+    """A logger of lines from ``level`` on. A line that can't even be made is lost, and no more."""
+    base: Any = structlog.make_filtering_bound_logger(level)
+
+    class Logger(base):  # type: ignore[misc]  # structlog makes a class for each level
+        def _proxy_to_logger(self, *given: Any, **fields: Any) -> Any:
+            try:
+                return super()._proxy_to_logger(*given, **fields)
+            except Exception:
+                stream.lose()
+
+    return Logger
+
+
+def _tell_lost(count: int) -> None:
+    log.warning("log lines lost", count=count)
 
 
 def _to_json(line: Any, *, default: Callable[[Any], Any]) -> str:
@@ -56,13 +81,13 @@ def _encoder(default: Callable[[Any], Any]) -> Callable[[Any], str]:
     return json.JSONEncoder(default=default).encode
 
 
-def _adopt_libraries(shared: list[Processor], renderer: Processor) -> None:
+def _adopt_libraries(shared: list[Processor], renderer: Processor, stream: LogStream) -> None:
     """Let what goes through Python's logging look the same.
 
     Their warnings, not their chatter, which has no words of ours: httpx would tell each URL that
     it asks, and a webhook's is a secret.
     """
-    handler = _Handler(sys.stderr)
+    handler = _Handler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
@@ -78,12 +103,36 @@ def _adopt_libraries(shared: list[Processor], renderer: Processor) -> None:
 
 
 def log_failures(loop: asyncio.AbstractEventLoop) -> None:
-    """Log what D4D's tasks in ``loop`` fail by; the rest goes asyncio's usual way."""
-    loop.set_exception_handler(_log_failure)
+    """Log what D4D's tasks in ``loop`` fail by; the rest goes asyncio's usual way.
+
+    What fails again and again by the same is one line a minute, with how often it did.
+    """
+    seldom = _Seldom()
+
+    def handle(loop: asyncio.AbstractEventLoop, told: dict[str, Any]) -> None:
+        if told["message"] != FAILED:
+            loop.default_exception_handler(told)
+            return
+        task, error = told["task_name"], told["exception"]
+        times = seldom.times((task, repr(error)), loop.time())
+        if times:
+            more = {"times": times} if times > 1 else {}
+            log.error("failed beside the calls", task=task, exc_info=error, **more)
+
+    loop.set_exception_handler(handle)
 
 
-def _log_failure(loop: asyncio.AbstractEventLoop, told: dict[str, Any]) -> None:
-    if told["message"] == FAILED:
-        log.error("failed beside the calls", task=told["task_name"], exc_info=told["exception"])
-    else:
-        loop.default_exception_handler(told)
+class _Seldom:
+    """Which failures are to be told now."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def times(self, failure: tuple[str, str], now: float) -> int:
+        """How often it came since it was told last, this time included; 0 where it waits."""
+        told_at, untold = self._told.pop(failure, (-_PAUSE, 0))
+        is_due = now - told_at >= _PAUSE
+        self._told[failure] = (now, 0) if is_due else (told_at, untold + 1)
+        if len(self._told) > _MOST_FAILURES:
+            del self._told[next(iter(self._told))]
+        return untold + 1 if is_due else 0

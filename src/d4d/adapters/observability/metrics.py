@@ -21,7 +21,7 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from d4d.adapters.observability.tracing import Traces
@@ -64,6 +64,10 @@ class State:
     webhook_waiting: int
     tasks: int
     """Of the event loop: a lease that is held costs none."""
+    failing: int
+    """Loops beside the calls whose last step failed."""
+    log_lines_lost: int
+    """Since the start: the log could not be written."""
 
 
 class Metrics:
@@ -250,5 +254,11 @@ class _StateCollector(Collector):
                 state.webhook_waiting,
             ),
             ("d4d_event_loop_tasks", "Tasks of the event loop.", state.tasks),
+            ("d4d_tasks_failing", "Tasks beside Docker's calls that fail.", state.failing),
         ):
             yield GaugeMetricFamily(name, text, value=value)
+        yield CounterMetricFamily(
+            "d4d_log_lines_lost",
+            "Log lines that could not be written.",
+            value=state.log_lines_lost,
+        )

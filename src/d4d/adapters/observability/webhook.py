@@ -22,7 +22,7 @@ from d4d.domain.pools import PoolId
 from d4d.domain.ports.allocator import Clock, Event, EventKind
 from d4d.domain.utilization import Fill
 from d4d.lazy_import import late
-from d4d.service_layer.concurrency.supervised_task import beside
+from d4d.service_layer.concurrency.supervised_task import forever
 
 if TYPE_CHECKING:
     import httpx
@@ -104,7 +104,7 @@ class Webhook:
 
     def start(self) -> None:
         """Begin to send."""
-        self._task = beside(self._send_all(), "webhook")
+        self._task = forever("webhook", self._send_all)
 
     async def aclose(self) -> None:
         """Send what waits, if the receiver takes it within a moment."""
@@ -170,8 +170,14 @@ class Webhook:
                 self._news.clear()
                 while self._waiting:
                     self._sending = self._waiting.popleft()
-                    await self._deliver(client, self._sending)
-                    self._sending = None
+                    try:
+                        await self._deliver(client, self._sending)
+                    except Exception:  # the next step sends it, and those behind it
+                        self._waiting.appendleft(self._sending)
+                        self._news.set()
+                        raise
+                    finally:
+                        self._sending = None
 
     async def _deliver(self, client: "httpx.AsyncClient", message: bytes) -> None:
         """Send ``message`` until it is taken or refused."""

@@ -8,7 +8,10 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
+import structlog
+
 _T = TypeVar("_T")
+_log = structlog.get_logger()
 
 
 class Worker:
@@ -53,7 +56,10 @@ class Worker:
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
-            work()
+            try:
+                work()
+            except Exception:  # its own: what stands behind it is somebody else's
+                _log.exception("failed beside the calls", task=self._name)
 
 
 def tell(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

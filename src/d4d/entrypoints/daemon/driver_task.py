@@ -4,6 +4,7 @@ import asyncio
 import gc
 import socket
 from contextlib import ExitStack
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, cast
 
@@ -20,6 +21,7 @@ from d4d.entrypoints.daemon.state import Service
 from d4d.entrypoints.docker_plugin.handlers import Driver, driver
 from d4d.lazy_import import import_late, late
 from d4d.service_layer.background_tasks import CALLS_FIRST
+from d4d.service_layer.concurrency.supervised_task import forever
 from d4d.service_layer.operator_view import Operations
 from d4d.settings.model import Settings, load_settings
 
@@ -42,7 +44,7 @@ async def drive(service: Service) -> None:
     service.grace = settings.dhcp_deadline.total_seconds() + 1
     with ExitStack() as stack:
         beside = [
-            asyncio.create_task(service.notifier.run(lambda: _status(service))),
+            forever("systemd", partial(service.notifier.keep_telling, lambda: _status(service))),
             asyncio.create_task(
                 _serve_operators(service, settings, _admin_socket(settings, stack))
             ),
@@ -76,7 +78,7 @@ def _ready(service: Service, settings: Settings, opened: Driver) -> None:
         operators=str(settings.admin_bind),
     )
     if not service.stop.is_set():  # systemd has heard the end already
-        service.notifier.ready()
+        service.notifier.ready(_status(service))
 
 
 async def _serve_operators(service: Service, settings: Settings, descriptor: int | None) -> None:

@@ -59,6 +59,7 @@ async def _serve(given: Mapping[str, Any], listening: PluginSocket) -> None:
             driving.cancel()
         with suppress(asyncio.CancelledError):
             await driving
+        service.notifier.close()
 
 
 async def _drive(service: Service) -> None:

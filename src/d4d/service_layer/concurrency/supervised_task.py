@@ -1,10 +1,43 @@
-"""Tasks beside the calls. What one ends by is told at once: nobody awaits it before the stop."""
+"""Work next to the calls: tasks that nobody awaits, and loops that no exception ends.
+
+What a task ends by is told at once, to the loop's exception handler. A loop is a step that is made
+again and again: an exception ends that one step, is told, and the next one is made after a pause.
+``failing`` says which loops of this event loop fail now, for readiness.
+"""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from weakref import WeakKeyDictionary
 
 FAILED = "failed beside the calls"
 """The message of what the running loop's exception handler is told."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds after a step that failed
+
+
+@dataclass(slots=True, kw_only=True)
+class Failure:
+    """A loop whose last steps failed."""
+
+    name: str
+    since: datetime
+    times: int
+    error: BaseException
+
+
+class _Done(Exception):
+    """There is nothing left to do."""
+
+
+@dataclass(slots=True)
+class _Supervised:
+    failure: Failure | None = None
+
+
+_loops: WeakKeyDictionary["asyncio.Task[None]", _Supervised] = WeakKeyDictionary()
 
 
 def beside(work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
@@ -14,11 +47,85 @@ def beside(work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
     return task
 
 
+def forever(name: str, step: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+    """A task that makes ``step`` again and again, until it is cancelled.
+
+    A step waits for what it has to do by itself. After one that fails the next is made after a
+    second, then after two, and so on up to a minute; what it did not finish is its own to remember.
+    """
+    supervised = _Supervised()
+    task = beside(_forever(name, step, supervised), name)
+    _loops[task] = supervised
+    return task
+
+
+def until_done(name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+    """A task that begins ``work`` anew after each exception, as ``forever``, until it ends."""
+
+    async def step() -> None:
+        await work()
+        raise _Done
+
+    return forever(name, step)
+
+
+def failing() -> list[Failure]:
+    """The loops of the running event loop whose last step failed, by name."""
+    there = (_loops.get(task) for task in asyncio.all_tasks())
+    return sorted(
+        (each.failure for each in there if each is not None and each.failure is not None),
+        key=lambda failure: failure.name,
+    )
+
+
 def tell(error: BaseException, name: str) -> None:
     """Tell the loop's exception handler of a bug in the task ``name``, which goes on."""
     asyncio.get_running_loop().call_exception_handler(
         {"message": FAILED, "exception": error, "task_name": name}
     )
+
+
+@contextmanager
+def its_own(name: str) -> Iterator[None]:
+    """What goes wrong within is told, and is nobody else's: of one listener, lease or host."""
+    try:
+        yield
+    except Exception as error:
+        tell(error, name)
+
+
+@contextmanager
+def answered(news: asyncio.Event) -> Iterator[None]:
+    """Clears ``news`` for what is done within; where that fails, it is still to be done."""
+    news.clear()
+    try:
+        yield
+    except BaseException:
+        news.set()
+        raise
+
+
+async def _forever(name: str, step: Callable[[], Awaitable[None]], supervised: _Supervised) -> None:
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            await step()
+        except _Done:
+            return
+        except Exception as error:
+            before = supervised.failure
+            supervised.failure = Failure(
+                name=name,
+                since=before.since if before else datetime.now(UTC),
+                times=before.times + 1 if before else 1,
+                error=error,
+            )
+            tell(error, name)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        else:
+            supervised.failure, pause = None, _FIRST_PAUSE
+            await asyncio.sleep(0)  # a step that waits for nothing must not keep the others
 
 
 def _tell(task: asyncio.Task[None]) -> None:

@@ -207,3 +207,26 @@ async def test_what_could_not_be_written_is_written_later(tmp_path: Path) -> Non
     assert await told(history, Question()) == [("acquired", "192.168.59.10")]
     assert history.waiting == 0
     await history.aclose()
+
+
+async def test_a_bug_while_it_is_written_ends_nothing(history: SqliteHistory) -> None:
+    told = list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, said: told.append(said))
+    flush, faults = history._flush, iter([OSError("Too many open files")])
+
+    async def faulty() -> bool:
+        if fault := next(faults, None):
+            raise fault
+        return await flush()
+
+    history._flush = faulty  # type: ignore[method-assign]  # a bug of its own
+    history.record(event(K.ACQUIRED))
+    async with asyncio.timeout(30):
+        while history.waiting:  # noqa: ASYNC110 - it tells nobody when it has written
+            await asyncio.sleep(0.01)
+    assert len(told) == 1
+    assert await told_of(history) == [("acquired", "192.168.59.10")]
+
+
+async def told_of(history: SqliteHistory) -> list[tuple[str, str]]:
+    return await told(history, Question(limit=10))

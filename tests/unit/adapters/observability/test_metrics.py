@@ -31,6 +31,8 @@ def all_of_them() -> Metrics:
             unwritten=0,
             history_waiting=0,
             webhook_waiting=0,
+            failing=0,
+            log_lines_lost=0,
             tasks=9,
         )
     )

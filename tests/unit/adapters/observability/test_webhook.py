@@ -275,3 +275,24 @@ async def test_telling_takes_no_time_and_the_end_is_not_held_up_by_a_receiver_th
 
 async def test_nothing_of_the_url_but_its_host_is_in_its_print(receiver: Receiver) -> None:
     assert repr(webhook_to(receiver.url)) == "<Webhook 127.0.0.1, 0 waiting>"
+
+
+async def test_a_bug_in_one_attempt_ends_nothing_and_loses_nothing(receiver: Receiver) -> None:
+    told = list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, said: told.append(said))
+    webhook = webhook_to(receiver.url)
+    attempt, faults = webhook._attempt, iter([OSError("Too many open files")])
+
+    async def faulty(*given: Any) -> Any:
+        if fault := next(faults, None):
+            raise fault
+        return await attempt(*given)
+
+    webhook._attempt = faulty  # type: ignore[method-assign, assignment]  # a bug of its own
+    webhook.start()
+    webhook.record(event(EventKind.LOST, "192.168.59.10"))
+    webhook.record(event(EventKind.LOST, "192.168.59.11"))
+    await until(lambda: len(receiver.taken) == 2)
+    await webhook.aclose()
+    assert [each["address"] for each in receiver.taken] == ["192.168.59.10", "192.168.59.11"]
+    assert len(told) == 1

@@ -2,13 +2,16 @@
 
 import asyncio
 import os
+import resource
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from d4d.adapters.system.systemd import Notifier
+from d4d.service_layer.concurrency.supervised_task import forever
 
 
 @pytest.fixture
@@ -23,12 +26,13 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
 
 
 async def first_words(notifier: Notifier, systemd: socket.socket, count: int = 1) -> list[str]:
-    task = asyncio.create_task(notifier.run(lambda: "12 leases"))
+    task = forever("systemd", partial(notifier.keep_telling, lambda: "12 leases"))
     try:
         return [await asyncio.to_thread(heard, systemd) for _ in range(count)]
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        notifier.close()
 
 
 def heard(systemd: socket.socket) -> str:
@@ -37,9 +41,10 @@ def heard(systemd: socket.socket) -> str:
 
 def test_ready_and_stopping_are_told(systemd: socket.socket) -> None:
     notifier = Notifier()
-    notifier.ready()
+    notifier.ready("12 leases")
     notifier.stopping()
-    assert [heard(systemd), heard(systemd)] == ["READY=1", "STOPPING=1"]
+    notifier.close()
+    assert [heard(systemd), heard(systemd)] == ["READY=1\nSTATUS=12 leases", "STOPPING=1"]
 
 
 async def test_the_status_is_told(systemd: socket.socket) -> None:
@@ -52,7 +57,7 @@ async def test_the_watchdog_hears_twice_in_its_time(
     monkeypatch.setenv("WATCHDOG_USEC", "400000")
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
     began = asyncio.get_running_loop().time()
-    assert await first_words(Notifier(), systemd, 3) == ["STATUS=12 leases\nWATCHDOG=1"] * 3
+    assert await first_words(Notifier(), systemd, 3) == ["WATCHDOG=1\nSTATUS=12 leases"] * 3
     assert 0.4 <= asyncio.get_running_loop().time() - began < 0.8
 
 
@@ -67,12 +72,40 @@ async def test_another_process_watchdog_is_not_fed(
 async def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     notifier = Notifier()
-    notifier.ready()
-    await asyncio.wait_for(notifier.run(lambda: "x"), 1)
+    notifier.ready("x")
+    notifier.stopping()
+    notifier.close()
 
 
 def test_a_systemd_that_is_away_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
-    Notifier().ready()
+    notifier = Notifier()
+    notifier.ready("x")
+    notifier.close()
+
+
+async def test_the_watchdog_hears_though_the_status_fails_and_no_file_is_left(
+    systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "100000")
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+    notifier = Notifier()
+    notifier.ready("starting")
+
+    def fails() -> str:
+        raise ZeroDivisionError("a bug")
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    told = list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, said: told.append(said))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        for _ in range(3):
+            await notifier.keep_telling(fails)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        notifier.close()
+    assert [heard(systemd) for _ in range(4)][1:] == ["WATCHDOG=1"] * 3
+    assert len(told) == 3

@@ -5,6 +5,7 @@ import threading
 from functools import partial
 
 import pytest
+import structlog
 
 from d4d.adapters.system.worker_thread import Worker
 
@@ -75,3 +76,18 @@ def test_to_close_it_waits_for_what_it_was_given() -> None:
     worker.close()
     assert done == [1]
     Worker("never started").close()
+
+
+async def test_work_that_fails_is_its_own_and_what_stands_behind_it_is_done() -> None:
+    worker = Worker("a worker")
+
+    def fails() -> None:
+        raise OSError("Too many open files")
+
+    with structlog.testing.capture_logs() as logged:
+        worker.do(fails)
+        assert await worker.call(lambda: 7) == 7
+    assert [(line["event"], line["task"]) for line in logged] == [
+        ("failed beside the calls", "a worker")
+    ]
+    worker.close()

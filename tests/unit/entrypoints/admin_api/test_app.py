@@ -19,6 +19,7 @@ from d4d.entrypoints.admin_api import schemas as forms
 from d4d.entrypoints.admin_api.app import create_admin_app
 from d4d.entrypoints.cli import schemas as host_forms
 from d4d.entrypoints.docker_plugin.app import driver_of
+from d4d.service_layer.concurrency.supervised_task import forever
 from d4d.service_layer.operator_view import Operations
 from d4d.settings.model import Settings, load_settings
 from tests.support.fake_dockerd import Docker, started
@@ -205,7 +206,8 @@ async def test_a_release_is_not_had_by_reading(operator: Operator) -> None:
 async def test_a_driver_that_can_work_is_ready(operator: Operator) -> None:
     answer = forms.HealthAnswer.model_validate(await operator.get("/readyz"))
     assert answer.ok
-    assert [check.name for check in answer.checks] == ["store", "parents", "servers", "renewals"]
+    names = [check.name for check in answer.checks]
+    assert names == ["store", "parents", "servers", "renewals", "tasks"]
     assert forms.HealthAnswer.model_validate(await operator.get("/healthz")).ok
 
 
@@ -222,6 +224,27 @@ async def test_a_store_that_is_away_is_told(operator: Operator) -> None:
     operator.docker.store.is_away = False
     await operator.run(WEB)
     await operator.get("/readyz")
+
+
+async def test_a_task_that_fails_is_named_until_it_goes_on(operator: Operator) -> None:
+    works = asyncio.Event()
+
+    async def step() -> None:
+        if not works.is_set():
+            raise OSError("Too many open files")
+        await asyncio.sleep(1)
+
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    task = forever("heartbeat", step)
+    await settle(0.1)
+    said = (await failing(operator))["tasks"]
+    assert said.startswith("heartbeat failed 1 times since 20")
+    assert "Too many open files" in said
+    assert "d4d_tasks_failing 1.0" in (await operator.client.get("/metrics")).text
+    works.set()
+    await settle(5)
+    await operator.get("/readyz")
+    task.cancel()
 
 
 async def test_what_is_just_on_its_way_to_the_store_is_no_trouble(operator: Operator) -> None:
