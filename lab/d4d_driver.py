@@ -35,8 +35,12 @@ class Driver:
         socket: Path,
         docker_socket: Path,
         settings: Mapping[str, str] | None = None,
+        plain: bool = False,
     ) -> None:
-        """``socket`` is the plugin's; ``settings`` are D4D's environment variables."""
+        """``socket`` is the plugin's; ``settings`` are D4D's environment variables.
+
+        ``plain`` is the app under a plain hypercorn, on asyncio's event loop: without operators.
+        """
         self.namespace = namespace
         self.socket = socket
         self.state_dir = namespace.directory / "d4d"
@@ -49,16 +53,24 @@ class Driver:
             "D4D_ADMIN_BIND": f"unix:{namespace.directory / 'admin.sock'}",
             **(settings or {}),
         }
-        self.daemon: Daemon = namespace.daemon("d4d", [_program(), "server"], env=self.environment)
+        self.is_plain = plain
+        words: list[str | Path] = [_program(), "server"]
+        if plain:
+            bind = f"unix:{socket}"
+            words = [_program("hypercorn"), "d4d.entrypoints.ipam:app", "--bind", bind]
+        self.daemon: Daemon = namespace.daemon("d4d", words, env=self.environment)
 
     @classmethod
-    def beside(cls, engine: Engine, settings: Mapping[str, str] | None = None) -> "Driver":
+    def beside(
+        cls, engine: Engine, settings: Mapping[str, str] | None = None, *, plain: bool = False
+    ) -> "Driver":
         """The driver of this engine's machine, with its socket where the engine looks for it."""
         return cls(
             engine.namespace,
             socket=engine.plugins / f"{NAME}.sock",
             docker_socket=engine.socket,
             settings=settings,
+            plain=plain,
         )
 
     @property
@@ -73,7 +85,7 @@ class Driver:
 
     def start(self) -> None:
         """Start it and wait until it serves. Raises LabError with its log."""
-        self.daemon.start(ready=lambda log: SERVING in log and self.accepts)
+        self.daemon.start(ready=lambda log: (self.is_plain or SERVING in log) and self.accepts)
 
     @property
     def accepts(self) -> bool:
@@ -127,8 +139,8 @@ def _is_setting(name: str) -> bool:
     return name.startswith(_SETTINGS)
 
 
-def _program() -> Path:
-    program = Path(sys.executable).with_name("d4d")
+def _program(name: str = "d4d") -> Path:
+    program = Path(sys.executable).with_name(name)
     if not program.exists():
         raise LabError(f"{program} does not exist: scripts/prepare installs D4D there")
     return program

@@ -28,11 +28,16 @@ class Host:
     """A Docker host: a machine with an engine and a driver, neither of them started."""
 
     def __init__(
-        self, namespace: Namespace, *, engine_flags: Sequence[str], settings: Mapping[str, str]
+        self,
+        namespace: Namespace,
+        *,
+        engine_flags: Sequence[str],
+        settings: Mapping[str, str],
+        plain: bool = False,
     ) -> None:
         self.namespace = namespace
         self.engine = Engine(namespace, *engine_flags)
-        self.driver = Driver.beside(self.engine, settings)
+        self.driver = Driver.beside(self.engine, settings, plain=plain)
 
     def start(self) -> None:
         """Start the driver, then the engine. Raises LabError."""
@@ -122,10 +127,11 @@ class Lab:
         *,
         engine_flags: Sequence[str] = (),
         settings: Mapping[str, str] | None = None,
+        plain: bool = False,
     ) -> Host:
         """A Docker host on the switch, not started; ``settings`` are D4D's environment."""
         namespace = self.machine(name, switch, address)
-        host = Host(namespace, engine_flags=engine_flags, settings=settings or {})
+        host = Host(namespace, engine_flags=engine_flags, settings=settings or {}, plain=plain)
         self._stack.callback(host.close)
         return host
 

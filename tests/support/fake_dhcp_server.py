@@ -142,6 +142,7 @@ class FakeLink:
 
     def __init__(self, server: FakeDhcpServer, name: str, wants: Wants, deliver: Deliver) -> None:
         self.name = name
+        self.silence = ""
         self.is_closed = False
         self._server = server
         self._wants = wants

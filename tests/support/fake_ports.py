@@ -41,6 +41,8 @@ class FakeAllocator:
         self.kept: dict[tuple[str, Address], Lease] = {}
         self.confirmed: list[Address] = []
         self.is_closed = False
+        self.silent: dict[str, str] = {}
+        """By link, for a driver's health."""
         self._holders: dict[tuple[str, Address], Holder] = {}
 
     # The port
@@ -115,6 +117,9 @@ class FakeAllocator:
 
     async def aclose(self) -> None:
         self.is_closed = True
+
+    def silences(self) -> dict[str, str]:
+        return self.silent
 
     # What a test makes the server do
 

@@ -93,8 +93,11 @@ class World:
         relayed: bool = False,
         gated: bool = False,
         docker: bool = True,
+        plain: bool = False,
     ) -> None:
         """Without ``docker`` only D4D is started: its callers speak as an engine does.
+
+        ``plain`` is D4D under hypercorn, on asyncio's event loop; else it is as users run it.
 
         ``gated`` puts a gate between the server and all others.
         """
@@ -114,6 +117,7 @@ class World:
                 f"{site.subnet[2]}/{site.subnet.prefixlen}",
                 engine_flags=engine_flags,
                 settings=settings,
+                plain=plain,
             )
             if relayed:
                 self.host.namespace.route("default", via=site.subnet[3])

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -48,6 +48,8 @@ class Operations:
     store: MeasuredStore
     allocators: Mapping[str, MeasuredAllocator]
     interfaces: Interfaces
+    silences: Callable[[], Mapping[str, str]]
+    """What is known of each link by which requests go out and nothing comes in."""
 
     @classmethod
     def of(cls, container: Container) -> "Operations":
@@ -66,6 +68,7 @@ class Operations:
             store=container.measured_store(),
             allocators=container.measured_allocators(),
             interfaces=container.interfaces(),
+            silences=container.dhcp_allocator().silences,
         )
 
     def fills(self) -> dict[PoolId, Fill]:

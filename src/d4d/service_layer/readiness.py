@@ -26,6 +26,7 @@ def readiness(operations: Operations) -> HealthAnswer:
     checks = [
         _store(operations),
         _parents(operations),
+        _links(operations),
         _servers(operations),
         _renewals(operations),
         _tasks(),
@@ -53,6 +54,11 @@ def _parents(operations: Operations) -> CheckForm:
     wrong = [f"{name} is not there" for name in absent] + [f"{name} is down" for name in down]
     fine = f"up: {', '.join(sorted(wanted))}" if wanted else "no network needs one"
     return CheckForm(name="parents", ok=not wrong, detail="; ".join(wrong) or fine)
+
+
+def _links(operations: Operations) -> CheckForm:
+    silent = [f"{name}: {said}" for name, said in sorted(operations.silences().items())]
+    return CheckForm(name="links", ok=not silent, detail="; ".join(silent) or "hear what comes in")
 
 
 def _servers(operations: Operations) -> CheckForm:

@@ -32,6 +32,10 @@ from d4d.domain.dhcp.messages import (
 from d4d.domain.errors import LinkDown
 from d4d.domain.leases import MacAddress
 from lab.network import inside
+from tests.support.event_loops import each_loop
+from tests.support.event_loops import run as on_loop
+
+assert each_loop  # each test runs once for each loop
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 
@@ -260,7 +264,7 @@ def acquire_and_release(kind: str, host: str, folder: Path, make_link: MakeLink)
             talk.link.close()
 
     with inside(host):
-        asyncio.run(life())
+        on_loop(life())
 
 
 @pytest.mark.parametrize("kind", SERVERS)
@@ -311,7 +315,7 @@ def test_a_server_frees_the_lease_of_a_link_that_never_heard_it(
             after.link.close()
 
     with server(kind, far, tmp_path), inside(host):
-        asyncio.run(life())
+        on_loop(life())
 
 
 @pytest.mark.parametrize("kind", SERVERS)
@@ -337,7 +341,7 @@ def test_a_declined_address_is_not_offered_again(
             talk.link.close()
 
     with server(kind, far, tmp_path), inside(host):
-        asyncio.run(life())
+        on_loop(life())
 
 
 @pytest.mark.parametrize("src_mac_container", [False, True])
@@ -369,7 +373,7 @@ def test_a_release_goes_to_the_mac_that_answered_and_ahead_of_what_follows(
 
     tap = tap_in(far)
     with tap, server("dnsmasq", far, tmp_path), inside(host):
-        asyncio.run(life())
+        on_loop(life())
 
 
 @pytest.mark.parametrize("kind", SERVERS)
@@ -387,7 +391,7 @@ def test_what_a_server_says_is_read_as_scapy_reads_it(
 
     tap = tap_in(host)
     with tap, server(kind, far, tmp_path), inside(host):
-        ack = asyncio.run(life())
+        ack = on_loop(life())
         packets = (udp_payload(frame[ETHERNET:]) for frame in frames(tap))
         payloads = [payload for payload in packets if payload and payload[0] == 2]
     read = [decode(payload) for payload in payloads]
@@ -415,7 +419,7 @@ def test_a_parent_that_gets_another_mac_sends_from_it_soon(
     tap = tap_in(far)
     with tap:
         with server("dnsmasq", far, tmp_path), inside(host):
-            asyncio.run(life())
+            on_loop(life())
         sent = frames(tap)
     sources = [frame[6:12] for frame in sent if frame[36:38] == b"\0\x43"]
     assert sources == [before, before, mac_of(host), mac_of(host)]
@@ -462,7 +466,7 @@ def test_a_relayed_lease_is_renewed_from_its_address(
             talk.link.close()
 
     with server(kind, far, tmp_path), inside(host):
-        asyncio.run(life())
+        on_loop(life())
 
 
 def test_a_link_survives_its_interface_going_down_and_up(
@@ -484,7 +488,7 @@ def test_a_link_survives_its_interface_going_down_and_up(
             talk.link.close()
 
     with server("dnsmasq", far, tmp_path), inside(host):
-        asyncio.run(life())
+        on_loop(life())
 
 
 def test_a_link_survives_its_interface_being_deleted_and_made_again(
@@ -508,7 +512,7 @@ def test_a_link_survives_its_interface_being_deleted_and_made_again(
             talk.link.close()
 
     with inside(host):
-        asyncio.run(life())
+        on_loop(life())
 
 
 def test_a_link_says_which_capability_it_lacks(segment: tuple[str, str]) -> None:
@@ -524,7 +528,7 @@ def test_a_link_says_which_capability_it_lacks(segment: tuple[str, str]) -> None
             os.seteuid(0)
 
     with inside(host):
-        asyncio.run(life())
+        on_loop(life())
 
 
 def test_a_relay_says_that_its_address_is_not_the_hosts(segment: tuple[str, str]) -> None:
@@ -536,7 +540,7 @@ def test_a_relay_says_that_its_address_is_not_the_hosts(segment: tuple[str, str]
             link.broadcast(discover(container(), xid()))
 
     with inside(host):
-        asyncio.run(life())
+        on_loop(life())
 
 
 def test_two_relay_links_of_one_address_both_hear_their_answers(
@@ -554,7 +558,7 @@ def test_two_relay_links_of_one_address_both_hear_their_answers(
                 talk.link.close()
 
     with server("dnsmasq", far, tmp_path), inside(host):
-        asyncio.run(life())
+        on_loop(life())
 
 
 def test_a_burst_of_replies_is_heard_to_the_last_and_what_nobody_wants_is_not_read(
@@ -598,7 +602,7 @@ def test_a_burst_of_replies_is_heard_to_the_last_and_what_nobody_wants_is_not_re
             link.close()
 
     with answerer, inside(host):
-        asyncio.run(life())
+        on_loop(life())
     assert heard == [*range(burst), burst - 1]
 
 
@@ -633,7 +637,7 @@ def test_what_the_host_itself_answers_to_clients_is_not_heard(segment: tuple[str
             link.close()
 
     with inside(host):
-        asyncio.run(life())
+        on_loop(life())
     assert heard == [theirs]
 
 

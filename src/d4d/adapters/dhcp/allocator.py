@@ -286,6 +286,11 @@ class DhcpAllocator:
             self._session(route).perform(client, client.release(self._clock()))
             self._forget(key)
 
+    def silences(self) -> dict[str, str]:
+        """What is known of each link by which requests go out and nothing comes in."""
+        said = {session.name: session.silence for session in self._sessions.values()}
+        return {name: silence for name, silence in said.items() if silence}
+
     async def aclose(self) -> None:
         """Close the links. No server hears of it: the containers go on using their addresses."""
         for timer in self._routeless.values():

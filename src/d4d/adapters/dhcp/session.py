@@ -54,6 +54,11 @@ class Session:
         """The link's name, for errors."""
         return self._link.name
 
+    @property
+    def silence(self) -> str:
+        """What is known where the link's requests go unheard; empty where they don't."""
+        return self._link.silence
+
     def __len__(self) -> int:
         return len(self._listeners)
 

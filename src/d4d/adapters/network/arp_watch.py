@@ -24,13 +24,14 @@ from ipaddress import IPv4Address
 
 import structlog
 
-from d4d.adapters.dhcp.link.receive import AT_ONCE, drain
 from d4d.adapters.network.arp_frame import SeldomTold, answers, conflicts, probe_frame, read_claim
 from d4d.adapters.network.bpf import arp_filter
 from d4d.adapters.network.packet_socket import GONE, advice, mac_of, open_tap
 from d4d.adapters.network.socket_errors import link_down
+from d4d.adapters.network.socket_reading import AT_ONCE, SocketReader
 from d4d.domain.errors import LinkDown
 from d4d.domain.leases import MacAddress
+from d4d.service_layer.concurrency.supervised_task import its_own
 
 _log = structlog.get_logger(__name__)
 
@@ -77,7 +78,7 @@ class ArpWatch:
         self._told = SeldomTold(pause=_PAUSE, at_most=_MOST_TOLD)
         self._asked: dict[bytes, list[_Asked]] = {}
         self._socket: socket.socket | None = None
-        self._resting: asyncio.TimerHandle | None = None
+        self._reader: SocketReader | None = None
         self._looking: asyncio.TimerHandle | None = None
         self._is_down = False
 
@@ -134,8 +135,8 @@ class ArpWatch:
         """Returns the MAC that it was sent from."""
 
         def transmit() -> bytes:
-            sock = self._opened()
-            self._listen(sock)
+            sock, reader = self._opened()
+            reader.open()  # an answer is waited for: it does not rest meanwhile
             sender = mac_of(sock)
             sock.send(probe_frame(address, sender=sender))
             return sender
@@ -151,49 +152,45 @@ class ArpWatch:
         except OSError as error:
             raise self._down(error, f"ask by ARP who has {address}") from error
 
-    def _opened(self) -> socket.socket:
-        if self._socket is None:
+    def _opened(self) -> tuple[socket.socket, SocketReader]:
+        if self._socket is None or self._reader is None:
             try:
                 self._socket = open_tap(self.name, arp_filter())
             except OSError as error:
                 raise self._down(error, "open a packet socket") from error
-            self._listen(self._socket)
-        return self._socket
+            self._reader = SocketReader(self._socket, read=self._read, failed=self._read_failed)
+            self._reader.open()
+        return self._socket, self._reader
 
     def _close_socket(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
         if self._socket is not None:
-            self._rest(self._socket, None)
             self._socket.close()
             self._socket = None
 
-    def _listen(self, sock: socket.socket) -> None:
-        self._rest(sock, None)
-        asyncio.get_running_loop().add_reader(sock, self._read, sock)
-
-    def _rest(self, sock: socket.socket, seconds: float | None) -> None:
-        """Leave what comes in with the kernel for so long, or for good."""
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(sock)
-        if self._resting is not None:
-            self._resting.cancel()
-        self._resting = None if seconds is None else loop.call_later(seconds, self._listen, sock)
-
-    def _read(self, sock: socket.socket) -> None:
-        packets, error = drain(sock)
+    def _read(self, frames: list[bytes]) -> None:
+        if self._socket is None or self._reader is None:
+            return
         try:
-            parent = mac_of(sock)
+            parent = mac_of(self._socket)
         except OSError as gone:
-            packets, error = [], gone
-        for frame in packets:
-            self._take(frame, parent)
-        if error is not None:
-            self._went_down(error)
-            if error.errno != errno.ENETDOWN:
-                self._close_socket()
-        else:
+            self._read_failed(gone)
+            return
+        for frame in frames:
+            with its_own(f"a frame of ARP on {self.name}"):
+                self._take(frame, parent)
+        if frames:
             self._is_down = False
-            if not self._asked and len(packets) < AT_ONCE:
-                self._rest(sock, _REST)
+        if not self._asked and len(frames) < AT_ONCE:
+            self._reader.rest(_REST)
+
+    def _read_failed(self, error: OSError) -> None:
+        """Down is not the end: the kernel goes on when the interface comes up again."""
+        self._went_down(error)
+        if error.errno != errno.ENETDOWN:
+            self._close_socket()
 
     def _take(self, frame: bytes, parent: bytes) -> None:
         claim = read_claim(frame)
@@ -227,7 +224,7 @@ class ArpWatch:
         self._looking = asyncio.get_running_loop().call_later(_LOOK_EVERY, self._look)
         try:
             try:
-                mac_of(self._opened())
+                mac_of(self._opened()[0])
             except OSError:
                 self._close_socket()
                 self._opened()

@@ -4,8 +4,8 @@ import errno
 import os
 import socket
 
-from d4d.adapters.dhcp.link.receive import enlarge
 from d4d.adapters.network.bpf import attach
+from d4d.adapters.network.socket_reading import enlarge
 
 GONE = frozenset({errno.ENXIO, errno.ENODEV})
 """The interface was deleted; one of its name may be there again, with another index."""

@@ -31,6 +31,9 @@ class MessageType(IntEnum):
     INFORM = 8
 
 
+AWAITED = frozenset({MessageType.DISCOVER, MessageType.REQUEST, MessageType.INFORM})
+"""What a server should answer; RELEASE and DECLINE are said into the blue."""
+
 PARAMETERS = (1, 121, 3, 6, 12, 15, 26, 28, 33, 42, 51, 54, 58, 59)
 """Option 55: what we ask the server to say. RFC 3442 wants 121 before 3 and 33."""
 

@@ -25,6 +25,8 @@ from d4d.domain.ports.docker import (
     NetworkSubnet,
 )
 
+BOTH_LOOPS = True
+
 LAN = "4517de4f028479155b1529aa1eae82770f820d041cee929527fb01b12c0083b0"
 WEB = "c61a82662b6ecb116dbdfafdadefd32290230965a0999deba4391182aa649d48"
 

@@ -24,6 +24,8 @@ from d4d.domain.ports.allocator import Event, EventKind
 from d4d.domain.utilization import Fill
 from d4d.entrypoints.admin_api.schemas import WebhookMessage
 
+BOTH_LOOPS = True
+
 POOL = PoolId("192.168.59.0/24")
 SECRET = b"0123456789abcdef"
 HANG = -1

@@ -13,6 +13,8 @@ import pytest
 from d4d.adapters.system.systemd import Notifier
 from d4d.service_layer.concurrency.supervised_task import forever
 
+BOTH_LOOPS = True
+
 
 @pytest.fixture
 def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:

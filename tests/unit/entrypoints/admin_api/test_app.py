@@ -207,7 +207,7 @@ async def test_a_driver_that_can_work_is_ready(operator: Operator) -> None:
     answer = forms.HealthAnswer.model_validate(await operator.get("/readyz"))
     assert answer.ok
     names = [check.name for check in answer.checks]
-    assert names == ["store", "parents", "servers", "renewals", "tasks"]
+    assert names == ["store", "parents", "links", "servers", "renewals", "tasks"]
     assert forms.HealthAnswer.model_validate(await operator.get("/healthz")).ok
 
 
@@ -223,6 +223,14 @@ async def test_a_store_that_is_away_is_told(operator: Operator) -> None:
     assert await failing(operator) == {"store": "the store is away"}
     operator.docker.store.is_away = False
     await operator.run(WEB)
+    await operator.get("/readyz")
+
+
+async def test_a_link_that_hears_nothing_is_told(operator: Operator) -> None:
+    operator.docker.allocator.silent = {"eth0": "5 requests since noon, and nothing was heard"}
+    said = await failing(operator)
+    assert said == {"links": "eth0: 5 requests since noon, and nothing was heard"}
+    operator.docker.allocator.silent = {}
     await operator.get("/readyz")
 
 

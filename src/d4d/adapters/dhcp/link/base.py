@@ -29,5 +29,9 @@ class Link(Protocol):
     def mac_of(self, server: IPv4Address) -> MacAddress | None:
         """Whence its last answer came; None where that is unknown, as behind a router."""
 
+    @property
+    def silence(self) -> str:
+        """What is known where requests go out and nothing comes in; empty where that is not so."""
+
     def close(self) -> None:
         """Let go of the socket."""

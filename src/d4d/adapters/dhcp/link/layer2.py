@@ -5,7 +5,6 @@ what macvlan takes off an ETH_P_IP socket. It never binds UDP port 68, so that t
 client lives on beside it.
 """
 
-import asyncio
 import errno
 import socket
 import time
@@ -14,7 +13,8 @@ from ipaddress import IPv4Address
 import structlog
 
 from d4d.adapters.dhcp.link.base import Deliver, Wants
-from d4d.adapters.dhcp.link.receive import drain, read_wanted
+from d4d.adapters.dhcp.link.hearing import Hearing
+from d4d.adapters.dhcp.link.receive import read_wanted
 from d4d.adapters.dhcp.link.udp_frame import (
     BROADCAST_MAC,
     CLIENT_PORT,
@@ -30,9 +30,11 @@ from d4d.adapters.dhcp.wire.message_log import PacketLog
 from d4d.adapters.network.bpf import udp_filter
 from d4d.adapters.network.packet_socket import GONE, advice, mac_of, open_tap
 from d4d.adapters.network.socket_errors import link_down
-from d4d.domain.dhcp.messages import NO_ADDRESS, Message
+from d4d.adapters.network.socket_reading import SocketReader
+from d4d.domain.dhcp.messages import AWAITED, NO_ADDRESS, Message
 from d4d.domain.errors import LinkDown
 from d4d.domain.leases import MacAddress
+from d4d.service_layer.concurrency.supervised_task import its_own
 
 _log = structlog.get_logger(__name__)
 
@@ -59,6 +61,8 @@ class PacketLink:
         self._deliver = deliver
         self._src_mac_container = src_mac_container
         self._socket: socket.socket | None = None
+        self._reader: SocketReader | None = None
+        self._hearing = Hearing()
         self._mac, self._mac_until = b"", 0.0
         self._server_macs: dict[IPv4Address, bytes] = {}
 
@@ -72,17 +76,27 @@ class PacketLink:
 
     def close(self) -> None:
         """Let go of the socket; sending opens another."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
         if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
             self._socket = None
             self._mac_until = 0.0
 
+    @property
+    def silence(self) -> str:
+        """See ``Link``."""
+        return str(self._hearing)
+
     def broadcast(self, message: Message) -> None:
         """Send to all servers on the segment. Raises LinkDown."""
+        self._open_anew_if_silent()
         payload = encode(message)
         packet = request_packet(payload, source=NO_ADDRESS, to=_EVERYBODY)
         self._send(BROADCAST_MAC, message, packet)
+        if message.type in AWAITED:
+            self._hearing.asked()
         if self._packet_log is not None:
             self._packet_log.sent(message, to=_EVERYBODY, length=len(payload))
 
@@ -144,15 +158,22 @@ class PacketLink:
                 self._socket = open_tap(self.name, udp_filter(CLIENT_PORT, ip_at=ETHERNET))
             except OSError as error:
                 raise self._down(error, "open a packet socket") from error
-            asyncio.get_running_loop().add_reader(self._socket, self._read, self._socket)
+            self._reader = SocketReader(self._socket, read=self._read, failed=self._read_failed)
+            self._reader.open()
         return self._socket
 
-    def _read(self, sock: socket.socket) -> None:
-        packets, error = drain(sock)
-        for frame in packets:
-            self._take(frame)
-        if error is not None:
-            self._read_failed(error)
+    def _open_anew_if_silent(self) -> None:
+        if self._hearing.wants_opening():
+            if self._hearing.is_first_opening:
+                _log.warning("dhcp_link_silent", link=self.name, detail=self.silence)
+            self.close()
+
+    def _read(self, frames: list[bytes]) -> None:
+        if frames:
+            self._hearing.heard()
+        for frame in frames:
+            with its_own(f"a frame on {self.name}"):
+                self._take(frame)
 
     def _take(self, frame: bytes) -> None:
         payload = udp_payload(frame[ETHERNET:])

@@ -4,7 +4,6 @@ Servers answer to port 67 of giaddr, which is this host's address. Where another
 port we send from any other, and read the answers below UDP.
 """
 
-import asyncio
 import errno
 import socket
 from ipaddress import IPv4Address
@@ -12,15 +11,18 @@ from ipaddress import IPv4Address
 import structlog
 
 from d4d.adapters.dhcp.link.base import Deliver, Wants
-from d4d.adapters.dhcp.link.receive import drain, enlarge, read_wanted
+from d4d.adapters.dhcp.link.hearing import Hearing
+from d4d.adapters.dhcp.link.receive import read_wanted
 from d4d.adapters.dhcp.link.udp_frame import SERVER_PORT, udp_payload
 from d4d.adapters.dhcp.wire.codec import encode
 from d4d.adapters.dhcp.wire.message_log import PacketLog
 from d4d.adapters.network.bpf import attach, udp_filter
 from d4d.adapters.network.socket_errors import link_down
-from d4d.domain.dhcp.messages import Message
+from d4d.adapters.network.socket_reading import SocketReader, drain, enlarge
+from d4d.domain.dhcp.messages import AWAITED, Message
 from d4d.domain.errors import LinkDown
 from d4d.domain.leases import MacAddress
+from d4d.service_layer.concurrency.supervised_task import its_own
 
 _log = structlog.get_logger(__name__)
 
@@ -51,6 +53,8 @@ class RelayLink:
         self._deliver = deliver
         self._socket: socket.socket | None = None
         self._sniffer: socket.socket | None = None
+        self._reader: SocketReader | None = None
+        self._hearing = Hearing()
 
     def __repr__(self) -> str:
         state = "sniffing" if self._sniffer else "open" if self._socket else "closed"
@@ -62,12 +66,18 @@ class RelayLink:
 
     def close(self) -> None:
         """Let go of the sockets; sending opens others."""
-        loop = asyncio.get_running_loop()
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
         for sock in (self._socket, self._sniffer):
             if sock is not None:
-                loop.remove_reader(sock)
                 sock.close()
         self._socket = self._sniffer = None
+
+    @property
+    def silence(self) -> str:
+        """See ``Link``."""
+        return str(self._hearing)
 
     def broadcast(self, message: Message) -> None:
         """Send to each server. Raises LinkDown if it could be sent to none of them."""
@@ -85,6 +95,10 @@ class RelayLink:
 
     def unicast(self, message: Message, server: IPv4Address) -> None:
         """Send to one server. Raises LinkDown."""
+        if self._hearing.wants_opening():
+            if self._hearing.is_first_opening:
+                _log.warning("dhcp_link_silent", link=self.name, detail=self.silence)
+            self.close()
         relayed = message._replace(giaddr=self._giaddr, link_selection=self._link_selection)
         payload = encode(relayed, hops=_ONE_HOP)
         sock = self._opened()
@@ -92,6 +106,8 @@ class RelayLink:
             sock.sendto(payload, (str(server), SERVER_PORT))
         except OSError as error:
             raise self._down(error, f"send {message.type.name} to {server}") from error
+        if message.type in AWAITED:
+            self._hearing.asked()
         if self._packet_log is not None:
             self._packet_log.sent(relayed, to=server, length=len(payload))
 
@@ -109,7 +125,6 @@ class RelayLink:
         return self._socket
 
     def _open(self) -> socket.socket:
-        loop = asyncio.get_running_loop()
         self._socket = sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.setblocking(False)
         enlarge(sock)
@@ -122,24 +137,21 @@ class RelayLink:
                 raise
             sock.bind((str(self._giaddr), 0))
             self._sniffer = _open_sniffer(self._giaddr)
-            loop.add_reader(self._sniffer, self._sniff, self._sniffer)
+            self._reader = SocketReader(self._sniffer, read=self._sniff, failed=self._read_failed)
         else:
-            loop.add_reader(sock, self._read, sock)
+            self._reader = SocketReader(sock, read=self._read, failed=self._read_failed)
+        self._reader.open()
         return sock
 
-    def _read(self, sock: socket.socket) -> None:
-        packets, error = drain(sock)
-        for payload in packets:
-            self._take(payload)
-        self._check(error)
-
-    def _sniff(self, sock: socket.socket) -> None:
-        packets, error = drain(sock)
-        for packet in packets:
-            payload = udp_payload(packet)
-            if payload is not None:
+    def _read(self, payloads: list[bytes]) -> None:
+        if payloads:
+            self._hearing.heard()
+        for payload in payloads:
+            with its_own(f"a packet on {self.name}"):
                 self._take(payload)
-        self._check(error)
+
+    def _sniff(self, packets: list[bytes]) -> None:
+        self._read([each for each in map(udp_payload, packets) if each is not None])
 
     def _take(self, payload: bytes) -> None:
         message = read_wanted(payload, wants=self._wants, link=self.name)
@@ -149,11 +161,10 @@ class RelayLink:
             self._packet_log.received(message, length=len(payload))
         self._deliver(message)
 
-    def _check(self, error: OSError | None) -> None:
-        if error is not None:
-            _log.warning("dhcp_link_down", link=self.name, error=str(error))
-            if error.errno != errno.ENETDOWN:
-                self.close()
+    def _read_failed(self, error: OSError) -> None:
+        _log.warning("dhcp_link_down", link=self.name, error=str(error))
+        if error.errno != errno.ENETDOWN:
+            self.close()
 
     def _down(self, error: OSError, action: str) -> LinkDown:
         return link_down(error, link=self.name, action=action, advice=_advice(self._giaddr))
