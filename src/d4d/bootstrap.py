@@ -21,6 +21,7 @@ from d4d.adapters.extensions import third_party
 from d4d.adapters.history.store import SqliteHistory
 from d4d.adapters.network.arp_watch import ArpWatch
 from d4d.adapters.network.interfaces import Interfaces
+from d4d.adapters.network.neighbours import ArpNeighbours
 from d4d.adapters.observability.event_log import EventLog
 from d4d.adapters.observability.event_stream import EventStream
 from d4d.adapters.observability.instrumented import (
@@ -36,7 +37,7 @@ from d4d.adapters.reservation_guard import HonouringAllocator
 from d4d.adapters.stores.memory.hosts import MemoryHosts
 from d4d.adapters.stores.memory.store import MemoryLeaseStore
 from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
-from d4d.adapters.system.clock import AnchoredClock
+from d4d.adapters.system.clock import AnchoredClock, wall_clock
 from d4d.adapters.system.state_directory import StateDir
 from d4d.domain.client_identity import IdentityPolicy
 from d4d.domain.errors import BadRequest
@@ -205,6 +206,14 @@ class Container(containers.DeclarativeContainer):
     )
     allocators = providers.Dict(dhcp=dhcp_allocator, range=range_allocator)
 
+    neighbours = providers.Singleton(
+        ArpNeighbours,
+        providers.Object(_watch),
+        interfaces=interfaces,
+        parent=settings.provided.parent,
+        asks=providers.Callable(bool, settings.provided.conflict_probe),
+    )
+
     measured_allocators = providers.Singleton(_measured, allocators, metrics, clock, measured_store)
     history = providers.Singleton(
         SqliteHistory,
@@ -233,6 +242,8 @@ class Container(containers.DeclarativeContainer):
         hosts=providers.Callable(_hosts, store),
         installation=installation,
         grace=settings.provided.host_grace,
+        neighbours=neighbours,
+        wall=providers.Object(wall_clock),
         hold=settings.provided.hold,
         reservations=measured_store,
         names=names,

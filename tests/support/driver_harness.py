@@ -1,5 +1,6 @@
 """A driver to ask what Docker asks, in text, with fakes behind it."""
 
+import asyncio
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
 
@@ -10,7 +11,7 @@ from d4d.domain.pools import PoolOptions, PoolRequest
 from d4d.domain.ports.allocator import Hosts, Names
 from d4d.domain.reservations import OperatorReservation
 from d4d.service_layer.ipam_service import Ipam
-from tests.support.fake_ports import FailingStore, FakeAllocator, RecordingEvents
+from tests.support.fake_ports import FailingStore, FakeAllocator, FakeNeighbours, RecordingEvents
 from tests.support.virtual_time import FakeClock, settle
 
 A, B, C = (f"02:42:0a:4d:10:0{n}" for n in (1, 2, 3))
@@ -41,6 +42,7 @@ class Driver:
         self.allocator = FakeAllocator(self.clock, by_name=by_name)
         self.events = RecordingEvents()
         self.hosts: Hosts = MemoryHosts()
+        self.neighbours = FakeNeighbours()
         self.hold = hold
         self.ipam = self._new()
 
@@ -51,6 +53,16 @@ class Driver:
         other.allocator.bindings = self.allocator.bindings
         other.ipam = other._new()
         return other
+
+    async def watch(self, seconds: float) -> None:
+        """Look at the other hosts for so long, as often as a driver does."""
+        end = asyncio.get_running_loop().time() + seconds
+        while True:
+            await self.ipam.draining.look()
+            left = end - asyncio.get_running_loop().time()
+            if left <= 0:
+                return
+            await settle(min(left, self.ipam.presence.interval.total_seconds()))
 
     def _new(self) -> Ipam:
         return Ipam(
@@ -63,6 +75,7 @@ class Driver:
             hosts=self.hosts,
             installation=self.installation,
             grace=GRACE,
+            neighbours=self.neighbours,
             hold=self.hold,
             reservations=self.store,
             names=self.names,

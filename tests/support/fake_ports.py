@@ -8,8 +8,8 @@ from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network
 
 from d4d.adapters.stores.memory.store import MemoryLeaseStore
-from d4d.domain.errors import AddressInUse, LinkDown, NoAddress, StoreAway
-from d4d.domain.leases import Endpoint, Lease, Terms
+from d4d.domain.errors import AddressInUse, LinkDown, NoAddress, NotAsked, StoreAway
+from d4d.domain.leases import Endpoint, Lease, MacAddress, Terms
 from d4d.domain.pools import Address, Network, Pool, PoolRecord, PoolRequest
 from d4d.domain.ports.allocator import Clock, Contents, Event, EventKind, Holder
 from d4d.domain.reservations import OperatorReservation, Reserved
@@ -157,6 +157,23 @@ class FakeAllocator:
         return next(
             (each for each in candidates if each in pool.assignable and is_free(each)), None
         )
+
+
+class FakeNeighbours:
+    """The wire: who answers for which address, and why nobody can be asked."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, MacAddress] = {}
+        self.asked: list[str] = []
+        self.unasked = ""
+        self.takes = 0.0
+
+    async def who_has(self, pool: Pool, address: Address) -> MacAddress | None:
+        if self.unasked:
+            raise NotAsked(self.unasked)
+        self.asked.append(str(address))
+        await asyncio.sleep(self.takes)
+        return self.answers.get(str(address))
 
 
 class RecordingEvents:

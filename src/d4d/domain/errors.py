@@ -29,6 +29,10 @@ class LinkDown(D4DError):
     """The network interface can't send: it is absent, down, or lacks permission."""
 
 
+class NotAsked(D4DError):
+    """Nobody could be asked who uses an address: whether somebody does is not known."""
+
+
 class StoreUnavailable(D4DError):
     """The lease store can't be read or written now."""
 

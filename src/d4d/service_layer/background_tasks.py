@@ -10,10 +10,10 @@ from datetime import timedelta
 
 import structlog
 
-from d4d.domain.errors import BadRequest, D4DError, DockerUnavailable, StoreUnavailable
+from d4d.domain.errors import D4DError, DockerUnavailable, StoreUnavailable
 from d4d.domain.ports.docker import Containers
 from d4d.lazy_import import import_late
-from d4d.service_layer.concurrency.supervised_task import answered, forever
+from d4d.service_layer.concurrency.supervised_task import answered, beside, forever, tell
 from d4d.service_layer.host_drain import Reclaim
 from d4d.service_layer.ipam_service import Ipam
 from d4d.service_layer.reconciler import Findings, Reconciliation
@@ -51,6 +51,12 @@ class Background:
         self._docker_error = ""
         self._has_imported = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._has_looked = False
+        self._drains: asyncio.Task[None] | None = None
+        self._drain_after: dict[str, float] = {}
+        """When a host that was not drained, or not wholly, is tried again."""
+        self._told: dict[str, set[str]] = {}
+        """What the log was told of each such host."""
 
     def start(self) -> None:
         """Begin."""
@@ -70,18 +76,21 @@ class Background:
 
     async def aclose(self) -> None:
         """Stop."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *([self._drains] if self._drains is not None else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _beat(self) -> None:
         interval = self._presence.interval.total_seconds()
         await asyncio.sleep(min(_AGAIN, interval) if self._store_error else interval)
         try:
             await self._presence.beat()
-            if self._reclaim is Reclaim.AUTO:
-                await self._drain_dead()
-        except D4DError as error:
+            await self._watch_others()
+        except Exception as error:
+            self._draining.lost_sight()
+            if not isinstance(error, D4DError):
+                raise
             if str(error) != self._store_error:
                 self._store_error = str(error)
                 log.warning("no heartbeat", error=str(error))
@@ -91,17 +100,53 @@ class Background:
                 log.info("the store answers again")
                 self._restarted.set()  # what Docker has was not looked at meanwhile
 
-    async def _drain_dead(self) -> None:
-        for host in await self._draining.dead():
-            log.warning("draining a host that may still run containers", host=host)
+    async def _watch_others(self) -> None:
+        """Look who is silent. What is taken back from them must not delay our own heartbeats."""
+        if self._reclaim is not Reclaim.AUTO:
+            self._has_looked = not self._has_looked  # each second time will do for an operator
+            if self._has_looked:
+                await self._draining.look()
+            return
+        now = asyncio.get_running_loop().time()
+        silent = await self._draining.dead()
+        for host in {*self._told, *self._drain_after} - {*silent}:  # it is back, or empty
+            self._told.pop(host, None)
+            self._drain_after.pop(host, None)
+        dead = [host for host in silent if self._drain_after.get(host, now) <= now]
+        if dead and (self._drains is None or self._drains.done()):
+            self._drains = beside(self._drain_dead(dead), "draining")
+
+    async def _drain_dead(self, dead: list[str]) -> None:
+        for host in dead:
+            self._drain_later(host)  # should this fail
+            if host not in self._told:
+                log.warning("draining a host that may still run containers", host=host)
             try:
                 drained = await self._draining.drain(host)
-            except BadRequest as error:  # it came back, or another host was faster
-                log.warning("not drained", host=host, error=str(error))
+            except Exception as error:  # it came back, another was faster, the store is away
+                if not isinstance(error, D4DError):
+                    tell(error, f"draining {host}")  # a bug that one host meets is its own
+                if self._is_new(host, str(error)):
+                    log.warning("not drained", host=host, error=str(error))
                 continue
-            log.warning("drained", host=host, freed=len(drained.freed), failed=len(drained.failed))
+            if drained.freed or not drained.failed or host not in self._told:
+                log.warning(
+                    "drained", host=host, freed=len(drained.freed), failed=len(drained.failed)
+                )
             for lease, reason in drained.failed:
-                log.warning("not given back", address=str(lease.address), error=reason)
+                if self._is_new(host, f"{lease.address}: {reason}"):
+                    log.warning("not given back", address=str(lease.address), error=reason)
+
+    def _drain_later(self, host: str) -> None:
+        pause = self._draining.grace.total_seconds()
+        self._drain_after[host] = asyncio.get_running_loop().time() + pause
+
+    def _is_new(self, host: str, told: str) -> bool:
+        """Whether this was not told of ``host`` yet: it is tried again and again."""
+        known = self._told.setdefault(host, set())
+        is_new = told not in known
+        known.add(told)
+        return is_new
 
     async def _reconcile(self) -> None:
         await self._import_first()

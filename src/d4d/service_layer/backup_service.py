@@ -116,11 +116,14 @@ async def _reservations(store: LeaseStore) -> tuple[OperatorReservation, ...]:
 async def _refuse_alive(container: Container, store: LeaseStore, others: Collection[str]) -> None:
     """No driver of another host may find its leases changed behind its back."""
     hosts = getattr(store, "hosts", None)  # a store of one host alone has none
-    ages = await hosts.ages(container.clock()()) if hosts is not None else {}
+    if hosts is None:
+        return
+    heard = await hosts.heard(container.clock()())
     for name in others:
-        if name in ages and ages[name] < container.settings().host_grace:
+        age = heard.age(name)
+        if age is not None and age < container.settings().host_grace:
             raise BadRequest(
-                f"{name} was heard of {ages[name].total_seconds():.0f} s ago: stop D4D on each "
+                f"{name} was heard of {age.total_seconds():.0f} s ago: stop D4D on each "
                 f"host of the backup, and wait for D4D_HOST_GRACE"
             )
 

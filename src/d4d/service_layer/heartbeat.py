@@ -6,7 +6,7 @@ when that is over, because it was suspended or cut off from the store, it asks b
 Docker. A store that lost its contents shows in the same way, and gets back what is held here.
 
 Two machines of one name would each take the other's leases for its own, and give them back. So the
-later one to beat gets nothing while the other is heard of.
+later one to beat gets nothing until it has seen, for a whole grace, that the other is silent.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 from d4d.domain.errors import StoreAway
 from d4d.domain.ports.allocator import Beat, Clock, Contents, Hosts, LeaseStore
+from d4d.service_layer.host_watch import Watch
 
 _BEATS = 8
 """So many in a grace: some may get lost."""
@@ -31,11 +32,12 @@ class Presence:
         owner: str,
         installation: str,
         clock: Clock,
+        watch: Watch,
         grace: timedelta,
         take_up: Callable[[Contents], Awaitable[None]],
         compare: Callable[[Contents], Awaitable[None]],
     ) -> None:
-        """``installation`` tells this ``owner`` from another of that name.
+        """``installation`` tells this ``owner`` from another of that name, whom ``watch`` watches.
 
         ``take_up`` gets what the store holds once, ``compare`` after each absence.
         """
@@ -44,6 +46,9 @@ class Presence:
         self._owner = owner
         self._installation = installation
         self._clock = clock
+        self._watch = watch
+        self._left: int | None = None
+        """The last heartbeat of another of our name, once it is known to be silent."""
         self._grace = grace
         self._take_up = take_up
         self._compare = compare
@@ -88,7 +93,7 @@ class Presence:
     async def _beat(self) -> None:
         try:
             sent, was_sure = self._clock(), self._is_sure
-            beat = await self._hosts.beat(self._owner, self._installation, self._grace, sent)
+            beat = await self._send(sent)
             if beat is Beat.DRAINED:
                 self._sure_until = None
                 raise StoreAway(
@@ -97,11 +102,12 @@ class Presence:
                 )
             if beat is Beat.NAMESAKE:
                 self._sure_until = None
+                await self._watch_namesake()
                 raise StoreAway(
-                    f"another machine uses the store as host {self._owner}, and was heard of "
-                    f"within {self._grace}: give each its own D4D_HOST, before its first start or "
-                    f"with a new state directory; if that machine is gone, this ends {self._grace} "
-                    f"after it was last heard of"
+                    f"another machine uses the store as host {self._owner}: give each its own "
+                    f"D4D_HOST, before its first start or with a new state directory; if that "
+                    f"machine is gone, this ends when it was silent for {self._grace} while this "
+                    f"one watched"
                 )
             if not was_sure or beat is Beat.NEW:
                 self._sure_until = None
@@ -112,6 +118,21 @@ class Presence:
                 self.trouble = str(error)
             raise
         self.trouble = ""
+
+    async def _send(self, sent: datetime) -> Beat:
+        try:
+            return await self._hosts.beat(
+                self._owner, self._installation, self._grace, sent, instead_of=self._left
+            )
+        except BaseException:
+            self._watch.silence.reset()
+            raise
+
+    async def _watch_namesake(self) -> None:
+        """See whether the other is silent: then the next heartbeat takes the place of its last."""
+        last = (await self._watch.look()).beats.get(self._owner)
+        is_silent = last is not None and self._watch.is_silent(self._owner)
+        self._left = last.number if last is not None and is_silent else None
 
     async def _find_out(self) -> None:
         contents = await self._store.load(self._owner)

@@ -30,10 +30,12 @@ from d4d.domain.ports.allocator import (
     Hosts,
     LeaseStore,
     Names,
+    Neighbours,
     Reservations,
 )
 from d4d.service_layer.heartbeat import Presence
 from d4d.service_layer.host_drain import Draining
+from d4d.service_layer.host_watch import Watch
 from d4d.service_layer.lease_service import Leasing
 from d4d.service_layer.pool_registry import PoolTable
 
@@ -53,6 +55,8 @@ class Ipam:
         hosts: Hosts,
         installation: str,
         grace: timedelta,
+        neighbours: Neighbours,
+        wall: Clock | None = None,
         hold: timedelta = timedelta(0),
         reservations: Reservations | None = None,
         names: Names | None = None,
@@ -60,6 +64,8 @@ class Ipam:
     ) -> None:
         """``hosts`` are those of the store; one not heard of for ``grace`` may lose its leases.
 
+        ``neighbours`` are asked before who still uses them. ``wall`` is this host's clock that may
+        be set, where ``clock`` is another.
         ``installation`` tells ``owner`` from another host that has its name by mistake.
         ``names`` are those that hosts share, if they do. ``subnet_at`` finds this host's subnet of
         a network address, for the seed's pool ids.
@@ -87,6 +93,7 @@ class Ipam:
             owner=owner,
             installation=installation,
             clock=clock,
+            watch=Watch(hosts, clock=clock, wall=wall or clock, grace=grace),
             grace=grace,
             take_up=self._take_up,
             compare=self.leasing.compare,
@@ -96,8 +103,10 @@ class Ipam:
             store=store,
             hosts=hosts,
             allocator=self._pools.allocator,
+            neighbours=neighbours,
             events=events,
             clock=clock,
+            watch=Watch(hosts, clock=clock, wall=wall or clock, grace=grace),
             owner=owner,
             grace=grace,
         )

@@ -121,7 +121,10 @@ def test_a_dead_host_keeps_its_addresses_until_it_is_drained(world: World) -> No
     world.two.driver.kill()
     world.waits_for_death(world.two, seen_by=world.one)
     assert address in world.leased()
-    assert "Drain it?" in world.one.d4d("host", "drain", "host3", code=1), "nobody said yes"
+    said = world.one.d4d("host", "drain", "host3", code=1)
+    assert "Drain it?" in said, "nobody said yes"
+    assert "s old by the store's clock; this host has seen none for" in said
+    assert "not heard of" in world.one.d4d("hosts")
     assert address in world.leased()
     drained = world.one.json(forms.DrainAnswer, "host", "drain", "host3", "--yes")
     assert address in drained.freed

@@ -86,9 +86,12 @@ async def roundtrip(store: RedisLeaseStore) -> None:
     assert await store.remove(taken)
     now = datetime.now(UTC)
     assert await store.hosts.beat("host-a", "installation", timedelta(minutes=2), now) is Beat.NEW
-    assert [*await store.hosts.ages(now)] == ["host-a"]
+    heard = await store.hosts.heard(now)
+    assert [*heard.beats] == ["host-a"]
     assert await store.hosts.owners() == ["host-a"]
-    assert await store.hosts.begin_drain("host-a", "host-b", timedelta(0), now)
+    number = heard.beats["host-a"].number
+    assert await store.hosts.begin_drain("host-a", "host-b", number, now)
+    await store.hosts.end_drain("host-a", "host-b")
     await store.hosts.forget_host("host-a")
     assert await store.names.claim_name(taken.pool, "web", "host-a") is None
     await store.names.settle_name(replace(added, endpoint=replace(added.endpoint, name="web")))

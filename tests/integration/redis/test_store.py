@@ -18,7 +18,7 @@ from d4d.domain.address_selection import Claim
 from d4d.domain.errors import AddressInUse, BadRequest, StoreTooNew, StoreUnavailable, Superseded
 from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
 from d4d.domain.pools import Pool, PoolOptions, PoolRecord
-from d4d.domain.ports.allocator import Hosts
+from d4d.domain.ports.allocator import Beat, Hosts
 from lab.redis_servers import RedisServer
 from tests.contracts import test_allocator as test_allocator_contract
 from tests.contracts import test_host_registry as test_hosts_contract
@@ -299,3 +299,53 @@ async def test_a_claim_is_settled_by_who_made_it(store: RedisLeaseStore) -> None
     lease = await named(store, "host-a")
     with pytest.raises(AddressInUse, match="was claimed by another host"):
         await store.names.settle_name(replace(lease, owner="host-b"))
+
+
+# Heartbeats, as the clock of Redis may leave them
+
+
+def stamped(offset: timedelta) -> int:
+    """What a heartbeat is written with where the clock is so far off."""
+    return int((datetime.now(UTC) + offset).timestamp() * 1_000_000)
+
+
+async def beats(store: RedisLeaseStore) -> Beat:
+    return await store.hosts.beat("host-a", "1", timedelta(minutes=2), datetime.now(UTC))
+
+
+async def test_a_clock_that_was_set_back_leaves_each_heartbeat_another_number(
+    redis_server: RedisServer, store: RedisLeaseStore
+) -> None:
+    for offset, rises in ((timedelta(seconds=30), True), (timedelta(days=1), False)):
+        before = stamped(offset)
+        with redis_server.admin() as client:
+            client.hset(f"{store.redis.prefix}hosts", "@host-a", f"{before} @1")
+        assert await beats(store) is Beat.KNOWN
+        after = (await store.hosts.heard(datetime.now(UTC))).beats["host-a"].number
+        assert (after > before) is rises
+        assert after != before
+        assert not await store.hosts.begin_drain("host-a", "host-b", before, datetime.now(UTC))
+
+
+@pytest.mark.parametrize("offset", [timedelta(days=-1), timedelta(days=1)], ids=["back", "ahead"])
+async def test_a_drain_whose_begin_is_far_from_now_locks_nobody_out(
+    redis_server: RedisServer, store: RedisLeaseStore, offset: timedelta
+) -> None:
+    with redis_server.admin() as client:
+        value = f"{stamped(-timedelta(minutes=5))} {stamped(offset)} @host-b"
+        client.hset(f"{store.redis.prefix}hosts", "@host-a", value)
+    assert await beats(store) is Beat.NEW
+    assert await beats(store) is Beat.KNOWN
+
+
+async def test_a_heartbeat_that_can_not_be_read_hides_no_other(
+    redis_server: RedisServer, store: RedisLeaseStore
+) -> None:
+    await beats(store)
+    with redis_server.admin() as client:
+        for number, value in enumerate(("", "soon @1", "-5 @1", "²", "0 1 @host-b")):
+            client.hset(f"{store.redis.prefix}hosts", f"@bad-{number}", value)
+    assert [*(await store.hosts.heard(datetime.now(UTC))).beats] == ["host-a"]
+    again = await store.hosts.beat("bad-1", "1", timedelta(minutes=2), datetime.now(UTC))
+    assert again in (Beat.NEW, Beat.KNOWN)
+    assert "bad-1" in (await store.hosts.heard(datetime.now(UTC))).beats

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 from itertools import pairwise
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import structlog
@@ -197,12 +197,12 @@ async def test_the_heartbeat(logged: list[Any]) -> None:
             def __getattr__(self, name: str) -> Any:
                 return getattr(hosts, name)
 
-            async def beat(self, *given: Any) -> Any:
+            async def beat(self, *given: Any, **named: Any) -> Any:
                 fault()
-                return await hosts.beat(*given)
+                return await hosts.beat(*given, **named)
 
         hosts = driver.ipam.presence._hosts
-        driver.ipam.presence._hosts = FaultyHosts()
+        driver.ipam.presence._hosts = cast(Any, FaultyHosts())
         background = background_of(driver, FakeContainers(), interval=timedelta(0))
         background.start()
         await settle(120)
@@ -448,6 +448,7 @@ async def test_an_events_listener_that_fails_keeps_no_other_from_hearing(
 
 _TASKS = {
     "service_layer/concurrency/supervised_task.py": "the supervisor itself",
+    "service_layer/background_tasks.py": "one round of drains, each with its own tries",
     "service_layer/provisional_lease.py": "one removal, told of if it fails",
     "service_layer/lost_leases.py": "one lease's action, with its own tries",
     "adapters/range_allocator.py": "one claim's end, with its own tries",

@@ -20,3 +20,8 @@ class AnchoredClock:
         """The present instant, aware, in UTC."""
         passed = clock_gettime_ns(CLOCK_BOOTTIME) - self._began
         return self._anchor + passed // 1000 * _MICROSECOND
+
+
+def wall_clock() -> datetime:
+    """The present instant as the machine has it, aware, in UTC: it jumps when somebody sets it."""
+    return datetime.now(UTC)

@@ -1,13 +1,13 @@
 """What the domain calls out to. Adapters serve these by shape; they do not inherit."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol
 
 from d4d.domain.address_selection import Claim
-from d4d.domain.leases import Endpoint, Lease
+from d4d.domain.leases import Endpoint, Lease, MacAddress
 from d4d.domain.pools import Address, Pool, PoolId, PoolRecord, PoolRequest
 from d4d.domain.reservations import OperatorReservation, Reserved
 
@@ -108,36 +108,69 @@ class Beat(Enum):
     NEW = "new"
     """It knew nothing of the host: this is its first, or the store lost what it had."""
     DRAINED = "drained"
-    """Another host takes back what this one holds. The heartbeat does not count."""
+    """Another host takes back what this one holds. It will see that this one lives, and stop."""
     NAMESAKE = "namesake"
     """Another installation beats by the same name. The heartbeat does not count."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """The last that a store heard of a host."""
+
+    number: int
+    """Each heartbeat of the host raises it, also one that does not count. It tells them apart."""
+    at: datetime
+    """By the store's clock. Only a hint: that clock may be set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What a store heard of all hosts."""
+
+    at: datetime
+    """When it was asked, by the store's clock."""
+    beats: Mapping[str, Heartbeat]
+    """Absent is a host that it never heard of, or has forgotten."""
+
+    def age(self, host: str) -> timedelta | None:
+        """How old the last heartbeat is, by the store's clock; None without one."""
+        beat = self.beats.get(host)
+        return None if beat is None else max(self.at - beat.at, timedelta(0))
+
+
 class Hosts(Protocol):
-    """Which hosts use the store, and how long ago each was last heard of.
+    """Which hosts use the store, and what each was last heard of.
 
     A store that hosts share goes by its own clock: theirs may differ. Others go by ``now``. Every
     method raises StoreUnavailable.
     """
 
-    async def beat(self, host: str, by: str, age: timedelta, now: datetime) -> Beat:
+    async def beat(
+        self, host: str, by: str, age: timedelta, now: datetime, *, instead_of: int | None = None
+    ) -> Beat:
         """``host`` is alive, says installation ``by``.
 
-        It is NAMESAKE if another installation said so within ``age``.
+        It is NAMESAKE if another installation said so within ``age``, or ever, unless its last
+        heartbeat still is ``instead_of``: the number of one that ``by`` has watched for a while.
         """
 
-    async def ages(self, now: datetime) -> dict[str, timedelta]:
-        """How long ago each host was last heard of; absent is one that never was."""
+    async def heard(self, now: datetime) -> Heard:
+        """The last heartbeat of each host."""
 
     async def owners(self) -> list[str]:
         """Every host that ever stored a pool or a lease: ``load`` tells what it holds."""
 
-    async def begin_drain(self, host: str, by: str, age: timedelta, now: datetime) -> bool:
-        """Whether ``host`` was not heard of for ``age``: from now on its beats are DRAINED.
+    async def begin_drain(self, host: str, by: str, beat: int | None, now: datetime) -> bool:
+        """Whether ``beat`` still is the last of ``host``: from now on its beats are DRAINED.
 
-        That ends with ``forget_host``, or DRAIN after the last such call. False also where another
-        host than ``by`` drains it.
+        ``beat`` is the number that ``by`` saw, None where there was none. The drain ends with
+        ``forget_host`` or ``end_drain``, or DRAIN after the last such call. A host that beats
+        within it ends it at the next such call, which is False then. False also where another host
+        than ``by`` drains it.
         """
+
+    async def end_drain(self, host: str, by: str) -> None:
+        """``by`` drains ``host`` no longer, though it holds something yet: its next beat is NEW."""
 
     async def forget_host(self, host: str) -> None:
         """Forget the heartbeats of ``host``; its leases stay."""
@@ -145,6 +178,16 @@ class Hosts(Protocol):
 
 DRAIN = timedelta(minutes=1)
 """For so long, a host that was heard of again must wait for one that drains it."""
+
+
+class Neighbours(Protocol):
+    """Who answers for an address on the wire of its network."""
+
+    async def who_has(self, pool: Pool, address: Address) -> MacAddress | None:
+        """The MAC that answers, whosever it is; None where all was silent.
+
+        Raises NotAsked where nobody could be asked from here.
+        """
 
 
 class Names(Protocol):

@@ -183,14 +183,16 @@ async def _hosts(parts: Operations, _: Request) -> Response:
     now = parts.clock()
     hosts = await parts.ipam.draining.hosts()
     shown_hosts = [forms.HostForm.of(each, self_name=parts.host, now=now) for each in hosts]
-    return Form(forms.HostsAnswer(hosts=shown_hosts))
+    grace = parts.ipam.draining.grace.total_seconds()
+    return Form(forms.HostsAnswer(grace=grace, hosts=shown_hosts))
 
 
 async def _drain(parts: Operations, request: Request) -> Response:
     require_mark(request)
     host = request.path_params["host"]
-    log.warning("an operator drains a host", host=host)
-    return Form(forms.DrainAnswer.of(await parts.ipam.draining.drain(host)))
+    force = request.query_params.get("force") == "true"
+    log.warning("an operator drains a host", host=host, force=force)
+    return Form(forms.DrainAnswer.of(await parts.ipam.draining.drain(host, force=force)))
 
 
 async def _history(parts: Operations, request: Request) -> Response:

@@ -265,8 +265,20 @@ class HostForm(_Form):
 
     host: str
     is_self: bool
-    seen_at: datetime | None = Field(description="When it was last heard of; null: never")
-    is_alive: bool = Field(description="Heard of within D4D_HOST_GRACE")
+    seen_at: datetime | None = Field(
+        description="Its last heartbeat, as old as it is by the store's clock; null: none"
+    )
+    beat_age: float | None = Field(description="Seconds, by the store's clock; null: no heartbeat")
+    silent_for: float = Field(
+        description="Seconds in which this host saw no heartbeat of it, by its own clock, while it "
+        "read the store without a gap"
+    )
+    state: str = Field(
+        description="alive: heard of within D4D_HOST_GRACE; silent: this host saw no heartbeat for "
+        "that long; unknown: by the store's clock it is silent, but this host has not watched long "
+        "enough to say so"
+    )
+    is_alive: bool = Field(description="Whether the state is alive")
     leases: int = Field(description="Addresses that it holds")
 
     @classmethod
@@ -276,6 +288,9 @@ class HostForm(_Form):
             host=host.name,
             is_self=host.name == self_name,
             seen_at=now - host.age if host.age is not None else None,
+            beat_age=host.age.total_seconds() if host.age is not None else None,
+            silent_for=host.silent_for.total_seconds(),
+            state=host.life.value,
             is_alive=host.is_alive,
             leases=host.leases,
         )
@@ -284,6 +299,7 @@ class HostForm(_Form):
 class HostsAnswer(_Form):
     """GET /api/hosts."""
 
+    grace: float = Field(description="Seconds of D4D_HOST_GRACE")
     hosts: list[HostForm]
 
 
@@ -300,18 +316,26 @@ class DrainAnswer(_Form):
 
     host: str
     freed: list[str] = Field(description="Addresses that were given back")
+    unasked: list[FailureForm] = Field(
+        description="Those that were given back though nobody could be asked who uses them, and why"
+    )
     failed: list[FailureForm] = Field(description="These stay the host's: drain it again")
 
     @classmethod
     def of(cls, drained: Drained) -> "DrainAnswer":
         """What a drain came to, in print."""
+
+        def told(leases: list[tuple[Lease, str]]) -> list[FailureForm]:
+            return [
+                FailureForm(address=str(lease.address), pool=lease.pool, error=error)
+                for lease, error in leases
+            ]
+
         return cls(
             host=drained.host,
             freed=[str(lease.address) for lease in drained.freed],
-            failed=[
-                FailureForm(address=str(lease.address), pool=lease.pool, error=error)
-                for lease, error in drained.failed
-            ],
+            unasked=told(drained.unasked),
+            failed=told(drained.failed),
         )
 
 

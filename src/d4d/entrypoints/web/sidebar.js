@@ -75,7 +75,7 @@ function renderHosts() {
     make: ({ host }) => el("li", {}, el("b", {}, host), " ", el("span", { class: "beat" }), el("p")),
     update: (item, host) => {
       mark(item, "data-ok", String(host.is_alive));
-      write(item.children[1], host.is_alive ? "alive" : "silent");
+      write(item.children[1], host.state);
       const seen = host.is_self ? "this host" : host.seen_at && `seen ${until(host.seen_at)}`;
       write(item.children[2],
         [plural(host.leases, "lease"), seen ?? "never seen"].join(" · "));

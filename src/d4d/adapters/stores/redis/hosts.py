@@ -9,7 +9,7 @@ from d4d.domain.address_selection import from_number, to_number
 from d4d.domain.errors import AddressInUse, StoreUnavailable
 from d4d.domain.leases import Lease
 from d4d.domain.pools import Address, PoolId
-from d4d.domain.ports.allocator import DRAIN, Beat
+from d4d.domain.ports.allocator import DRAIN, Beat, Heard, Heartbeat
 
 _PATIENCE = timedelta(minutes=1)
 """So long another host waits for what a claim of a name comes to."""
@@ -25,23 +25,26 @@ class RedisHosts:
     def __init__(self, redis: RedisScripts) -> None:
         self._redis = redis
 
-    async def beat(self, host: str, by: str, age: timedelta, now: datetime) -> Beat:
-        """``host`` is alive, says installation ``by``, unless another said so within ``age``."""
+    async def beat(
+        self, host: str, by: str, age: timedelta, now: datetime, *, instead_of: int | None = None
+    ) -> Beat:
+        """``host`` is alive, says ``by``, unless another said so that is not known to be gone."""
         async with self._redis.use("store a heartbeat") as client:
-            parts = [token(host), by, _microseconds(age), _microseconds(DRAIN)]
+            parts = [token(host), by, _microseconds(age), _microseconds(DRAIN), instead_of or 0]
             return Beat(await self._redis.evaluate(client, "beat", self._key, *parts))
 
-    async def ages(self, now: datetime) -> dict[str, timedelta]:
-        """How long ago each host was last heard of."""
+    async def heard(self, now: datetime) -> Heard:
+        """The last heartbeat of each host; one that can't be read is none."""
         async with self._redis.use("read heartbeats") as client:
-            stored = await client.execute_command("HGETALL", self._key)
-            seconds, microseconds = await client.execute_command("TIME")
-        now = from_microseconds(int(seconds) * 1_000_000 + int(microseconds))
-        return {
-            owner_of(host): now - from_microseconds(int(beat.partition(" ")[0]))
-            for host, beat in stored.items()
-            if not beat.startswith("0 ")
-        }
+            answer = await self._redis.evaluate(client, "heard", self._key)
+        seconds, microseconds, *stored = answer
+        beats = {}
+        for host, value in zip(stored[::2], stored[1::2], strict=True):
+            stamp = value.partition(" ")[0]
+            if stamp.isdecimal() and (number := int(stamp)):
+                beats[owner_of(host)] = Heartbeat(number=number, at=from_microseconds(number))
+        at = from_microseconds(int(seconds) * 1_000_000 + int(microseconds))
+        return Heard(at=at, beats=beats)
 
     async def owners(self) -> list[str]:
         """Every host that ever stored anything."""
@@ -49,11 +52,17 @@ class RedisHosts:
             stored = await client.execute_command("SMEMBERS", self._redis.prefix + "owners")
         return sorted(map(owner_of, stored))
 
-    async def begin_drain(self, host: str, by: str, age: timedelta, now: datetime) -> bool:
-        """Whether ``host`` was not heard of for ``age``; then its beats are DRAINED from now on."""
+    async def begin_drain(self, host: str, by: str, beat: int | None, now: datetime) -> bool:
+        """Whether ``beat`` still is the last of ``host``; then its beats are DRAINED from now."""
         async with self._redis.use(f"begin to drain {host}") as client:
-            parts = [token(host), token(by), _microseconds(age), _microseconds(DRAIN)]
+            parts = [token(host), token(by), beat or 0, _microseconds(DRAIN)]
             return bool(await self._redis.evaluate(client, "begin_drain", self._key, *parts))
+
+    async def end_drain(self, host: str, by: str) -> None:
+        """End the drain of ``host`` by ``by``; its next beat is NEW."""
+        async with self._redis.use(f"end the drain of {host}") as client:
+            parts = [token(host), token(by)]
+            await self._redis.evaluate(client, "end_drain", self._key, *parts)
 
     async def forget_host(self, host: str) -> None:
         """Forget its heartbeats."""

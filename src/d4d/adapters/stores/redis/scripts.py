@@ -32,6 +32,8 @@ _NAMES = (
     "begin_drain",
     "claim_name",
     "count",
+    "end_drain",
+    "heard",
     "load",
     "remove",
     "reserve",
@@ -42,7 +44,7 @@ _NAMES = (
     "update",
 )
 _AHEAD = {"take": ("take_next",)}  # what need not have all that is common
-_UNACKNOWLEDGED = ("load", "count", "beat")  # two write nothing, the third is repeated anyway
+_UNACKNOWLEDGED = ("load", "count", "heard", "beat")  # they write nothing, or are repeated anyway
 
 log = structlog.get_logger()
 
