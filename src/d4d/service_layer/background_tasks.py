@@ -62,7 +62,8 @@ class Background:
         """Begin."""
         if self._store_error:
             log.error("serving without the store", error=self._store_error)
-        self._tasks = [forever("heartbeat", self._beat)]
+        interval = self._presence.interval.total_seconds()
+        self._tasks = [forever("heartbeat", self._beat, rests=interval)]
         if self._interval:
             self._tasks += [
                 forever("reconciliation", self._reconcile),

@@ -491,6 +491,47 @@ def test_a_link_survives_its_interface_going_down_and_up(
         on_loop(life())
 
 
+def test_a_send_right_after_a_flap_is_made_though_the_kernel_still_tells_of_it(
+    segment: tuple[str, str], tmp_path: Path
+) -> None:
+    host, far = segment
+
+    async def life() -> None:
+        talk = Conversation(packet_link)
+        try:
+            await talk.acquire(container())
+            for _ in range(3):
+                run("ip", "-n", host, "link", "set", "eth0", "down")
+                run("ip", "-n", host, "link", "set", "eth0", "up")
+                await talk.acquire(container())  # the loop has read nothing meanwhile
+        finally:
+            talk.link.close()
+
+    with server("dnsmasq", far, tmp_path), inside(host):
+        on_loop(life())
+
+
+def test_a_link_that_is_opened_while_its_interface_is_down_hears_when_it_comes_up(
+    segment: tuple[str, str], tmp_path: Path
+) -> None:
+    host, far = segment
+
+    async def life() -> None:
+        talk = Conversation(packet_link)
+        try:
+            run("ip", "-n", host, "link", "set", "eth0", "down")
+            with pytest.raises(LinkDown, match="bring it up: `ip link set eth0 up`"):
+                talk.link.broadcast(discover(container(), xid()))
+            await asyncio.sleep(0.1)
+            run("ip", "-n", host, "link", "set", "eth0", "up")
+            await talk.acquire(container())
+        finally:
+            talk.link.close()
+
+    with server("dnsmasq", far, tmp_path), inside(host):
+        on_loop(life())
+
+
 def test_a_link_survives_its_interface_being_deleted_and_made_again(
     segment: tuple[str, str], tmp_path: Path
 ) -> None:

@@ -120,6 +120,21 @@ async def test_it_backs_off_up_to_a_minute_and_is_quick_again_after_a_success() 
     assert pauses[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
+async def test_a_step_that_listens_on_for_a_while_does_not_fail_any_more() -> None:
+    fault = Fault(times=2)
+
+    async def step() -> None:
+        fault()
+        await asyncio.Event().wait()
+
+    task = forever("a loop", step)
+    await settle(5)
+    assert [each.times for each in failing()] == [2]
+    await settle(10)
+    assert failing() == []
+    task.cancel()
+
+
 async def test_a_cancellation_ends_it_and_nothing_is_said_to_fail() -> None:
     task = forever("a loop", partial(asyncio.sleep, 1))
     await settle(5)

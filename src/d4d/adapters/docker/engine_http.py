@@ -143,17 +143,17 @@ class DockerApi:
         """Turn what goes wrong into DockerUnavailable."""
         try:
             yield
-        except httpx.HTTPError as error:
+        except TimeoutError as error:
+            self._agreed = False
+            raise DockerUnavailable(
+                f"Docker at {self._socket} took too long to answer {asked}"
+            ) from error
+        except (httpx.HTTPError, OSError, RuntimeError) as error:  # uvloop's of a closed transport
             self._agreed = False
             reason = str(error) or type(error).__name__
             raise DockerUnavailable(
                 f"Docker at {self._socket} did not answer {asked}: {reason}; does it run, and is "
                 "D4D_DOCKER_SOCKET its socket?"
-            ) from error
-        except TimeoutError as error:
-            self._agreed = False
-            raise DockerUnavailable(
-                f"Docker at {self._socket} took too long to answer {asked}"
             ) from error
         except DockerUnavailable:
             self._agreed = False  # it may be another engine by now, which refuses our version

@@ -145,9 +145,10 @@ class ArpWatch:
             try:
                 return transmit()
             except OSError as error:
-                if error.errno not in GONE:
+                if error.errno not in {*GONE, errno.ENETDOWN}:  # the last: of a flap that is over
                     raise
-                self._close_socket()
+                if error.errno in GONE:
+                    self._close_socket()
                 return transmit()
         except OSError as error:
             raise self._down(error, f"ask by ARP who has {address}") from error

@@ -16,6 +16,7 @@ FAILED = "failed beside the calls"
 """The message of what the running loop's exception handler is told."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds after a step that failed
+_GOES_ON = 10.0  # seconds after which a step counts as one that succeeds
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,6 +36,14 @@ class _Done(Exception):
 @dataclass(slots=True)
 class _Supervised:
     failure: Failure | None = None
+    rests: float = 0.0
+    began_at: float | None = None
+    """When the step that is being made began, in the loop's seconds."""
+
+    def fails(self, now: float) -> bool:
+        """A step that goes on for a while, as one that listens without end, is no failure."""
+        goes_on = self.began_at is not None and now - self.began_at >= self.rests + _GOES_ON
+        return self.failure is not None and not goes_on
 
 
 _loops: WeakKeyDictionary["asyncio.Task[None]", _Supervised] = WeakKeyDictionary()
@@ -47,13 +56,16 @@ def beside(work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
     return task
 
 
-def forever(name: str, step: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+def forever(
+    name: str, step: Callable[[], Awaitable[None]], *, rests: float = 0.0
+) -> asyncio.Task[None]:
     """A task that makes ``step`` again and again, until it is cancelled.
 
-    A step waits for what it has to do by itself. After one that fails the next is made after a
-    second, then after two, and so on up to a minute; what it did not finish is its own to remember.
+    A step waits for what it has to do by itself, ``rests`` seconds if it begins by that. After one
+    that fails the next is made after a second, then after two, and so on up to a minute; what it
+    did not finish is its own to remember. One that goes on for a while does not fail any more.
     """
-    supervised = _Supervised()
+    supervised = _Supervised(rests=rests)
     task = beside(_forever(name, step, supervised), name)
     _loops[task] = supervised
     return task
@@ -71,9 +83,10 @@ def until_done(name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[N
 
 def failing() -> list[Failure]:
     """The loops of the running event loop whose last step failed, by name."""
+    now = asyncio.get_running_loop().time()
     there = (_loops.get(task) for task in asyncio.all_tasks())
     return sorted(
-        (each.failure for each in there if each is not None and each.failure is not None),
+        (each.failure for each in there if each and each.failure and each.fails(now)),
         key=lambda failure: failure.name,
     )
 
@@ -106,14 +119,18 @@ def answered(news: asyncio.Event) -> Iterator[None]:
 
 
 async def _forever(name: str, step: Callable[[], Awaitable[None]], supervised: _Supervised) -> None:
-    pause = _FIRST_PAUSE
+    loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE
     while True:
+        supervised.began_at = loop.time()
         try:
             await step()
         except _Done:
             return
         except Exception as error:
-            before = supervised.failure
+            before = supervised.failure if supervised.fails(loop.time()) else None
+            if before is None:
+                pause = _FIRST_PAUSE
+            supervised.began_at = None
             supervised.failure = Failure(
                 name=name,
                 since=before.since if before else datetime.now(UTC),

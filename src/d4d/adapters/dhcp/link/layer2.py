@@ -125,9 +125,11 @@ class PacketLink:
             try:
                 self._transmit(to, message, packet)
             except OSError as error:
-                if error.errno not in GONE:
+                # The kernel tells of a flap that is over by the next call, which it does not do.
+                if error.errno not in {*GONE, errno.ENETDOWN}:
                     raise
-                self.close()
+                if error.errno in GONE:
+                    self.close()
                 self._transmit(to, message, packet)
         except OSError as error:
             raise self._down(error, f"send {message.type.name}") from error
