@@ -17,6 +17,7 @@ from d4d.adapters.dhcp.link.relay import RelayLink
 from d4d.adapters.dhcp.routes import Route, Routes
 from d4d.adapters.dhcp.server_probe import Probe
 from d4d.adapters.docker.engine import DockerContainers
+from d4d.adapters.docker.plugin_names import PluginNames
 from d4d.adapters.extensions import third_party
 from d4d.adapters.history.store import SqliteHistory
 from d4d.adapters.network.arp_watch import ArpWatch
@@ -250,10 +251,12 @@ class Container(containers.DeclarativeContainer):
         subnet_at=interfaces.provided.subnet_at,
     )
 
+    plugin_names = providers.Singleton(PluginNames, settings.provided.plugin_socket)
     containers = providers.Singleton(
         DockerContainers,
         settings.provided.docker_socket,
         driver=settings.provided.plugin_socket.stem,
+        is_ours=plugin_names.provided.is_ours,
     )
     measured_containers = providers.Singleton(MeasuredContainers, containers, metrics)
     reserving = providers.Singleton(

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
+from d4d.domain.claims import Claims
 from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
 from d4d.domain.pools import Address, Pool, PoolRecord, Purpose, Reservation
 from d4d.service_layer.concurrency.keyed_lock import Turn, Turns
@@ -15,7 +16,13 @@ class Holdings:
     def __init__(self, record: PoolRecord) -> None:
         self.pool: Pool = record.pool
         self.users = record.users
-        self._reservations = {each.address: each for each in record.reservations}
+        self._reservations = {
+            each.address: each
+            for each in record.reservations
+            if each.purpose is not Purpose.CLAIMED
+        }
+        self.claims = Claims(record.reservations)
+        """How often Docker was answered with which address."""
         self._leases: dict[Address, Lease] = {}
         self._by_mac: dict[MacAddress, Address] = {}
         self._by_name: dict[str, Address] = {}
@@ -27,7 +34,7 @@ class Holdings:
         return PoolRecord(
             pool=self.pool,
             users=self.users,
-            reservations=tuple(self._reservations.values()),
+            reservations=(*self._reservations.values(), *self.claims.stored),
         )
 
     @property

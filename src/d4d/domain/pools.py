@@ -219,6 +219,8 @@ class Purpose(Enum):
 
     GATEWAY = "gateway"
     AUXILIARY = "auxiliary"
+    CLAIMED = "claimed"
+    """Containers were answered with it more often than once: see ``claims``. No bar to them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +246,11 @@ class PoolRecord:
 
         The pool's own gateway is nobody's where its only network named another.
         """
-        given = {each.address: each.purpose for each in self.reservations}
+        given = {
+            each.address: each.purpose
+            for each in self.reservations
+            if each.purpose is not Purpose.CLAIMED
+        }
         gateway = self.pool.gateway
         if gateway is None or (self.users == 1 and Purpose.GATEWAY in given.values()):
             return given

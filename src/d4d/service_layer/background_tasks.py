@@ -190,6 +190,8 @@ class Background:
             log.info("Docker answers again")
         for lease in findings.missing:
             log.info("container missing", address=str(lease.address), mac=str(lease.endpoint.mac))
+        for unseen in findings.unseen:
+            log.warning("network not seen, nothing of it is freed", error=unseen)
         for refused in findings.refused:
             log.warning("not adopted", error=refused)
         return True

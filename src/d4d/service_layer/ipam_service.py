@@ -218,13 +218,19 @@ class Ipam:
         return await self._reserve(holdings, address, Purpose.GATEWAY)
 
     async def request_auxiliary(self, pool_id: str, address: Address) -> str:
-        """Reserve an auxiliary address, or answer for a container's that Docker replays.
+        """Reserve an auxiliary address.
 
-        Returns it in CIDR. Raises UnknownPool, BadRequest.
+        A container that Docker replays would come in the same form; but no engine replays to a
+        driver that asks for none, and what is answered here is released with its network, though
+        the container runs on. Returns it in CIDR. Raises UnknownPool, BadRequest, AddressInUse.
         """
         holdings = await self._known(pool_id)
-        if holdings.lease(address) is not None:
-            return holdings.pool.cidr(address)
+        lease = holdings.lease(address)
+        if lease is not None:
+            raise AddressInUse(
+                f"auxiliary address {address} is leased to {lease.endpoint}: choose another, or "
+                f"create the network while that container does not run"
+            )
         return await self._reserve(holdings, address, Purpose.AUXILIARY)
 
     # Endpoints
@@ -244,9 +250,11 @@ class Ipam:
         return holdings.pool.cidr(lease.address)
 
     async def release_address(self, pool_id: str, address: Address) -> None:
-        """Docker has no use for the address any more; what is unknown is no error.
+        """Docker takes back one request for the address; what is unknown is no error.
 
-        A lease is marked in the store, and the server is told behind the answer.
+        A lease that was answered to one request is marked in the store, and the server is told
+        behind the answer. One that was answered to more stays until Docker's API proves that no
+        container has it: see ``Reconciliation``.
         """
         if not self.presence.is_loaded:
             self._told_early.append(partial(self.release_address, pool_id, address))
@@ -255,10 +263,16 @@ class Ipam:
         if holdings is None:
             return
         lease = holdings.lease(address)
-        if lease is not None:
-            await self.leasing.release(holdings, lease)
-        elif holdings.unreserve(address):
+        if holdings.unreserve(address):
+            if lease is not None:  # reserved while a server was asked: nobody knows which is meant
+                holdings.claims.doubt(address)
             await self.leasing.writes.pool(holdings.record)
+        elif not holdings.claims.release(address):
+            if lease is None and holdings.claims.is_given_back(address):
+                holdings.claims.forget(address)
+            await self.leasing.writes.pool(holdings.record)
+        elif lease is not None:
+            await self.leasing.release(holdings, lease)
 
     # Within
 

@@ -5,8 +5,9 @@ away. A lease's container, its server and another host may all speak of it at th
 and generation tell which of them is late.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from ipaddress import IPv4Address
 
 from d4d.domain.address_selection import segment_of
@@ -184,11 +185,50 @@ class Leasing:
         holdings.put(named)
         self.writes.add(named)
 
-    async def give_up(self, lease: Lease, reason: str) -> None:
-        """Release a lease without Docker asking: its container is gone, or an operator says so."""
+    async def give_up(self, lease: Lease, reason: str, *, proven: bool = False) -> None:
+        """Release a lease without Docker asking: its container is gone, or an operator says so.
+
+        ``proven`` says that no container has the address. Else one may, and Docker may release it
+        late, when it is another's: it is doubtful from now on.
+        """
         current = self.current(lease)
-        if current is not None:
-            await self.release(self._pools.at(current.pool), current, reason)
+        if current is None:
+            return
+        holdings = self._pools.at(current.pool)
+        if not proven:
+            holdings.claims.doubt(current.address)
+            await self.writes.pool(holdings.record)
+            current = self.current(current)
+            if current is not None:
+                await self.release(holdings, current, reason)
+            return
+        was_doubtful = holdings.claims.forget(current.address)
+        await self.release(holdings, current, reason)  # at once: the proof is of this moment
+        if was_doubtful:
+            await self.writes.pool(holdings.record)
+
+    async def forget_claims(self, is_gone: Callable[[PoolId, Address], bool]) -> None:
+        """Let go of doubts about addresses without a lease, which ``is_gone`` shows to be free."""
+        for holdings in self._pools:
+            doubted = [each.address for each in holdings.claims.stored]
+            gone = [
+                address
+                for address in doubted
+                if holdings.lease(address) is None and is_gone(holdings.pool.id, address)
+            ]
+            for address in gone:
+                holdings.claims.forget(address)
+            if gone:
+                await self.writes.pool(holdings.record)
+
+    def answered_at(self, lease: Lease) -> datetime:
+        """When Docker was last answered with the address of ``lease``."""
+        again = self._pools.at(lease.pool).claims.answered_at(lease.address)
+        return max(again, lease.acquired_at) if again else lease.acquired_at
+
+    def is_given_back(self, lease: Lease) -> bool:
+        """Whether Docker released it as often as it asked, and it waits for a proof."""
+        return self._pools.at(lease.pool).claims.is_given_back(lease.address)
 
     async def forget_freed(self, age: timedelta) -> None:
         """Forget freed addresses whose containers did not come back within ``age``."""
@@ -241,6 +281,8 @@ class Leasing:
                     f"{lease.address} by it: give one of them another --mac-address"
                 )
             if address in (None, lease.address):
+                holdings.claims.answer(lease.address, self._clock(), live=True)
+                await self.writes.pool(holdings.record)
                 return lease
             raise AddressInUse(
                 f"{endpoint} has {lease.address} in {holdings.pool.subnet}, and can't have "
@@ -283,6 +325,9 @@ class Leasing:
             self._giving_back.add(lease)
             raise
         holdings.put(revived)
+        holdings.claims.revive(revived.address, self._clock())
+        if holdings.claims.is_doubtful(revived.address):
+            await self.writes.pool(holdings.record)
         self._pools.allocator(holdings.pool).keep(revived, self, confirm=not same_mac)
         self.note(EventKind.ACQUIRED, revived, "taken back before its release was sent")
         return revived
@@ -307,9 +352,12 @@ class Leasing:
         if self._names is not None and endpoint.name:
             await self._settle_name(self._names, stored)
         self._take_in(holdings, stored)
+        is_doubtful = holdings.claims.answer(stored.address, self._clock(), live=False)
         allocator.keep(stored, self)
         self.note(EventKind.ACQUIRED, stored, "")
         self._compare_router(holdings, stored)
+        if is_doubtful:
+            await self.writes.pool(holdings.record)
         return stored
 
     async def _add(self, allocator: Allocator, lease: Lease) -> Lease:
@@ -340,6 +388,8 @@ class Leasing:
         replaced = holdings.latest(lease.address)
         if replaced is not None:
             self._giving_back.discard(replaced)
+            if is_live(replaced):  # its container came back with another MAC: no release was heard
+                holdings.claims.doubt(lease.address)
         holdings.put(lease)
 
     def _compare_router(self, holdings: Holdings, lease: Lease) -> None:

@@ -2,14 +2,15 @@
 
 Docker never repeats a release that it could not deliver, and an answer of ours may have been lost.
 So at start, and every now and then, its API is asked. An error is no absence: it frees nothing.
-What is not there is released only when it was not there twice in a row.
+Neither is a list that lacks the network itself: see ``evidence``. What is not there is released
+only when it was not there twice, with time between: containers may be on their way meanwhile.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from d4d.domain.errors import AddressInUse, D4DError
+from d4d.domain.evidence import Evidence, Look
 from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pool_state import Holdings, is_live
 from d4d.domain.pools import Address, PoolId, PoolOptions, PoolRequest, Purpose
@@ -17,7 +18,6 @@ from d4d.domain.ports.allocator import Clock
 from d4d.domain.ports.docker import Attachment, Containers, Network
 from d4d.service_layer.ipam_service import Ipam
 
-_MISSES = 2
 _REMEMBER = timedelta(days=7)  # how long a freed address is kept for its container's return
 
 Key = tuple[PoolId, Address, int]
@@ -35,6 +35,8 @@ class Findings:
     named: list[Attachment] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     """Networks and containers that could not be taken up, and why."""
+    unseen: list[str] = field(default_factory=list)
+    """Pools that were found now to have no network, and what that means: told once of each."""
 
 
 class Reconciliation:
@@ -43,12 +45,17 @@ class Reconciliation:
     def __init__(
         self, *, ipam: Ipam, containers: Containers, clock: Clock, grace: timedelta
     ) -> None:
-        """Leases younger than ``grace`` are left alone: Docker may still be starting those."""
+        """Leases younger than ``grace`` are left alone: Docker may still be starting those.
+
+        It is D4D_RECONCILE, and half of it lies between two looks that both count.
+        """
         self._ipam = ipam
         self._containers = containers
         self._clock = clock
         self._grace = grace
-        self._missed: dict[Key, int] = {}
+        self._missed: dict[Key, datetime] = {}
+        """Since when each lease is missing."""
+        self._unseen: set[PoolId] = set()
 
     async def run(self) -> Findings:
         """Release what is gone, take up what is unknown, learn names.
@@ -60,11 +67,14 @@ class Reconciliation:
         before = [
             lease for lease in self._ipam.leasing.leases if is_live(lease)
         ]  # leases come first
-        networks = await self._containers.networks()
-        attachments = await self._containers.attachments()
+        began = self._clock()
+        look = await self._look()
         findings = Findings()
-        await self._release_gone(before, attachments, findings)
-        await self._learn(networks, attachments, findings)
+        await self._release_gone(before, look, began, findings)
+        await self._ipam.leasing.forget_claims(
+            lambda pool, address: look.of_address(pool, address) is Evidence.GONE
+        )
+        await self._learn(look, began, findings)
         await self._ipam.leasing.forget_freed(_REMEMBER)
         return findings
 
@@ -74,53 +84,84 @@ class Reconciliation:
         Raises what ``run`` does.
         """
         await self._ipam.presence.confirm()
-        networks = await self._containers.networks()
-        attachments = await self._containers.attachments()
+        began = self._clock()
+        look = await self._look()
         findings = Findings()
-        await self._learn(networks, attachments, findings)
+        await self._learn(look, began, findings)
         return findings
 
+    async def _look(self) -> Look:
+        """Raises DockerUnavailable."""
+        pools = self._ipam.pools
+        return Look(
+            networks=await self._containers.networks(),
+            attachments=await self._containers.attachments(),
+            pools=pools,
+        )
+
     async def _release_gone(
-        self, leases: list[Lease], attachments: Collection[Attachment], findings: Findings
+        self, leases: list[Lease], look: Look, began: datetime, findings: Findings
     ) -> None:
-        macs = {each.mac for each in attachments}
-        addresses = {each.address for each in attachments}
-        missed: dict[Key, int] = {}
+        missed: dict[Key, datetime] = {}
+        withheld: dict[PoolId, list[Lease]] = {}
+        leasing = self._ipam.leasing
         for lease in leases:
-            if lease.endpoint.mac in macs or lease.address in addresses:
+            if look.of(lease) is Evidence.HERE:
                 continue
-            if self._clock() - lease.acquired_at < self._grace:
+            is_given_back = leasing.is_given_back(lease)
+            if not is_given_back and began - leasing.answered_at(lease) < self._grace:
+                continue
+            if look.of(lease) is Evidence.UNKNOWN:
+                withheld.setdefault(lease.pool, []).append(lease)
                 continue
             key = (lease.pool, lease.address, lease.generation)
-            missed[key] = self._missed.get(key, 0) + 1
-            if missed[key] < _MISSES:
+            since = self._missed.get(key)
+            if is_given_back:
+                reason = "Docker gave it back, and no container has it"
+            elif since is not None and began - since >= self._grace / 2:
+                reason = "its container is gone, and Docker did not say so"
+            else:
+                missed[key] = since or self._clock()
                 findings.missing.append(lease)
                 continue
-            await self._ipam.leasing.give_up(
-                lease, "its container is gone, and Docker did not say so"
-            )
+            await leasing.give_up(lease, reason, proven=True)
             findings.gone.append(lease)
         self._missed = missed
+        self._tell_unseen(look, withheld, findings)
 
-    async def _learn(
-        self,
-        networks: Collection[Network],
-        attachments: Collection[Attachment],
-        findings: Findings,
+    def _tell_unseen(
+        self, look: Look, withheld: dict[PoolId, list[Lease]], findings: Findings
     ) -> None:
+        self._unseen = {pool for pool in self._unseen if not look.shows(pool)}
+        for pool, leases in withheld.items():
+            if pool in self._unseen:
+                continue
+            self._unseen.add(pool)
+            addresses = ", ".join(str(lease.address) for lease in leases)
+            findings.unseen.append(
+                f"Docker shows no network of pool {pool}, and never released it: whether "
+                f"containers have {addresses} is unknown, and they stay leased. If the network is "
+                f"gone for good, release them with d4d release"
+            )
+
+    async def _learn(self, look: Look, began: datetime, findings: Findings) -> None:
+        """By the networks' own ends: the list of containers has those of one that ends for longer.
+
+        That it has an address is no reason to take it up again, if Docker has just released it.
+        """
         held = {(lease.address, lease.endpoint.mac): lease for lease in self._ipam.leasing.leases}
-        for network in networks:
+        for network in look.networks:
             unknown = []
-            for each in attachments:
-                if each.network_id != network.id:
-                    continue
+            for each in network.ends:
                 lease = held.get((each.address, each.mac))
+                if lease is not None and lease.released_at and lease.released_at >= began:
+                    continue
                 if lease is None or not is_live(lease):
                     unknown.append(each)
                 elif each.name and lease.endpoint.name != each.name:
                     await self._ipam.leasing.name(lease, each.name)
                     findings.named.append(each)
-            if unknown:
+            if unknown and network.is_ours:
                 await self._adopt(network, unknown, findings)
 
     async def _adopt(self, network: Network, unknown: list[Attachment], findings: Findings) -> None:

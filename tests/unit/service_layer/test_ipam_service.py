@@ -609,15 +609,150 @@ async def test_a_reservation_let_go_while_the_store_is_away_stays_let_go(driver:
     assert await driver.run(pool, A, ip="192.168.59.1") == "192.168.59.1/24"
 
 
+# Claims: a release undoes the request that it belongs to
+
+
+async def test_the_release_of_a_second_container_of_the_same_mac_is_not_the_firsts(
+    driver: Driver,
+) -> None:
+    """Docker asks, then refuses the second one itself, and gives back what it was answered."""
+    pool = await driver.pool()
+    address = await driver.run(pool, A)
+    assert await driver.run(pool, A) == address
+    await driver.stop(pool, address)
+    assert driver.freed == []
+    assert driver.kept == ["192.168.59.1"]
+
+
+async def test_what_was_answered_twice_waits_for_a_proof_though_it_is_given_back_twice(
+    driver: Driver,
+) -> None:
+    pool = await driver.pool()
+    address = await driver.run(pool, A)
+    await driver.run(pool, A)
+    for _ in range(3):
+        await driver.stop(pool, address)
+    (lease,) = driver.ipam.leasing.leases
+    assert driver.ipam.leasing.is_given_back(lease)
+    assert driver.freed == []
+    await driver.ipam.leasing.give_up(lease, "no container has it", proven=True)
+    await settle()
+    assert driver.freed == ["192.168.59.1"]
+    address = await driver.run(pool, A)
+    await driver.stop(pool, address)
+    assert driver.freed == ["192.168.59.1"] * 2, "the proof has ended the doubt"
+
+
+@pytest.mark.parametrize("end", [Driver.crash, Driver.restart])
+async def test_a_doubt_outlives_the_process(
+    driver: Driver, end: Callable[[Driver], Awaitable[None]]
+) -> None:
+    pool = await driver.pool()
+    address = await driver.run(pool, A)
+    await driver.run(pool, A)
+    await end(driver)
+    await driver.stop(pool, address)
+    await end(driver)
+    await driver.stop(pool, address)
+    assert driver.freed == []
+    (lease,) = driver.ipam.leasing.leases
+    assert driver.ipam.leasing.is_given_back(lease)
+
+
+async def test_a_doubt_is_stored_when_the_store_is_back(driver: Driver) -> None:
+    pool = await driver.pool()
+    address = await driver.run(pool, A)
+    driver.store.is_away = True
+    assert await driver.run(pool, A) == address
+    driver.store.is_away = False
+    await settle(5.0)
+    await driver.crash()
+    await driver.stop(pool, address)
+    assert driver.freed == []
+
+
+async def test_a_container_that_comes_back_without_a_release_leaves_its_claim(
+    driver: Driver,
+) -> None:
+    """Its release got lost, or it runs on under another name: nobody knows."""
+    async with Driver(by_name=True) as named:
+        pool = await named.pool()
+        address = await named.run(pool, A, name="web")
+        assert await named.run(pool, B, name="web") == address
+        await named.stop(pool, address)
+        assert named.freed == []
+
+
+async def test_the_late_release_of_who_had_the_address_before_is_not_its_holders(
+    driver: Driver,
+) -> None:
+    """An operator released it, and Docker still had the container, or its stale endpoint."""
+    pool = await driver.pool()
+    address = await driver.run(pool, A)
+    (lease,) = driver.ipam.leasing.leases
+    await driver.ipam.leasing.give_up(lease, "an operator said so")
+    await settle()
+    await driver.crash()
+    assert await driver.run(pool, B) == address
+    await driver.stop(pool, address)
+    assert driver.kept == ["192.168.59.1"]
+
+
+async def test_a_late_release_that_was_heard_leaves_no_doubt(driver: Driver) -> None:
+    pool = await driver.pool()
+    address = await driver.run(pool, A)
+    (lease,) = driver.ipam.leasing.leases
+    await driver.ipam.leasing.give_up(lease, "an operator said so")
+    await driver.stop(pool, address)
+    await driver.stop(pool, await driver.run(pool, B))
+    assert driver.freed == ["192.168.59.1"] * 2
+
+
+async def test_a_start_that_was_refused_claims_nothing(driver: Driver) -> None:
+    pool = await driver.pool()
+    address = await driver.run(pool, A)
+    for mac, ip in [(B, "192.168.59.1"), (A, "192.168.59.9")]:
+        with pytest.raises(AddressInUse):
+            await driver.run(pool, mac, ip=ip)
+    with pytest.raises(AddressInUse):
+        await driver.gateway(pool, "192.168.59.1")
+    await driver.stop(pool, address)
+    assert driver.freed == ["192.168.59.1"]
+
+
+async def test_a_claim_is_no_reservation(driver: Driver) -> None:
+    pool = await driver.pool()
+    address = await driver.run(pool, A)
+    await driver.run(pool, A)
+    (record,) = driver.ipam.pools
+    assert record.reserved == {}
+    assert await driver.run(pool, A, ip="192.168.59.1") == address
+
+
+async def test_a_restarted_container_that_asked_once_is_released_at_once(driver: Driver) -> None:
+    async with Driver(hold=timedelta(minutes=1)) as holding:
+        pool = await holding.pool()
+        for _ in range(3):
+            address = await holding.run(pool, A)
+            await holding.release(pool, address)
+        await settle(120.0)
+        assert holding.freed == ["192.168.59.1"]
+
+
 # Replay
 
 
-async def test_a_replayed_container_is_answered_from_the_store(driver: Driver) -> None:
+async def test_a_container_is_not_replayed_as_what_is_answered_would_be_released(
+    driver: Driver,
+) -> None:
+    """Docker sends this for the auxiliary address of a network, and releases it with that."""
     pool = await driver.pool()
     address = await driver.run(pool, A, name="web")
     await driver.crash()
-    assert await driver.auxiliary(pool, "192.168.59.1") == address
-    assert len(driver.allocator.asked) == 1
+    why = rf"auxiliary address 192\.168\.59\.1 is leased to web \({A}\): choose another"
+    with pytest.raises(AddressInUse, match=why):
+        await driver.auxiliary(pool, "192.168.59.1")
+    assert driver.kept == ["192.168.59.1"]
     assert await driver.run(pool, A, name="web") == address
 
 

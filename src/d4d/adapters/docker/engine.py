@@ -7,7 +7,7 @@ the next call tries again, and nothing is logged here.
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,6 @@ else:
     forms = late("d4d.adapters.docker.models")
 
 _FIRST_WITH_NAMES: ApiVersion = (1, 52)  # engine 29.0
-_LISTINGS = 3  # attempts to list networks none of which goes away while they are read
 _LISTEN_AGAIN = 0.5  # seconds until an engine that went away is tried again
 _PATIENCE = timedelta(seconds=10)
 _ACTION = timedelta(minutes=2)
@@ -33,12 +32,23 @@ the container says otherwise), and then for an address from us (25 s, one contai
 
 
 class DockerContainers:
-    """The containers of the engine at a unix socket that are on networks of our driver's."""
+    """The networks and containers of the engine at a unix socket."""
 
-    def __init__(self, socket: Path, *, driver: str, patience: timedelta = _PATIENCE) -> None:
-        """``driver`` is our name as Docker's users write it; ``patience`` is for each answer."""
+    def __init__(
+        self,
+        socket: Path,
+        *,
+        driver: str,
+        is_ours: Callable[[str], bool] = lambda _: False,
+        patience: timedelta = _PATIENCE,
+    ) -> None:
+        """``driver`` is our name as Docker's users write it; ``is_ours`` knows the others.
+
+        ``patience`` is for each answer.
+        """
         self._api = DockerApi(socket, patience=patience)
         self._driver = driver
+        self._is_ours = is_ours
         self._configurations: dict[tuple[str, str], dict[str, Any]] = {}
         """Of ends that we disconnected and have not connected again, by network and container."""
 
@@ -48,19 +58,27 @@ class DockerContainers:
         return self._api.version is not None and self._api.version >= _FIRST_WITH_NAMES
 
     async def networks(self) -> tuple[Network, ...]:
-        """See ``Containers``."""
-        return tuple(each.network() for each in await self._list())
+        """See ``Containers``. One request for each of these, and one for all."""
+        content = await self._api.request("GET", "/networks")
+        listed = forms.read(list[forms.NetworkForm], content, asked="GET /networks")
+        found = []
+        for each in listed:
+            if not each.may_be_served_by(self._driver):
+                continue
+            try:
+                network = self._read(await self._network(each.id))
+            except NotFound:  # removed since it was listed: not seen
+                continue
+            if network is not None:
+                found.append(network)
+        return tuple(found)
 
     async def attachments(self) -> tuple[Attachment, ...]:
-        """See ``Containers``."""
-        for _ in range(_LISTINGS):
-            try:
-                networks = [await self._network(each.id) for each in await self._list()]
-            except NotFound as error:  # removed since it was listed
-                removed = error
-                continue
-            return tuple(end for network in networks for end in network.attachments())
-        raise DockerUnavailable(f"networks go away while they are read: {removed}") from removed
+        """See ``Containers``. One request, whatever the number of containers."""
+        path = "/containers/json"
+        content = await self._api.request("GET", path)
+        containers = forms.read(list[forms.ListedContainer], content, asked=f"GET {path}")
+        return tuple(end for each in containers for end in each.attachments())
 
     async def started(self) -> AsyncGenerator[ContainerEvent, None]:
         """See ``Containers``."""
@@ -113,10 +131,16 @@ class DockerContainers:
         """See ``Containers``."""
         await self._api.aclose()
 
-    async def _list(self) -> "list[forms.NetworkForm]":
-        content = await self._api.request("GET", "/networks")
-        networks = forms.read(list[forms.NetworkForm], content, asked="GET /networks")
-        return [each for each in networks if each.is_served_by(self._driver)]
+    def _read(self, form: "forms.NetworkForm") -> Network | None:
+        """The network with its ends; None if it can't be ours. Raises DockerUnavailable."""
+        if form.is_served_by(self._driver) or self._is_ours(form.ipam.driver):
+            return form.network(ends=tuple(form.attachments()))
+        if not form.may_be_served_by(self._driver):
+            return None
+        try:
+            return form.network(ends=tuple(form.attachments()), is_ours=False)
+        except DockerUnavailable:  # others may have what we do not understand: not seen
+            return None
 
     async def _network(self, network_id: str) -> "forms.NetworkForm":
         path = f"/networks/{network_id}"

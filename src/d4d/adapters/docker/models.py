@@ -13,6 +13,10 @@ from d4d.domain.ports.docker import Attachment, Change, ContainerEvent, Network,
 
 _BRIDGE_NAME = "com.docker.network.bridge.name"
 _SHORT_ID = 12  # digits of an id in names that Docker makes of it
+_DOCKERS_OWN = frozenset({"default", "null", "host-local", "windows"})
+"""IPAM drivers that are no plugins."""
+_WITHOUT_ADDRESSES = frozenset({"host", "null"})
+"""Drivers of networks whose containers have none of Docker."""
 
 Options = Annotated[dict[str, str], BeforeValidator(lambda value: value or {})]
 
@@ -76,8 +80,16 @@ class _End(_Form):
     ipv6: str = Field("", alias="IPv6Address")
 
 
+class _ConfigFrom(_Form):
+    network: str = Field("", alias="Network")
+
+
 class NetworkForm(_Form):
-    """GET /networks/ID; in the list of GET /networks, ``ends`` are left out."""
+    """GET /networks/ID; in the list of GET /networks, ``ends`` are left out.
+
+    The list of a swarm's manager also lacks the IPAM of networks that are made from another's
+    configuration: their driver is empty there.
+    """
 
     id: str = Field(alias="Id")
     name: str = Field(alias="Name")
@@ -85,6 +97,9 @@ class NetworkForm(_Form):
     ipam: _Ipam = Field(alias="IPAM")
     options: Options = Field(default_factory=dict, alias="Options")
     config_only: bool = Field(False, alias="ConfigOnly")
+    config_from: Annotated[_ConfigFrom, BeforeValidator(lambda value: value or {})] = Field(
+        _ConfigFrom(Network=""), alias="ConfigFrom"
+    )
     ends: Annotated[dict[str, _End], BeforeValidator(lambda value: value or {})] = Field(
         default_factory=dict, alias="Containers"
     )
@@ -93,7 +108,18 @@ class NetworkForm(_Form):
         """Whether it has pools of this IPAM driver: a ``--config-only`` network has none."""
         return self.ipam.driver == driver and not self.config_only
 
-    def network(self) -> Network:
+    def may_be_served_by(self, driver: str) -> bool:
+        """Whether its addresses may be ours, as far as this form tells.
+
+        A plugin of another name may be us, and what tells no driver may have ours.
+        """
+        if self.config_only or self.driver in _WITHOUT_ADDRESSES:
+            return False
+        if self.ipam.driver == driver or self.ipam.driver not in _DOCKERS_OWN:
+            return True
+        return bool(self.config_from.network)
+
+    def network(self, *, ends: tuple[Attachment, ...] = (), is_ours: bool = True) -> Network:
         """The network. Raises DockerUnavailable."""
         bridge = f"br-{self.id[:_SHORT_ID]}" if self.driver == "bridge" else None
         try:
@@ -107,6 +133,8 @@ class NetworkForm(_Form):
             subnets=subnets,
             options=self.ipam.options,
             parent=self.options.get("parent") or self.options.get(_BRIDGE_NAME) or bridge,
+            is_ours=is_ours,
+            ends=ends,
         )
 
     def attachments(self) -> Iterator[Attachment]:
@@ -128,12 +156,19 @@ class NetworkForm(_Form):
                 )
 
 
+def _without_null(value: Any) -> Any:
+    """A map of ends without those that are null: Docker has not made them yet."""
+    return {name: end for name, end in (value or {}).items() if end is not None}
+
+
 class EndForm(_Form):
     """A container's settings on one network: what was asked for, among what came of it."""
 
     network_id: str = Field("", alias="NetworkID")
     ipv4: str = Field("", alias="IPAddress")
     ipv6: str = Field("", alias="GlobalIPv6Address")
+    ipv4_length: int = Field(0, alias="IPPrefixLen")
+    ipv6_length: int = Field(0, alias="GlobalIPv6PrefixLen")
     aliases: Annotated[tuple[str, ...], BeforeValidator(lambda value: value or ())] = Field(
         (), alias="Aliases"
     )
@@ -163,9 +198,52 @@ class EndForm(_Form):
 
 
 class _Settings(_Form):
-    ends: Annotated[dict[str, EndForm], BeforeValidator(lambda value: value or {})] = Field(
+    ends: Annotated[dict[str, EndForm], BeforeValidator(_without_null)] = Field(
         default_factory=dict, alias="Networks"
     )
+
+
+class ListedContainer(_Form):
+    """One of GET /containers/json: of those that run, or are paused."""
+
+    id: str = Field(alias="Id")
+    names: Annotated[tuple[str, ...], BeforeValidator(lambda value: value or ())] = Field(
+        (), alias="Names"
+    )
+    settings: Annotated[_Settings, BeforeValidator(lambda value: value or {})] = Field(
+        _Settings(), alias="NetworkSettings"
+    )
+
+    def attachments(self) -> Iterator[Attachment]:
+        """Each address of each end that has a MAC; of others' drivers, some have none.
+
+        Raises DockerUnavailable.
+        """
+        for end in self.settings.ends.values():
+            if not end.mac:
+                continue
+            for address, length in ((end.ipv4, end.ipv4_length), (end.ipv6, end.ipv6_length)):
+                if not address:
+                    continue
+                try:
+                    interface = ip_interface(f"{address}/{length}")
+                    mac = MacAddress.parse(str(end.mac))
+                except (ValueError, BadRequest) as error:
+                    raise _unreadable(f"GET /containers/json ({self.name})", error) from error
+                yield Attachment(
+                    network_id=end.network_id,
+                    container_id=self.id,
+                    name=self.name,
+                    mac=mac,
+                    address=interface.ip,
+                    subnet=interface.network,
+                )
+
+    @property
+    def name(self) -> str:
+        """Its own: those that other containers have for it, by links, have two slashes."""
+        own = [each for each in self.names if each.count("/") == 1]
+        return (own or [""])[0].removeprefix("/")
 
 
 class ContainerForm(_Form):

@@ -1,4 +1,4 @@
-"""What Docker has running: networks that take their addresses from us, and containers on them."""
+"""What Docker has: networks that take their addresses from us, or may, and running containers."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class NetworkSubnet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """A Docker network whose IPAM driver we are."""
+    """A Docker network whose IPAM driver we are, or a plugin that may be us by another name."""
 
     id: str
     name: str
@@ -33,11 +33,15 @@ class Network:
     """What ``--ipam-opt`` said; only by these are networks with the same subnet told apart."""
     parent: str | None = None
     """The host's interface that it stands on: of ``-o parent=``, or its bridge."""
+    is_ours: bool = True
+    """False where its IPAM driver is a name that is not known to lead to us."""
+    ends: "tuple[Attachment, ...]" = ()
+    """Those that it has, also of no container yet, or of none any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """An address that a container's end on one of our networks has now.
+    """An address that a container's end on a network has now.
 
     An end with two addresses, such as an IPv4 and an IPv6 one, is two attachments.
     """
@@ -92,13 +96,19 @@ class Containers(Protocol):
         """
 
     async def networks(self) -> tuple[Network, ...]:
-        """All networks that use our driver."""
+        """All networks whose addresses may be ours, each with its ends.
+
+        That is more than those of our driver's name: the list of a swarm's manager lacks the IPAM
+        driver of some, and a plugin has as many names as there are links to its socket. One that
+        is not among these was not seen, which is not to say that it is not there.
+        """
 
     async def attachments(self) -> tuple[Attachment, ...]:
-        """All addresses in use on these networks: of containers running or paused.
+        """All addresses of all containers that run or are paused, on whatever network.
 
         A container is missing until the answer to its request for an address has reached Docker,
-        and while it waits to be restarted.
+        and while it waits to be restarted. One that ends is there still when its address has been
+        released.
         """
 
     def started(self) -> AsyncIterator[ContainerEvent]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from d4d.domain.dhcp.messages import INFINITE
 from d4d.domain.leases import Lease, Terms
-from d4d.domain.pools import PoolRecord, Reservation
+from d4d.domain.pools import PoolRecord, Purpose, Reservation
 from d4d.domain.ports.history import Entry
 from d4d.domain.reservations import OperatorReservation
 from d4d.domain.utilization import Fill
@@ -90,7 +90,11 @@ class PoolForm(_Form):
             parent=pool.options.parent,
             allocator=pool.options.allocator,
             networks=record.users,
-            reservations=[ReservationForm.of(each) for each in record.reservations],
+            reservations=[
+                ReservationForm.of(each)
+                for each in record.reservations
+                if each.purpose is not Purpose.CLAIMED  # those are containers'
+            ],
             size=fill.size,
             used=fill.used,
             reserved=fill.reserved,

@@ -77,6 +77,34 @@ CONTAINER_20: dict[str, Any] = {
         },
     },
 }  # fmt: skip
+LISTED_20: dict[str, Any] = {
+    "Id": WEB, "Names": ["/db/web", "/web2"], "Image": "lab:busybox", "State": "running",
+    "HostConfig": {"NetworkMode": "lan"},
+    "NetworkSettings": CONTAINER_20["NetworkSettings"], "Mounts": [],
+}  # fmt: skip
+SW = "7r7f6o6b43sy0nqzy0fkr5sj1"
+SW_LISTED_20: dict[str, Any] = {
+    "Name": "sw", "Id": SW, "Created": "2026-11-28T09:03:53.518444116Z",
+    "Scope": "swarm", "Driver": "macvlan", "EnableIPv6": False,
+    "IPAM": {"Driver": "", "Options": None, "Config": []},
+    "Internal": False, "Attachable": True, "Ingress": False, "ConfigFrom": {"Network": "cfg"},
+    "ConfigOnly": False, "Containers": None, "Options": None, "Labels": None,
+}  # fmt: skip
+"""On a swarm's manager."""
+SW_20: dict[str, Any] = {
+    **SW_LISTED_20,
+    "IPAM": {
+        "Driver": "talkingdata", "Options": None,
+        "Config": [{"Subnet": "10.77.0.0/16", "Gateway": "10.77.0.254"}],
+    },
+    "Containers": {
+        "820b": {
+            "Name": "svc.2.9sg8mvygeq4cza6yo7x6mdcyk", "EndpointID": "0f9a25f1889f",
+            "MacAddress": "02:42:01:c4:1f:c8", "IPv4Address": "10.77.16.2/16", "IPv6Address": "",
+        }
+    },
+    "Options": {"parent": "eth0"}, "Labels": {}, "Peers": [{"Name": "754a", "IP": "10.77.0.2"}],
+}  # fmt: skip
 CONNECTED_20 = (
     b'{"Type":"network","Action":"connect","Actor":{"ID":"' + LAN.encode() + b'","Attributes":'
     b'{"container":"' + WEB.encode() + b'","name":"lan","type":"macvlan"}},"scope":"local",'
@@ -210,6 +238,7 @@ async def engine(socket: Path) -> AsyncIterator[FakeEngine]:
         "GET /version": (200, VERSION_20),
         "GET /networks": (200, [NONE_20, LAN_20]),
         f"GET /networks/{LAN}": (200, {**LAN_20, "Containers": ENDS_20}),
+        "GET /containers/json": (200, [LISTED_20]),
         f"GET /containers/{WEB}/json": (200, CONTAINER_20),
         f"POST /networks/{LAN}/disconnect": (200, None),
         f"POST /networks/{LAN}/connect": (200, None),
@@ -249,6 +278,7 @@ async def test_networks_are_ours_with_what_their_users_wrote(
         ),
         options={"server": "10.77.0.1"},
         parent="eth0",
+        ends=(end(),),
     )
 
 
@@ -256,6 +286,92 @@ async def test_attachments_are_the_ends_of_running_containers(
     engine: FakeEngine, docker: Containers
 ) -> None:
     assert await docker.attachments() == (end(),)
+
+
+async def test_a_look_costs_a_request_for_each_network_of_ours_and_two(
+    engine: FakeEngine, docker: Containers
+) -> None:
+    others = [
+        {**LAN_20, "Id": f"bridge{n}", "Driver": "bridge", "IPAM": {"Driver": "default"}}
+        for n in range(300)
+    ]
+    engine.answers["GET /networks"] = (200, [NONE_20, *others, LAN_20])
+    await docker.networks()
+    await docker.attachments()
+    expected = ["GET /version", "GET /networks", f"GET /networks/{LAN}", "GET /containers/json"]
+    assert engine.asked == expected
+
+
+async def test_a_swarms_manager_lists_no_driver_and_the_network_itself_does(
+    engine: FakeEngine, docker: Containers
+) -> None:
+    engine.answers["GET /networks"] = (200, [NONE_20, SW_LISTED_20])
+    engine.answers[f"GET /networks/{SW}"] = (200, SW_20)
+    (network,) = await docker.networks()
+    assert (network.name, network.is_ours, network.parent) == ("sw", True, "eth0")
+    assert [each.subnet for each in network.subnets] == [IPv4Network("10.77.0.0/16")]
+    mac = MacAddress.parse("02:42:01:c4:1f:c8")
+    name = "svc.2.9sg8mvygeq4cza6yo7x6mdcyk"
+    assert network.ends == (end(network_id=SW, container_id="820b", name=name, mac=mac),)
+
+
+@pytest.mark.parametrize("ipam", ["talkingdata", "default"])
+async def test_a_network_made_from_a_configuration_is_asked_for_whatever_the_list_says(
+    engine: FakeEngine, docker: Containers, ipam: str
+) -> None:
+    engine.answers["GET /networks"] = (200, [{**SW_LISTED_20, "IPAM": {"Driver": "default"}}])
+    itself = {**SW_20, "ConfigFrom": None, "IPAM": {**SW_20["IPAM"], "Driver": ipam}}
+    engine.answers[f"GET /networks/{SW}"] = (200, itself)
+    assert [each.name for each in await docker.networks()] == (["sw"] * (ipam == "talkingdata"))
+
+
+async def test_a_driver_of_another_name_may_be_us(engine: FakeEngine, socket: Path) -> None:
+    alias = {**LAN_20, "Id": "a", "IPAM": {**LAN_20["IPAM"], "Driver": "alias"}}
+    other = {**LAN_20, "Id": "o", "IPAM": {**LAN_20["IPAM"], "Driver": "other"}}
+    odd = {**LAN_20, "Id": "x", "IPAM": {"Driver": "odd", "Config": [{"Subnet": "no subnet"}]}}
+    engine.answers["GET /networks"] = (200, [LAN_20, alias, other, odd])
+    for each in (alias, other, odd):
+        engine.answers[f"GET /networks/{each['Id']}"] = (200, {**each, "Containers": ENDS_20})
+    docker = DockerContainers(socket, driver="talkingdata", is_ours="alias".__eq__)
+    networks = await docker.networks()
+    await docker.aclose()
+    assert [(each.id, each.is_ours) for each in networks] == [
+        (LAN, True),
+        ("a", True),
+        ("o", False),
+    ]
+    assert [len(each.ends) for each in networks] == [1, 1, 1]
+
+
+async def test_containers_of_all_networks_are_listed(
+    engine: FakeEngine, docker: Containers
+) -> None:
+    settings = CONTAINER_20["NetworkSettings"]["Networks"]["lan"]
+    six = {**settings, "GlobalIPv6Address": "fd00:77::2", "GlobalIPv6PrefixLen": 64}
+    layer3 = {**settings, "NetworkID": "ipvlan", "MacAddress": ""}
+    stopped = {**settings, "IPAddress": "", "MacAddress": ""}
+    networks = {"lan": settings, "br": {**six, "NetworkID": "br"}, "l3": layer3, "new": None}
+    engine.answers["GET /containers/json"] = (200, [
+        {**LISTED_20, "NetworkSettings": {"Networks": networks}},
+        {"Id": "none", "Names": None, "NetworkSettings": None},
+        {"Id": "waits", "Names": ["/w"], "NetworkSettings": {"Networks": {"lan": stopped}}},
+    ])  # fmt: skip
+    subnet = IPv6Network("fd00:77::/64")
+    assert await docker.attachments() == (
+        end(),
+        end(network_id="br"),
+        end(network_id="br", address=IPv6Address("fd00:77::2"), subnet=subnet),
+    )
+
+
+async def test_a_container_that_makes_no_sense_is_not_left_out(
+    engine: FakeEngine, docker: Containers
+) -> None:
+    ends = {"lan": {**CONTAINER_20["NetworkSettings"]["Networks"]["lan"], "IPPrefixLen": 99}}
+    odd = {**LISTED_20, "NetworkSettings": {"Networks": ends}}
+    engine.answers["GET /containers/json"] = (200, [odd])
+    with pytest.raises(DockerUnavailable, match="web2"):
+        await docker.attachments()
 
 
 async def test_engine_29_is_read_too(engine: FakeEngine, docker: Containers) -> None:
@@ -274,7 +390,7 @@ async def test_engine_29_is_read_too(engine: FakeEngine, docker: Containers) -> 
     )
     mac = MacAddress.parse("0e:a2:bc:e5:f4:cd")
     six = end(mac=mac, address=IPv6Address("fd00:77::2"), subnet=IPv6Network("fd00:77::/64"))
-    assert await docker.attachments() == (end(mac=mac), six)
+    assert network.ends == (end(mac=mac), six)
 
 
 @pytest.mark.parametrize(
@@ -325,7 +441,6 @@ async def test_networks_of_others_and_templates_of_networks_are_left_out(
 ) -> None:
     engine.answers["GET /networks"] = (200, [NONE_20, {**LAN_20, "ConfigOnly": True}])
     assert await docker.networks() == ()
-    assert await docker.attachments() == ()
 
 
 @pytest.mark.parametrize(
@@ -343,7 +458,8 @@ async def test_a_network_stands_on_its_parent_or_bridge(
     options: dict[str, str] | None,
     parent: str | None,
 ) -> None:
-    engine.answers["GET /networks"] = (200, [{**LAN_20, "Driver": driver, "Options": options}])
+    changed = {**LAN_20, "Driver": driver, "Options": options}
+    engine.answers |= {"GET /networks": (200, [changed]), f"GET /networks/{LAN}": (200, changed)}
     (network,) = await docker.networks()
     assert network.parent == parent
 
@@ -353,12 +469,13 @@ async def test_null_is_empty_and_host_bits_are_taken_off(
 ) -> None:
     ipam = {"Driver": "talkingdata", "Options": None, "Config": None}
     odd = {**ipam, "Config": [{"Subnet": "192.168.61.77/24"}]}
-    engine.answers["GET /networks"] = (200, [{**LAN_20, "IPAM": ipam}, {**LAN_20, "IPAM": odd}])
+    engine.answers["GET /networks"] = (200, [LAN_20, {**LAN_20, "Id": "odd"}])
     engine.answers[f"GET /networks/{LAN}"] = (200, {**LAN_20, "IPAM": ipam, "Containers": None})
+    engine.answers["GET /networks/odd"] = (200, {**LAN_20, "IPAM": odd})
     plain, with_host_bits = await docker.networks()
     assert (plain.subnets, plain.options) == ((), {})
     assert [each.subnet for each in with_host_bits.subnets] == [IPv4Network("192.168.61.0/24")]
-    assert await docker.attachments() == ()
+    assert plain.ends == ()
 
 
 async def test_an_end_counts_before_a_container_has_it(
@@ -366,7 +483,8 @@ async def test_an_end_counts_before_a_container_has_it(
 ) -> None:
     ends = {"ep-abd4": ENDS_20[WEB], "ep-none": {**ENDS_20[WEB], "IPv4Address": ""}}
     engine.answers[f"GET /networks/{LAN}"] = (200, {**LAN_20, "Containers": ends})
-    assert await docker.attachments() == (end(container_id="ep-abd4"),)
+    (network,) = await docker.networks()
+    assert network.ends == (end(container_id="ep-abd4"),)
 
 
 async def test_an_absent_socket_is_unavailable_and_said_so(
@@ -414,32 +532,21 @@ async def test_an_end_that_makes_no_sense_is_not_left_out(
     ends = {WEB: {**ENDS_20[WEB], **change}}
     engine.answers[f"GET /networks/{LAN}"] = (200, {**LAN_20, "Containers": ends})
     with pytest.raises(DockerUnavailable, match="web2"):
-        await docker.attachments()
+        await docker.networks()
 
 
-async def test_no_part_of_the_attachments_is_given(engine: FakeEngine, docker: Containers) -> None:
+async def test_no_part_of_the_networks_is_given(engine: FakeEngine, docker: Containers) -> None:
     engine.answers["GET /networks"] = (200, [LAN_20, {**LAN_20, "Id": "second"}])
     engine.answers["GET /networks/second"] = (500, {"message": "no"})
     with pytest.raises(DockerUnavailable):
-        await docker.attachments()
+        await docker.networks()
 
 
-async def test_networks_are_listed_again_when_one_is_removed_meanwhile(
+async def test_a_network_that_is_removed_meanwhile_was_not_seen_and_the_others_were(
     engine: FakeEngine, docker: Containers
 ) -> None:
-    engine.answers["GET /networks"] = [
-        (200, [LAN_20, {**LAN_20, "Id": "removed"}]),
-        (200, [LAN_20]),
-    ]
-    assert await docker.attachments() == (end(),)
-
-
-async def test_a_network_that_is_listed_but_never_found_is_an_error(
-    engine: FakeEngine, docker: Containers
-) -> None:
-    engine.answers["GET /networks"] = (200, [{**LAN_20, "Id": "ghost"}])
-    with pytest.raises(DockerUnavailable, match="ghost"):
-        await docker.attachments()
+    engine.answers["GET /networks"] = (200, [{**LAN_20, "Id": "removed"}, LAN_20])
+    assert [each.id for each in await docker.networks()] == [LAN]
 
 
 async def test_a_silent_engine_is_given_up(engine: FakeEngine, socket: Path) -> None:
