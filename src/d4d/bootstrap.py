@@ -249,6 +249,8 @@ class Container(containers.DeclarativeContainer):
         reservations=measured_store,
         names=names,
         subnet_at=interfaces.provided.subnet_at,
+        bridge_of=interfaces.provided.bridge_of,
+        driver=settings.provided.plugin_socket.stem,
     )
 
     plugin_names = providers.Singleton(PluginNames, settings.provided.plugin_socket)

@@ -3,18 +3,25 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
 
 from d4d.adapters.dhcp.server_probe import Offer, Probed
 from d4d.adapters.docker.plugin_protocol import CAPABILITIES
+from d4d.doctor.collectors.database import DatabaseLook
 from d4d.doctor.collectors.docker import DockerLook
 from d4d.doctor.collectors.links import HostLink
 from d4d.doctor.collectors.plugin_socket import PluginSocketLook, SocketState
 from d4d.doctor.collectors.processes import Privileges, Process
-from d4d.doctor.collectors.stores import DatabaseLook, DirectoryLook, RedisLook
-from d4d.doctor.facts import AdminLook, DriverLook, Facts, ProbedNetwork
+from d4d.doctor.collectors.stores import DirectoryLook, RedisLook
+from d4d.doctor.facts import (
+    AdminLook,
+    DriverLook,
+    Facts,
+    ProbedNetwork,
+    RouterHere,
+)
 from d4d.domain.client_identity import IdentityPolicy
 from d4d.domain.leases import MacAddress, Terms
 from d4d.domain.ports.docker import Network, NetworkSubnet
@@ -23,7 +30,8 @@ from d4d.settings.model import load_settings
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STATE = Path("/var/lib/d4d")
 SUBNET, ROUTER, SERVER = "10.77.0.0/16", IPv4Address("10.77.0.1"), IPv4Address("10.77.0.3")
-MAC = MacAddress.parse("02:00:00:00:00:01")
+HOST = IPv4Address("10.77.0.2")
+MAC, OTHER_MAC = (MacAddress.parse(f"02:00:00:00:00:0{number}") for number in (1, 2))
 US, OTHER = Process(pid=700, name="d4d"), Process(pid=800, name="dnsmasq")
 ALL_CAPABILITIES = (1 << 41) - 1
 NET_BIND_SERVICE, NET_RAW = 1 << 10, 1 << 13
@@ -38,6 +46,7 @@ DIRECTORY = DirectoryLook(path=STATE, exists=True, is_writable=True)
 DATABASE = DatabaseLook(
     path=STATE / "leases.db", exists=True, version=1, newest=NOW - timedelta(hours=1)
 )
+HISTORY = DatabaseLook(path=STATE / "history.db", exists=True, version=1, known_version=1)
 REDIS = RedisLook(where="redis://redis.example:6379/0")
 
 
@@ -53,14 +62,16 @@ def network(
     *,
     subnet: str = SUBNET,
     gateway: IPv4Address | None = ROUTER,
+    way_out: IPv4Address | None = None,
     parent: str = "eth0",
     options: Mapping[str, str] | None = None,
+    driver: str = "macvlan",
 ) -> Network:
-    config = NetworkSubnet(subnet=IPv4Network(subnet), gateway=gateway)
+    config = NetworkSubnet(subnet=IPv4Network(subnet), gateway=gateway, way_out=way_out)
     return Network(
         id=f"{name:0<64}",
         name=name,
-        driver="macvlan",
+        driver=driver,
         subnets=(config,),
         options=options if options is not None else {"parent": parent},
         parent=parent,
@@ -118,6 +129,7 @@ def facts(*, settings: Mapping[str, Any] | None = None, **changed: Any) -> Facts
         docker=engine(),
         directory=DIRECTORY,
         database=DATABASE,
+        history=HISTORY,
         probed=(way(offer(), networks=(network(),)),),
         is_synchronised=True,
     )
@@ -152,6 +164,21 @@ def redis(**changed: Any) -> Facts:
 def mismatched(**changed: Any) -> Facts:
     net = network(**changed)
     return facts(docker=engine(net), probed=(way(offer(), networks=(net,)),))
+
+
+def on_bridge(*, other: MacAddress | None = None, has_default_route: bool = True) -> Facts:
+    """A host whose bridge has the router's address."""
+    net = network(driver="bridge", parent="br0", gateway=None)
+    here = RouterHere(
+        bridge="br0", address=IPv4Interface(f"{ROUTER}/16"), server=SERVER, other=other
+    )
+    return facts(
+        links=(LOOPBACK, link(), link("br0", kind="bridge", addresses=(here.address,))),
+        docker=engine(net),
+        probed=(way(offer(), parent="br0", networks=(net,)),),
+        routers_here=(here,),
+        has_default_route=has_default_route,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +281,23 @@ _DOCKER = (
         mismatched(gateway=IPv4Address("10.77.0.250")),
         "gateway 10.77.0.250, and DHCP server 10.77.0.3 names the router 10.77.0.1",
     ),
+    case(
+        "bridge-way-out",
+        mismatched(driver="bridge", gateway=HOST),
+        "on a bridge, has the gateway 10.77.0.2 and no DefaultGatewayIPv4, and DHCP server "
+        "10.77.0.3 names the router 10.77.0.1",
+    ),
+    case(
+        "bridge-took-router",
+        on_bridge(other=OTHER_MAC),
+        "br0 has the address 10.77.0.1 (Docker's network lan stands on it), and DHCP server "
+        "10.77.0.3 names that router, which is another machine: 02:00:00:00:00:02 answers for it",
+    ),
+    case(
+        "bridge-is-router",
+        on_bridge(has_default_route=False),
+        "nobody else answers for it, and this host has no default route",
+    ),
     case("subnet-mismatch", mismatched(subnet="10.77.0.0/18"), "offers 10.77.3.4 of 10.77.0.0/16"),
 )
 _STORE = (
@@ -262,7 +306,27 @@ _STORE = (
     case("disk-full", directory(free=512 << 10), "512 KiB are free"),
     case("disk-nearly-full", directory(free=32 << 20), "32 MiB are free"),
     case("store-unreadable", database(error="unable to open"), "leases.db: unable to open"),
-    case("store-damaged", database(error="malformed", is_damaged=True), "leases.db: malformed"),
+    case(
+        "store-damaged",
+        database(complaint="malformed", unread="no page 3, behind 7 rows"),
+        "check says: malformed; its rows can't all be read: no page 3, behind 7 rows",
+    ),
+    case(
+        "store-check-complains",
+        database(complaint="a NULL", rows=12),
+        "check says: a NULL; yet all its 12 rows could be read",
+    ),
+    case("store-foreign-row", database(foreign="pools: 'x'"), "D4D can't use: pools: 'x'"),
+    case(
+        "store-empty",
+        database(is_empty=True, log_size=4096),
+        "leases.db is empty, and 4096 bytes are in the log beside it",
+    ),
+    case(
+        "history-damaged",
+        facts(history=replace(HISTORY, complaint="malformed", unread="no page 3")),
+        "history.db: its check says: malformed",
+    ),
     case(
         "store-too-new",
         database(version=9, known_version=3),

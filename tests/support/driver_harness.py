@@ -11,6 +11,7 @@ from d4d.domain.pools import PoolOptions, PoolRequest
 from d4d.domain.ports.allocator import Hosts, Names
 from d4d.domain.reservations import OperatorReservation
 from d4d.service_layer.ipam_service import Ipam
+from tests.support.fake_dhcp_server import FakeInterfaces
 from tests.support.fake_ports import FailingStore, FakeAllocator, FakeNeighbours, RecordingEvents
 from tests.support.virtual_time import FakeClock, settle
 
@@ -43,6 +44,7 @@ class Driver:
         self.events = RecordingEvents()
         self.hosts: Hosts = MemoryHosts()
         self.neighbours = FakeNeighbours()
+        self.interfaces = FakeInterfaces([])
         self.hold = hold
         self.ipam = self._new()
 
@@ -79,6 +81,7 @@ class Driver:
             hold=self.hold,
             reservations=self.store,
             names=self.names,
+            bridge_of=self.interfaces.bridge_of,
         )
 
     async def __aenter__(self) -> "Driver":

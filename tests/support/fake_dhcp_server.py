@@ -169,7 +169,11 @@ class FakeLink:
 
 
 def interface(
-    name: str, *addresses: str, index: int = 1, mac: str | None = "02:00:00:00:00:0e"
+    name: str,
+    *addresses: str,
+    index: int = 1,
+    mac: str | None = "02:00:00:00:00:0e",
+    is_bridge: bool = False,
 ) -> Interface:
     return Interface(
         name=name,
@@ -177,6 +181,7 @@ def interface(
         mac=MacAddress.parse(mac) if mac else None,
         addresses=tuple(map(IPv4Interface, addresses)),
         is_up=True,
+        is_bridge=is_bridge,
     )
 
 

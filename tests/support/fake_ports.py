@@ -43,6 +43,8 @@ class FakeAllocator:
         self.is_closed = False
         self.silent: dict[str, str] = {}
         """By link, for a driver's health."""
+        self.terms_routers: tuple[IPv4Address, ...] = ()
+        """What a lease says of routers."""
         self._holders: dict[tuple[str, Address], Holder] = {}
 
     # The port
@@ -84,7 +86,11 @@ class FakeAllocator:
             bound_at=now,
             renew_at=now + self.lease_time / 2,
             expires_at=now + self.lease_time,
-            terms=Terms(server=IPv4Address("192.168.59.2"), lease_time=self.lease_time),
+            terms=Terms(
+                server=IPv4Address("192.168.59.2"),
+                lease_time=self.lease_time,
+                routers=self.terms_routers,
+            ),
         )
         self.allocated.append(lease)
         self.kept[lease.pool, lease.address] = lease

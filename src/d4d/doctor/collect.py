@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
@@ -10,21 +12,19 @@ from typing import TypeVar
 from d4d.adapters.admin_client import AdminClient
 from d4d.bootstrap import Container
 from d4d.doctor import catalogue as ailments
+from d4d.doctor.collectors.arp import other_with
 from d4d.doctor.collectors.clock import is_synchronised
+from d4d.doctor.collectors.database import look_at_history, look_at_leases
 from d4d.doctor.collectors.docker import look_at_docker
-from d4d.doctor.collectors.links import host_links
-from d4d.doctor.collectors.plugin_socket import look_at_plugin_socket
+from d4d.doctor.collectors.links import HostLink, has_default_route, host_links
+from d4d.doctor.collectors.plugin_socket import look_at_plugin_socket, specs_of_others
 from d4d.doctor.collectors.processes import lock_holder, other_drivers, privileges, udp_owners
-from d4d.doctor.collectors.stores import (
-    RedisLook,
-    look_at_database,
-    look_at_directory,
-    look_at_redis,
-)
-from d4d.doctor.facts import AdminLook, DriverLook, Facts
+from d4d.doctor.collectors.stores import RedisLook, look_at_directory, look_at_redis
+from d4d.doctor.facts import AdminLook, DriverLook, Facts, ProbedNetwork, RouterHere
 from d4d.doctor.findings import Finding
 from d4d.doctor.probe_plan import Servers
 from d4d.domain.errors import D4DError
+from d4d.domain.leases import MacAddress
 from d4d.settings.model import Settings
 
 _DHCP_SERVERS_PORT = 67
@@ -57,17 +57,19 @@ async def look(
 ) -> Facts:
     """All that there is to see, within a little more than ``patience``."""
     settings: Settings = container.settings()
-    database = settings.state_dir / "leases.db"
-    is_sqlite = settings.store == "sqlite"
-    links, docker, driver, redis = await asyncio.gather(
+    database, events = settings.state_dir / "leases.db", settings.state_dir / "history.db"
+    is_sqlite, is_kept = settings.store == "sqlite", settings.history_days > 0
+    links, routed, docker, driver, redis = await asyncio.gather(
         looks.aside("the interfaces", host_links),
+        looks.aside("the routes", has_default_route),
         looks.at("Docker", look_at_docker(settings.docker_socket, settings.plugin_socket.stem)),
         looks.aside("the driver", lambda: _look_at_driver(settings)),
         looks.at("Redis", _look_at_redis(settings)),
     )
-    directory, stored, clock = await asyncio.gather(
+    directory, stored, history, clock = await asyncio.gather(
         looks.aside("the state directory", lambda: look_at_directory(settings.state_dir)),
-        looks.aside("the store", lambda: look_at_database(database) if is_sqlite else None),
+        looks.aside("the store", lambda: look_at_leases(database) if is_sqlite else None),
+        looks.aside("the history", lambda: look_at_history(events) if is_kept else None),
         looks.aside("the clock", is_synchronised),
     )
     runs = driver is not None and driver.process is not None
@@ -77,6 +79,9 @@ async def look(
         looks.aside("the operator's socket", lambda: _look_at_admin(settings) if runs else None),
         looks.at("DHCP servers", servers.ask(links or (), networks, patience)),
     )
+    here = _routers_here(links or (), probed or ())
+    asked = [looks.aside("neighbours", partial(_other, each, links or ())) for each in here]
+    others = await asyncio.gather(*asked)
     return Facts(
         settings=settings,
         now=datetime.now(UTC),
@@ -87,24 +92,47 @@ async def look(
         docker=docker,
         directory=directory,
         database=stored,
+        history=history,
         redis=redis,
         probed=probed,
+        routers_here=[replace(e, other=o) for e, o in zip(here, others, strict=True)],
+        has_default_route=routed,
         is_synchronised=clock,
         sources=sources,
     )
 
 
+def _routers_here(links: Sequence[HostLink], probed: Sequence[ProbedNetwork]) -> list[RouterHere]:
+    """Each bridge with an address that a server names as the router, once."""
+    named = {
+        router: offer.terms.server
+        for way in probed
+        for offer in way.probed.offers
+        for router in offer.terms.routers
+    }
+    return [
+        RouterHere(bridge=link.name, address=address, server=named[address.ip])
+        for link in links
+        if link.kind == "bridge"
+        for address in link.addresses
+        if address.ip in named
+    ]
+
+
+def _other(here: RouterHere, links: Sequence[HostLink]) -> MacAddress | None:
+    own = [link.mac for link in links if link.mac is not None]
+    return other_with(here.bridge, here.address.ip, own=own)
+
+
 def _look_at_driver(settings: Settings) -> DriverLook:
     process = lock_holder(settings.state_dir)
-    name = settings.plugin_socket.stem
-    specs = [directory / f"{name}.{kind}" for directory in _SPECS for kind in ("spec", "json")]
     owners = udp_owners(_DHCP_SERVERS_PORT)
     return DriverLook(
         process=process,
         privileges=privileges(process.pid) if process else None,
         others=other_drivers(process),
         socket=look_at_plugin_socket(settings.plugin_socket, process),
-        specs=[spec for spec in specs if spec.exists()],
+        specs=specs_of_others(_SPECS, settings.plugin_socket),
         port_67=[owner for owner in owners if owner != process],
     )
 

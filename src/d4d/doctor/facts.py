@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 from d4d.adapters.dhcp.server_probe import Probed
+from d4d.doctor.collectors.database import DatabaseLook
 from d4d.doctor.collectors.docker import DockerLook
 from d4d.doctor.collectors.links import HostLink
 from d4d.doctor.collectors.plugin_socket import PluginSocketLook
 from d4d.doctor.collectors.processes import Privileges, Process
-from d4d.doctor.collectors.stores import DatabaseLook, DirectoryLook, RedisLook
+from d4d.doctor.collectors.stores import DirectoryLook, RedisLook
+from d4d.domain.leases import MacAddress
 from d4d.domain.ports.docker import Network
 from d4d.settings.model import Settings
 
@@ -43,6 +46,18 @@ class AdminLook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RouterHere:
+    """A bridge of this host that has an address which a DHCP server names as the router."""
+
+    bridge: str
+    address: IPv4Interface
+    server: IPv4Address
+    """Which names it."""
+    other: MacAddress | None = None
+    """Somebody else who answers for it; None where nobody does, or could be asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProbedNetwork:
     """What was heard on a way to servers that a network, or a setting, goes."""
 
@@ -69,8 +84,11 @@ class Facts:
     docker: DockerLook | None = None
     directory: DirectoryLook | None = None
     database: DatabaseLook | None = None
+    history: DatabaseLook | None = None
     redis: RedisLook | None = None
     probed: Sequence[ProbedNetwork] | None = None
+    routers_here: Sequence[RouterHere] = ()
+    has_default_route: bool | None = None
     is_synchronised: bool | None = None
     sources: Sequence[str] = field(default_factory=tuple)
     """The files that settings came from."""

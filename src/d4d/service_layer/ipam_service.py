@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
+from d4d.domain.bridges import Bridge
 from d4d.domain.errors import (
     AddressInUse,
     BadRequest,
@@ -21,7 +22,7 @@ from d4d.domain.errors import (
 )
 from d4d.domain.leases import Endpoint
 from d4d.domain.pool_state import Holdings
-from d4d.domain.pools import Address, Network, Pool, PoolRecord, PoolRequest, Purpose
+from d4d.domain.pools import Address, Network, Pool, PoolId, PoolRecord, PoolRequest, Purpose
 from d4d.domain.ports.allocator import (
     Allocator,
     Clock,
@@ -61,6 +62,8 @@ class Ipam:
         reservations: Reservations | None = None,
         names: Names | None = None,
         subnet_at: Callable[[Address], Network | None] = lambda _: None,
+        bridge_of: Callable[[str | None, Network], Bridge | None] = lambda *_: None,
+        driver: str = "talkingdata",
     ) -> None:
         """``hosts`` are those of the store; one not heard of for ``grace`` may lose its leases.
 
@@ -68,8 +71,14 @@ class Ipam:
         be set, where ``clock`` is another.
         ``installation`` tells ``owner`` from another host that has its name by mistake.
         ``names`` are those that hosts share, if they do. ``subnet_at`` finds this host's subnet of
-        a network address, for the seed's pool ids.
+        a network address, for the seed's pool ids. ``bridge_of`` finds this host's bridge that a
+        network on that parent, with that subnet, may stand on; ``driver`` is what Docker's users
+        call us.
         """
+        self._bridge_of = bridge_of
+        self._driver = driver
+        self._withheld: dict[PoolId, Address | None] = {}
+        """The routers that were learnt for pools on bridges, and not handed out: for the error."""
         self._store = store
         self._owner = owner
         self._opening = asyncio.Lock()
@@ -143,12 +152,18 @@ class Ipam:
     async def request_pool(self, request: PoolRequest) -> Pool:
         """The pool for ``request``, used by one network more.
 
-        Raises BadRequest, PoolOverlap, AddressInUse, NoAddress where subnet or gateway can't be
-        learnt.
+        On a bridge of the host's it has no gateway: see ``bridges``. Raises BadRequest,
+        PoolOverlap, AddressInUse, NoAddress where subnet or gateway can't be learnt.
         """
         await self.presence.confirm()
         allocator = self._pools.allocator_named(request.options.allocator)
         pool = await allocator.open(request)
+        bridge = self._bridge_of(pool.options.parent, pool.subnet)
+        if bridge is not None:
+            if request.subnet is None:  # and so, Docker takes no --gateway either
+                bridge.refuse(pool, router=pool.gateway, driver=self._driver)
+            router, pool = pool.gateway, replace(pool, gateway=None)
+            self._withheld[pool.id] = router
         async with self._opening:
             holdings = self._pools.alike(pool)
             if holdings is None:
@@ -165,7 +180,7 @@ class Ipam:
             users = holdings.users + 1
             await self._store.save_pool(replace(holdings.record, users=users), self._owner)
             holdings.users = users
-        return holdings.pool
+        return holdings.pool if bridge is None else pool
 
     async def release_pool(self, pool_id: str) -> None:
         """One network less uses the pool; with the last one its reservations go.
@@ -208,9 +223,12 @@ class Ipam:
     async def request_gateway(self, pool_id: str, address: Address | None) -> str:
         """Reserve the network's gateway; without ``address`` it is the DHCP server's router.
 
-        Returns it in CIDR. Raises UnknownPool, BadRequest, AddressInUse, NoAddress.
+        On a bridge of the host's it must be given: see ``bridges``. Returns it in CIDR. Raises
+        UnknownPool, BadRequest, AddressInUse, NoAddress.
         """
         holdings = await self._known(pool_id)
+        if address is None:
+            self._refuse_to_choose(holdings.pool)
         address = address or holdings.pool.gateway or await self._learn_gateway(holdings.pool)
         lease = holdings.lease(address)
         if lease is not None:
@@ -317,6 +335,14 @@ class Ipam:
                 f"is leased to {lease.endpoint}: remove that container before you create the "
                 f"network, and start it again after"
             )
+
+    def _refuse_to_choose(self, pool: Pool) -> None:
+        """Raises BadRequest where Docker may put the gateway on a bridge of this host's."""
+        bridge = self._bridge_of(pool.options.parent, pool.subnet)
+        if bridge is not None:
+            unlearnt = replace(pool, gateway=None)
+            router = self._withheld.get(unlearnt.id, pool.gateway)
+            bridge.refuse(unlearnt, router=router, driver=self._driver)
 
     async def _learn_gateway(self, pool: Pool) -> Address:
         request = PoolRequest(subnet=pool.subnet, range=pool.range, options=pool.options)

@@ -393,9 +393,14 @@ class Leasing:
         holdings.put(lease)
 
     def _compare_router(self, holdings: Holdings, lease: Lease) -> None:
-        """Report a router of the server's that is not the network's gateway, once for each."""
+        """Report a router of the server's that is not the network's gateway, once for each.
+
+        Nor an auxiliary address: with Docker's bridge driver the gateway is the host's own.
+        """
         routers = lease.terms.routers if lease.terms else ()
-        if not routers or any(holdings.is_gateway(router) for router in routers):
+        if not routers or any(
+            holdings.is_gateway(router) or holdings.reservation(router) for router in routers
+        ):
             return
         if (holdings.pool.id, routers) not in self._compared:
             self._compared.add((holdings.pool.id, routers))

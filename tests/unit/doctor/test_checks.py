@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -11,20 +12,24 @@ import pytest
 from d4d.adapters.docker.plugin_protocol import CAPABILITIES
 from d4d.doctor import catalogue as ailments
 from d4d.doctor.collect import Looks
+from d4d.doctor.collectors.docker import DockerLook
 from d4d.doctor.collectors.plugin_socket import PluginSocketLook, SocketState
 from d4d.doctor.collectors.processes import Privileges, Process
 from d4d.doctor.facts import Facts
 from d4d.doctor.findings import Finding, Severity
 from d4d.doctor.run import CHECKS, Check, judge
+from d4d.domain.ports.docker import Network
 from d4d.settings.model import load_settings
 from tests.support.diagnostics_cases import (
     ALL_CAPABILITIES,
     CASES,
     DIRECTORY,
+    HOST,
     LOOPBACK,
     NET_BIND_SERVICE,
     NOW,
     OTHER,
+    OTHER_MAC,
     RELAY,
     ROUTER,
     SETTINGS_CASES,
@@ -39,6 +44,7 @@ from tests.support.diagnostics_cases import (
     link,
     network,
     offer,
+    on_bridge,
     parent,
     plugin_socket,
     redis,
@@ -278,7 +284,7 @@ def test_a_full_disk_is_not_called_nearly_full_as_well() -> None:
 
 
 def test_damage_is_not_called_unreadable_as_well() -> None:
-    assert codes(database(error="malformed", is_damaged=True)) == {"store-damaged"}
+    assert codes(database(complaint="malformed", unread="no page 3")) == {"store-damaged"}
 
 
 def test_a_store_in_memory_forgets_ranges_of_a_network_too() -> None:
@@ -293,6 +299,52 @@ def test_redis_may_be_two_seconds_off() -> None:
     assert "is 2.5 s ahead of" in findings(redis(ahead=timedelta(seconds=2.5)))["redis-clock"].found
     away = redis(error="away", ahead=timedelta(hours=1), risks=("x",))
     assert codes(away) == {"redis-unreachable"}
+
+
+# Bridges
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        network(driver="bridge", gateway=HOST, way_out=ROUTER),
+        network(driver="bridge", gateway=ROUTER),  # this host is the router
+        network(driver="bridge", gateway=None),  # learnt, as a D4D of before did
+        network(driver="macvlan", gateway=ROUTER),
+    ],
+    ids=["as the docs have it", "router", "learnt", "macvlan"],
+)
+def test_a_network_on_a_bridge_that_leads_to_the_router_is_well(net: Network) -> None:
+    seen = facts(docker=engine(net), probed=(way(offer(), networks=(net,)),))
+    assert codes(seen) == set()
+
+
+def test_nobody_is_told_to_give_a_bridge_the_routers_address() -> None:
+    for way_out in (None, IPv4Address("10.77.0.250")):
+        net = network(driver="bridge", gateway=HOST, way_out=way_out)
+        found = findings(facts(docker=engine(net), probed=(way(offer(), networks=(net,)),)))
+        assert set(found) == {"bridge-way-out"}
+        remedy = found["bridge-way-out"].remedy
+        assert f"DefaultGatewayIPv4={ROUTER}: never with --gateway={ROUTER}" in remedy
+
+
+def test_a_host_that_is_the_router_by_right_is_left_alone() -> None:
+    assert codes(on_bridge(has_default_route=True)) == set()
+
+
+def test_who_is_told_that_his_bridge_took_the_router_is_told_the_way_back() -> None:
+    found = findings(on_bridge(other=OTHER_MAC, has_default_route=False))
+    assert set(found) == {"bridge-took-router"}
+    remedy = found["bridge-took-router"].remedy
+    assert "`ip addr del 10.77.0.1/16 dev br0`" in remedy
+    assert "`ip addr add HOST/16 dev br0`" in remedy
+    assert "`ip route replace default via 10.77.0.1`" in remedy
+
+
+def test_a_bridge_is_looked_at_without_docker_and_without_its_network() -> None:
+    gone = replace(on_bridge(other=OTHER_MAC), docker=DockerLook(error="away"), probed=())
+    text = findings(gone)["bridge-took-router"].found
+    assert "stands on it" not in text
 
 
 # DHCP

@@ -12,6 +12,7 @@ from d4d.domain.pools import parse_address, parse_network
 from d4d.domain.ports.docker import Attachment, Change, ContainerEvent, Network, NetworkSubnet
 
 _BRIDGE_NAME = "com.docker.network.bridge.name"
+_WAY_OUT = "DefaultGatewayIPv4"  # an auxiliary address that the bridge driver reads
 _SHORT_ID = 12  # digits of an id in names that Docker makes of it
 _DOCKERS_OWN = frozenset({"default", "null", "host-local", "windows"})
 """IPAM drivers that are no plugins."""
@@ -55,6 +56,7 @@ class _Subnet(_Form):
     auxiliary: Options = Field(default_factory=dict, alias="AuxiliaryAddresses")
 
     def value(self) -> NetworkSubnet:
+        way_out = self.auxiliary.get(_WAY_OUT)
         return NetworkSubnet(
             subnet=parse_network(self.subnet, what="subnet"),
             range=parse_network(self.range, what="range") if self.range else None,
@@ -62,6 +64,7 @@ class _Subnet(_Form):
             auxiliary=tuple(
                 parse_address(text, what="auxiliary address") for text in self.auxiliary.values()
             ),
+            way_out=parse_address(way_out, what="auxiliary address") if way_out else None,
         )
 
 

@@ -7,7 +7,7 @@ the address, or once for each kind of event.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from itertools import product
@@ -22,7 +22,8 @@ from d4d.domain.ports.history import ENDING, HOLDING, Entry, Question
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-_VERSION = 1  # PRAGMA user_version; a file of 0 is empty, or has instants that are no keys
+HISTORY_VERSION = 1
+"""PRAGMA user_version; a file of 0 is empty, or has instants that are no keys."""
 _TABLE = """
 CREATE TABLE events (
     at      INTEGER PRIMARY KEY,
@@ -92,7 +93,7 @@ class HistoryFile:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = OFF")
         ((version,),) = connection.execute("PRAGMA user_version").fetchall()
-        if version < _VERSION:
+        if version < HISTORY_VERSION:
             self._migrate()
 
     @classmethod
@@ -171,13 +172,18 @@ class HistoryFile:
                 connection.execute("DROP TABLE unkeyed")  # with its indexes, whose names are ours
             for index in _INDEXES:
                 connection.execute(index)
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
+            connection.execute(f"PRAGMA user_version = {HISTORY_VERSION}")
 
 
 def is_broken(error: sqlite3.DatabaseError) -> bool:
     """Whether it says that the file is damaged, or none of SQLite's."""
     code: int = getattr(error, "sqlite_errorcode", 0)  # an error of Python's own has none
     return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def decode_event(row: Mapping[str, Any]) -> Entry:
+    """The event in a row, by column. Raises ValueError and others where D4D never wrote it."""
+    return _entry(tuple(row[name] for name in _COLUMNS.split(", ")))
 
 
 def _where(

@@ -1,10 +1,21 @@
 """The host's network interfaces, and which of them stands in a subnet."""
 
+import array
+import fcntl
 import socket
+import struct
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from typing import TYPE_CHECKING
 
+from d4d.domain.bridges import Bridge
 from d4d.domain.errors import BadRequest, LinkDown
 from d4d.domain.leases import MacAddress
 from d4d.domain.pools import Address, Network
@@ -16,6 +27,11 @@ else:
     psutil = late("psutil")
 
 _MAC_LENGTH = 6
+# <linux/sockios.h> and <linux/ethtool.h>: pyroute2 knows the same, waits for the kernel with a loop
+# of its own, and takes 24 MB. /sys may be another namespace's.
+_SIOCETHTOOL, _ETHTOOL_GDRVINFO = 0x8946, 3
+_DRVINFO = struct.Struct("=I32s160x")  # struct ethtool_drvinfo: cmd, driver, what we don't read
+_IFREQ = struct.Struct("@16sP16x")  # struct ifreq: the name, a pointer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +43,9 @@ class Interface:
     mac: MacAddress | None
     addresses: tuple[IPv4Interface, ...]
     is_up: bool
+    addresses6: tuple[IPv6Interface, ...] = ()
+    """But for link-local ones."""
+    is_bridge: bool = False
 
 
 class Interfaces:
@@ -37,22 +56,25 @@ class Interfaces:
         up = psutil.net_if_stats()
         indices = {name: index for index, name in socket.if_nameindex()}
         found = []
-        for name, addresses in psutil.net_if_addrs().items():
-            if name not in indices or name == "lo":
-                continue
-            found.append(
-                Interface(
-                    name=name,
-                    index=indices[name],
-                    mac=_mac(addresses),
-                    addresses=tuple(
-                        IPv4Interface(f"{each.address}/{each.netmask}")
-                        for each in addresses
-                        if each.family == socket.AF_INET and each.netmask
-                    ),
-                    is_up=name in up and up[name].isup,
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as kernel:
+            for name, addresses in psutil.net_if_addrs().items():
+                if name not in indices or name == "lo":
+                    continue
+                found.append(
+                    Interface(
+                        name=name,
+                        index=indices[name],
+                        mac=_mac(addresses),
+                        addresses=tuple(
+                            IPv4Interface(f"{each.address}/{each.netmask}")
+                            for each in addresses
+                            if each.family == socket.AF_INET and each.netmask
+                        ),
+                        is_up=name in up and up[name].isup,
+                        addresses6=_addresses6(addresses),
+                        is_bridge=_is_bridge(kernel, name),
+                    )
                 )
-            )
         return sorted(found, key=lambda interface: interface.index)
 
     def named(self, name: str) -> Interface:
@@ -82,6 +104,23 @@ class Interfaces:
                     return address.network
         return None
 
+    def bridge_of(self, parent: str | None, subnet: Network) -> Bridge | None:
+        """The bridge that a network may stand on whose ``parent`` and ``subnet`` these are.
+
+        It is the parent, or one that has an address in the subnet: a parent may be named by which
+        the same servers are reached, and the network stand on the bridge all the same. What
+        stands on a bridge or bond, and a bond itself, is none: Docker's bridge driver takes no
+        such.
+        """
+        for interface in sorted(self.all(), key=lambda each: each.name != parent):
+            is_ipv6 = isinstance(subnet, IPv6Network)
+            addresses = interface.addresses6 if is_ipv6 else interface.addresses
+            within = [each for each in addresses if each.network.overlaps(subnet)]
+            if interface.is_bridge and (interface.name == parent or within):
+                own = [*within, *addresses]
+                return Bridge(name=interface.name, address=own[0] if own else None)
+        return None
+
     def on_link(self, address: IPv4Address) -> bool:
         """Whether an interface's subnet has ``address``, so that no router is between."""
         return any(
@@ -96,6 +135,29 @@ class Interfaces:
             except OSError as error:
                 raise LinkDown(f"no route to DHCP server {address}: {error.strerror}") from error
             return IPv4Address(probe.getsockname()[0])
+
+
+def _addresses6(addresses: list[object]) -> tuple[IPv6Interface, ...]:
+    found = []
+    for each in addresses:
+        if getattr(each, "family", None) == socket.AF_INET6 and getattr(each, "netmask", None):
+            text, mask = str(getattr(each, "address", "")), IPv6Address(getattr(each, "netmask", 0))
+            found.append(IPv6Interface(f"{text.partition('%')[0]}/{int(mask).bit_count()}"))
+    return tuple(each for each in found if not each.is_link_local)
+
+
+def _is_bridge(kernel: socket.socket, name: str) -> bool:
+    """Whether it is a bridge of the kernel's; False for one that has gone meanwhile.
+
+    ``kernel`` is any socket.
+    """
+    asked = array.array("B", _DRVINFO.pack(_ETHTOOL_GDRVINFO, b""))
+    try:
+        fcntl.ioctl(kernel, _SIOCETHTOOL, _IFREQ.pack(name.encode(), asked.buffer_info()[0]))
+    except OSError:  # ENODEV; EOPNOTSUPP of what has no such information, which a bridge has
+        return False
+    driver: bytes = _DRVINFO.unpack(asked)[1]
+    return driver.rstrip(b"\0") == b"bridge"
 
 
 def _mac(addresses: list[object]) -> MacAddress | None:

@@ -26,7 +26,7 @@ class Notifier:
 
     def ready(self, status: str) -> None:
         """Docker is served; ``status`` is what ``systemctl status`` shows from now on."""
-        self._tell("READY=1", f"STATUS={status}")
+        self._tell("READY=1", _status(status))
 
     def close(self) -> None:
         """Tell nothing any more."""
@@ -36,7 +36,7 @@ class Notifier:
 
     def stopping(self) -> None:
         """What is in flight is being finished."""
-        self._tell("STOPPING=1")
+        self._tell("STOPPING=1", _status("stopping"))
 
     async def keep_telling(self, status: Callable[[], str]) -> None:
         """Tell the status, and wait until it is due again: a step of a loop without end.
@@ -45,7 +45,7 @@ class Notifier:
         """
         said = ["WATCHDOG=1"] if self._watchdog else []
         with its_own("systemd's status"):  # the watchdog is told all the same
-            said.append(f"STATUS={status()}")
+            said.append(_status(status()))
         self._tell(*said)
         await asyncio.sleep(min(self._pause, _STATUS_EVERY))
 
@@ -62,3 +62,7 @@ class Notifier:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             self._socket.setblocking(False)
         return self._socket
+
+
+def _status(text: str) -> str:
+    return f"STATUS={' '.join(text.splitlines())}"

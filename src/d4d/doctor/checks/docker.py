@@ -5,13 +5,14 @@ from ipaddress import IPv4Interface, IPv4Network
 
 from d4d.adapters.dhcp.server_probe import Offer
 from d4d.doctor import catalogue as ailments
-from d4d.doctor.facts import Facts
+from d4d.doctor.facts import Facts, RouterHere
 from d4d.doctor.findings import Finding
 from d4d.domain.client_identity import IdentityPolicy
-from d4d.domain.ports.docker import Network
+from d4d.domain.ports.docker import Network, NetworkSubnet
 
 _OLDEST_API = (1, 41)  # engine 20.10
 _FIRST_WITH_NAMES = (1, 52)  # engine 29.0
+_BRIDGE = "bridge"
 
 
 def seen(facts: Facts) -> str:
@@ -28,6 +29,8 @@ def seen(facts: Facts) -> str:
 
 def judge(facts: Facts) -> Iterator[Finding]:
     """What is wrong with Docker, and with its networks."""
+    for here in facts.routers_here:
+        yield from _judge_router_here(facts, here)
     look = facts.docker
     if look is None:
         return
@@ -47,6 +50,32 @@ def judge(facts: Facts) -> Iterator[Finding]:
         )
     for network in look.networks:
         yield from _judge_network(network, _offers(facts, network))
+
+
+def _judge_router_here(facts: Facts, here: RouterHere) -> Iterator[Finding]:
+    """A host may be the router by right: then nobody else has its address, and it has a way out."""
+    router, bridge = here.address.ip, here.bridge
+    makers = [
+        network.name
+        for network in facts.networks
+        if network.driver == _BRIDGE and network.parent == bridge
+    ]
+    by = f" (Docker's network {', '.join(makers)} stands on it)" if makers else ""
+    text = f"{bridge} has the address {router}{by}, and DHCP server {here.server} names that router"
+    fields = {
+        "bridge": bridge,
+        "router": router,
+        "address": here.address,
+        "prefix": here.address.network.prefixlen,
+    }
+    if here.other is not None:
+        yield ailments.BRIDGE_TOOK_ROUTER.found(
+            f"{text}, which is another machine: {here.other} answers for it, too", **fields
+        )
+    elif facts.has_default_route is False:
+        yield ailments.BRIDGE_IS_ROUTER.found(
+            f"{text}; nobody else answers for it, and this host has no default route", **fields
+        )
 
 
 def _offers(facts: Facts, network: Network) -> list[Offer]:
@@ -74,12 +103,30 @@ def _judge_network(network: Network, offers: list[Offer]) -> Iterator[Finding]:
             )
         routers = [offer for offer in fitting if offer.terms.routers]
         for offer in routers[:1]:
-            if config.gateway is not None and config.gateway not in offer.terms.routers:
+            if network.driver == _BRIDGE:
+                yield from _judge_way_out(network, config, offer)
+            elif config.gateway is not None and config.gateway not in offer.terms.routers:
                 yield ailments.GATEWAY_MISMATCH.found(
                     f"network {network.name} has the gateway {config.gateway}, and DHCP server "
                     f"{offer.terms.server} names the router {offer.terms.routers[0]}",
                     router=offer.terms.routers[0],
                 )
+
+
+def _judge_way_out(network: Network, config: NetworkSubnet, offer: Offer) -> Iterator[Finding]:
+    """On a bridge the gateway is the host's own address, and the router is called otherwise."""
+    way_out = config.way_out or config.gateway
+    if way_out is None or way_out in offer.terms.routers:
+        return
+    router = offer.terms.routers[0]
+    called = "DefaultGatewayIPv4" if config.way_out else "gateway"
+    missing = "" if config.way_out else " and no DefaultGatewayIPv4"
+    yield ailments.BRIDGE_WAY_OUT.found(
+        f"network {network.name}, on a bridge, has the {called} {way_out}{missing}, and DHCP "
+        f"server {offer.terms.server} names the router {router}",
+        router=router,
+        bridge=network.parent or "its bridge",
+    )
 
 
 def _subnet_of(offer: Offer) -> IPv4Network | None:

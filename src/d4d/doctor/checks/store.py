@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from d4d.doctor import catalogue as ailments
-from d4d.doctor.collectors.stores import DatabaseLook, DirectoryLook, RedisLook
+from d4d.doctor.collectors.database import DatabaseLook
+from d4d.doctor.collectors.stores import DirectoryLook, RedisLook
 from d4d.doctor.facts import Facts
 from d4d.doctor.findings import Finding
 
@@ -29,7 +30,9 @@ def judge(facts: Facts) -> Iterator[Finding]:
     if facts.directory is not None:
         yield from _judge_directory(facts, facts.directory)
     if facts.database is not None:
-        yield from _judge_database(facts.database)
+        yield from _judge_leases(facts.database)
+    if facts.history is not None:
+        yield from _judge_history(facts.history)
     if facts.redis is not None:
         yield from _judge_redis(facts.redis)
     if facts.settings.store == "memory" and _hands_out_ranges(facts):
@@ -67,16 +70,53 @@ def _judge_directory(facts: Facts, look: DirectoryLook) -> Iterator[Finding]:
         yield ailments.DISK_NEARLY_FULL.found(f"{look.free >> 20} MiB are free for {what}")
 
 
-def _judge_database(look: DatabaseLook) -> Iterator[Finding]:
-    if look.error is not None and not look.is_damaged:
-        yield ailments.STORE_UNREADABLE.found(f"the lease store {look.path}: {look.error}")
-    elif look.error is not None:
-        yield ailments.STORE_DAMAGED.found(f"the lease store {look.path}: {look.error}")
+def _judge_leases(look: DatabaseLook) -> Iterator[Finding]:
+    """Nobody is told to give up leases unless both the check and the reading speak against them."""
+    what = f"the lease store {look.path}"
+    if look.error is not None:
+        yield ailments.STORE_UNREADABLE.found(f"{what}: {look.error}")
+    elif look.is_empty:
+        log = f", and {look.log_size} bytes are in the log beside it" if look.log_size else ""
+        yield ailments.STORE_EMPTY.found(f"{what} is empty{log}")
+    elif look.is_damaged:
+        yield ailments.STORE_DAMAGED.found(
+            f"{what}: its check says: {look.complaint}; its rows can't all be read: {look.unread}"
+        )
+    elif look.unread is not None:
+        yield ailments.STORE_UNREADABLE.found(
+            f"{what}: its rows can't all be read ({look.unread}), and its check found nothing"
+        )
     elif look.version > look.known_version:
         yield ailments.STORE_TOO_NEW.found(
-            f"the lease store {look.path} has version {look.version}, and this D4D knows versions "
-            f"up to {look.known_version}"
+            f"{what} has version {look.version}, and this D4D knows versions up to "
+            f"{look.known_version}"
         )
+    elif look.complaint is not None:
+        yield _complaint(what, look)
+    if look.foreign is not None:
+        yield ailments.STORE_FOREIGN_ROW.found(
+            f"{what} has a row that D4D can't use: {look.foreign}"
+        )
+
+
+def _judge_history(look: DatabaseLook) -> Iterator[Finding]:
+    what = f"the history {look.path}"
+    if look.is_damaged:
+        yield ailments.HISTORY_DAMAGED.found(
+            f"{what}: its check says: {look.complaint}; its rows can't all be read: {look.unread}"
+        )
+    elif look.foreign is not None:
+        yield ailments.HISTORY_DAMAGED.found(f"{what} has a row that D4D can't use: {look.foreign}")
+    elif look.error is not None or look.unread is not None:
+        yield ailments.STORE_UNREADABLE.found(f"{what}: {look.error or look.unread}")
+    elif look.complaint is not None:
+        yield _complaint(what, look)
+
+
+def _complaint(what: str, look: DatabaseLook) -> Finding:
+    return ailments.STORE_CHECK_COMPLAINS.found(
+        f"{what}: SQLite's check says: {look.complaint}; yet all its {look.rows} rows could be read"
+    )
 
 
 def _judge_redis(look: RedisLook) -> Iterator[Finding]:

@@ -1,8 +1,10 @@
 """The host's links as the kernel's netlink tells of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Interface
 from pathlib import Path
+from socket import AF_INET
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -33,6 +35,7 @@ class HostLink:
     has_carrier: bool = True
     is_wireless: bool = False
     mtu: int = 1500
+    addresses: tuple[IPv4Interface, ...] = ()
 
     @property
     def may_be_parent(self) -> bool:
@@ -50,13 +53,29 @@ def host_links() -> tuple[HostLink, ...]:
     try:
         with IPRoute() as netlink:
             found = sorted(netlink.get_links(), key=lambda link: int(link["index"]))
+            addressed = tuple(netlink.get_addr(family=AF_INET))
     except (NetlinkError, OSError) as error:
         raise LinkDown(f"can't list the host's interfaces by netlink: {error}") from error
     names = {int(link["index"]): str(link.get_attr("IFLA_IFNAME")) for link in found}
-    return tuple(_link(link, names) for link in found)
+    addresses: dict[int, list[IPv4Interface]] = {}
+    for each in addressed:
+        own = each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS")
+        if own:
+            interface = IPv4Interface(f"{own}/{each['prefixlen']}")
+            addresses.setdefault(int(each["index"]), []).append(interface)
+    return tuple(_link(link, names, addresses.get(int(link["index"]), [])) for link in found)
 
 
-def _link(link: Any, names: Mapping[int, str]) -> HostLink:
+def has_default_route() -> bool:
+    """Whether this network namespace has any way out. Raises LinkDown. It waits, as above."""
+    try:
+        with IPRoute() as netlink:
+            return any(netlink.get_default_routes(family=AF_INET))
+    except (NetlinkError, OSError) as error:
+        raise LinkDown(f"can't list the host's routes by netlink: {error}") from error
+
+
+def _link(link: Any, names: Mapping[int, str], addresses: Sequence[IPv4Interface]) -> HostLink:
     name, described = names[int(link["index"])], link.get_attr("IFLA_LINKINFO")
     address, master = link.get_attr("IFLA_ADDRESS"), link.get_attr("IFLA_MASTER")
     return HostLink(
@@ -70,6 +89,7 @@ def _link(link: Any, names: Mapping[int, str]) -> HostLink:
         has_carrier=bool(link.get_attr("IFLA_CARRIER")),
         is_wireless=any((_SYSFS / name / each).exists() for each in ("phy80211", "wireless")),
         mtu=int(link.get_attr("IFLA_MTU") or 0),
+        addresses=tuple(addresses),
     )
 
 

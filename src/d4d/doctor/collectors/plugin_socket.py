@@ -1,7 +1,9 @@
 """What is at the plugin socket, asked without telling a driver that Docker has started."""
 
+import re
 import socket
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -40,6 +42,24 @@ class PluginSocketLook:
     answer: Any = None
     """To IpamDriver.GetCapabilities: Plugin.Activate would set off a reconciliation."""
     detail: str = ""
+
+
+def specs_of_others(directories: Sequence[Path], socket_path: Path) -> list[Path]:
+    """Files by which Docker would find another driver of this socket's name.
+
+    One that leads to the socket itself is its owner's own.
+    """
+    name = socket_path.stem
+    there = [directory / f"{name}.{kind}" for directory in directories for kind in ("spec", "json")]
+    return [spec for spec in there if spec.exists() and not _leads_to(spec, socket_path)]
+
+
+def _leads_to(spec: Path, socket_path: Path) -> bool:
+    try:
+        text = spec.read_text(errors="replace")
+    except OSError:
+        return False
+    return re.search(rf"unix://{re.escape(str(socket_path))}(?![\w./-])", text) is not None
 
 
 def look_at_plugin_socket(path: Path, driver: Process | None) -> PluginSocketLook:

@@ -1,19 +1,13 @@
-"""The state directory and the lease store, looked at beside a driver that uses them."""
+"""The state directory and Redis, looked at beside a driver that uses them."""
 
 import os
 import shutil
-import sqlite3
 import time
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from d4d.adapters.stores.lease_codec import from_microseconds
 from d4d.adapters.stores.redis.connection import FAILURES, connect, redacted, risks, unavailable
-from d4d.adapters.stores.sqlite.database import MIGRATIONS
-
-_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,21 +24,6 @@ class DirectoryLook:
     mode: int = 0o700
     free: int = 1 << 40
     """Bytes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseLook:
-    """``leases.db``."""
-
-    path: Path
-    exists: bool
-    error: str | None = None
-    """Why it can't be read, or what is damaged in it."""
-    is_damaged: bool = False
-    version: int = 0
-    known_version: int = len(MIGRATIONS)
-    newest: datetime | None = None
-    """When a server last confirmed a lease."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,33 +54,6 @@ def look_at_directory(path: Path) -> DirectoryLook:
         mode=status.st_mode & 0o7777,
         free=usage.free,
     )
-
-
-def look_at_database(path: Path) -> DatabaseLook:
-    """Reads all of it, and writes nothing."""
-    try:
-        if not path.exists():
-            return DatabaseLook(path=path, exists=False)
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            (version,) = database.execute("PRAGMA user_version").fetchone()
-            damage = [row[0] for row in database.execute("PRAGMA quick_check(3)")]
-            newest = _newest(database) if damage == ["ok"] and version else None
-    except (sqlite3.Error, OSError) as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        return DatabaseLook(path=path, exists=True, error=str(error), is_damaged=code in _DAMAGE)
-    return DatabaseLook(
-        path=path,
-        exists=True,
-        error=None if damage == ["ok"] else "; ".join(damage),
-        is_damaged=damage != ["ok"],
-        version=version,
-        newest=newest,
-    )
-
-
-def _newest(database: sqlite3.Connection) -> datetime | None:
-    (latest,) = database.execute("SELECT max(bound_at) FROM leases").fetchone()
-    return from_microseconds(latest) if latest is not None else None
 
 
 async def look_at_redis(url: str, prefix: str) -> RedisLook:

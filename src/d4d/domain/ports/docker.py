@@ -18,6 +18,8 @@ class NetworkSubnet:
     range: Subnet | None = None
     gateway: Address | None = None
     auxiliary: tuple[Address, ...] = ()
+    way_out: Address | None = None
+    """The one of them that is called DefaultGatewayIPv4: the containers' router on a bridge."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

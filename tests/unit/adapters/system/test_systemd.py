@@ -46,7 +46,15 @@ def test_ready_and_stopping_are_told(systemd: socket.socket) -> None:
     notifier.ready("12 leases")
     notifier.stopping()
     notifier.close()
-    assert [heard(systemd), heard(systemd)] == ["READY=1\nSTATUS=12 leases", "STOPPING=1"]
+    assert heard(systemd) == "READY=1\nSTATUS=12 leases", "never ready with the status of before"
+    assert heard(systemd) == "STOPPING=1\nSTATUS=stopping"
+
+
+def test_a_status_of_several_lines_says_nothing_else(systemd: socket.socket) -> None:
+    notifier = Notifier()
+    notifier.ready("12 leases\nSTOPPING=1")
+    notifier.close()
+    assert heard(systemd) == "READY=1\nSTATUS=12 leases STOPPING=1"
 
 
 async def test_the_status_is_told(systemd: socket.socket) -> None:

@@ -114,8 +114,48 @@ MIGRATIONS: Sequence[Migration] = (
         "INSERT INTO leases SELECT * FROM indexed",
         "DROP TABLE indexed",
     ),
+    (  # the key's columns first: SQLite 3.40.0 to 3.41.0 call a table damaged that has them later
+        "ALTER TABLE leases RENAME TO keyed_late",
+        """
+        CREATE TABLE leases (
+            segment     TEXT NOT NULL,
+            address     TEXT NOT NULL,
+            pool        TEXT NOT NULL,
+            owner       TEXT NOT NULL,
+            generation  INTEGER NOT NULL,
+            state       TEXT NOT NULL,
+            mac         TEXT NOT NULL,
+            name        TEXT,
+            client_id   BLOB,
+            hostname    TEXT,
+            acquired_at INTEGER NOT NULL,
+            bound_at    INTEGER,
+            renew_at    INTEGER,
+            rebind_at   INTEGER,
+            expires_at  INTEGER,
+            released_at INTEGER,
+            terms       TEXT,
+            form        TEXT NOT NULL,
+            PRIMARY KEY (segment, address, pool)
+        ) STRICT, WITHOUT ROWID
+        """,
+        """
+        INSERT INTO leases (
+            segment, address, pool, owner, generation, state, mac, name, client_id, hostname,
+            acquired_at, bound_at, renew_at, rebind_at, expires_at, released_at, terms, form
+        ) SELECT
+            segment, address, pool, owner, generation, state, mac, name, client_id, hostname,
+            acquired_at, bound_at, renew_at, rebind_at, expires_at, released_at, terms, form
+        FROM keyed_late
+        """,
+        "DROP TABLE keyed_late",
+    ),
 )
-"""Numbered from 1, which is what ``PRAGMA user_version`` says when it has run. Only ever append."""
+"""Numbered from 1, which is what ``PRAGMA user_version`` says when it has run. Only ever append.
+
+A table WITHOUT ROWID declares the columns of its key first, in the key's order: where it does not,
+quick_check of SQLite 3.40.0 to 3.41.0 (Debian 12 has 3.40.1) sees NULLs that are not there.
+"""
 
 _HEADER_SIZE = 100
 _PRIMARY_CODE = 0xFF  # the rest of an extended result code says more than we act on
@@ -123,6 +163,7 @@ _PRIMARY_CODE = 0xFF  # the rest of an extended result code says more than we ac
 _FULL = "free some space there, and D4D goes on by itself"
 _DENIED = "see that the directory exists and that D4D may write to it and to the file"
 _FOREIGN = "move it away, or point D4D_STATE_DIR elsewhere; D4D has not touched it"
+_DAMAGED = "SQLite calls it damaged: keep a copy of it, and see what `d4d doctor` can read of it"
 _REMEDIES = {
     sqlite3.SQLITE_FULL: _FULL,
     sqlite3.SQLITE_READONLY: _DENIED,
@@ -131,7 +172,7 @@ _REMEDIES = {
     sqlite3.SQLITE_BUSY: "another process holds it: end that (a second d4d, an sqlite3 shell?)",
     sqlite3.SQLITE_LOCKED: "another process holds it: end that (a second d4d, an sqlite3 shell?)",
     sqlite3.SQLITE_NOTADB: _FOREIGN,
-    sqlite3.SQLITE_CORRUPT: "it is damaged: stop D4D, keep a copy, restore it or move it away",
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_IOERR: "the disk failed: see the kernel's log, and the limits on file size",
 }
 _OS_REMEDIES = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL}
@@ -195,7 +236,7 @@ def _check(connection: sqlite3.Connection, path: Path, newest: int) -> int:
     if version > newest:
         raise StoreTooNew(
             f"the lease store {path} has version {version}, and this D4D knows versions up to "
-            f"{newest}: run the later D4D that wrote it, or move the file away to start afresh"
+            f"{newest}: run the later D4D that wrote it, or restore a backup of before"
         )
     return version
 

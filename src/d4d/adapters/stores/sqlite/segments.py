@@ -5,8 +5,9 @@ how far its addresses were looked at, and ``resting`` since when the freed ones 
 """
 
 import sqlite3
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 from d4d.adapters.stores.lease_codec import (
     LeaseReader,
@@ -16,9 +17,13 @@ from d4d.adapters.stores.lease_codec import (
     to_microseconds,
 )
 from d4d.domain.address_selection import MOST_RESTING, Window, from_number, segment_of, to_number
+from d4d.domain.errors import BadRequest
 from d4d.domain.leases import Lease, LeaseState, MacAddress
 from d4d.domain.pools import Address, Pool, PoolRecord
 from d4d.domain.reservations import OperatorReservation, Reserved
+
+UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, BadRequest)
+"""What reading a row raises that D4D never wrote."""
 
 _FREED = LeaseState.FREED.value
 _ALWAYS = 0  # before any instant at which an address was freed
@@ -38,7 +43,7 @@ _SET_MARK = "REPLACE INTO marks (segment, first, last, next) VALUES (?, ?, ?, ?)
 
 
 def pool_record(pool: str, users: int, reservations: str) -> PoolRecord:
-    """The record in a row of ``pools``. Raises ValueError, KeyError or BadRequest if damaged."""
+    """The record in a row of ``pools``. Raises what is UNREADABLE if damaged."""
     return PoolRecord(
         pool=Pool.parse(pool), users=users, reservations=reservations_from_json(reservations)
     )
@@ -161,16 +166,18 @@ def read_reserved(
 ) -> list[OperatorReservation]:
     """An operator's reservations, of one segment or of all."""
     where, values = (" WHERE segment = ?", (segment,)) if segment is not None else ("", ())
-    return [
-        OperatorReservation(
-            segment=of,
-            address=from_number(number),
-            mac=MacAddress.parse(mac) if mac is not None else None,
-            name=name,
-            note=note,
-            made_at=from_microseconds(made_at),
-        )
-        for of, number, mac, name, note, made_at in connection.execute(
-            f"{_KEPT}{where} ORDER BY segment, address", values
-        )
-    ]
+    rows = connection.execute(f"{_KEPT}{where} ORDER BY segment, address", values)
+    return [operator_reservation(row) for row in rows]
+
+
+def operator_reservation(row: Sequence[Any]) -> OperatorReservation:
+    """The reservation in a row of ``reserved``. Raises what is UNREADABLE if damaged."""
+    segment, address, mac, name, note, made_at = row
+    return OperatorReservation(
+        segment=segment,
+        address=from_number(address),
+        mac=MacAddress.parse(mac) if mac is not None else None,
+        name=name,
+        note=note,
+        made_at=from_microseconds(made_at),
+    )

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from d4d.adapters.stores.lease_codec import LeaseReader, LeaseRow, reservations_to_json
 from d4d.adapters.stores.sqlite.database import MIGRATIONS, Migration, open_database, unavailable
 from d4d.adapters.stores.sqlite.leases import SqliteLeases
-from d4d.adapters.stores.sqlite.segments import pool_record, read_reserved
+from d4d.adapters.stores.sqlite.segments import UNREADABLE, pool_record, read_reserved
 from d4d.adapters.system.worker_thread import Worker, settle, tell
 from d4d.domain.address_selection import Claim, choose, refuse_leased, segment_of
 from d4d.domain.errors import BadRequest, D4DError, StoreUnavailable, Superseded
@@ -255,7 +255,7 @@ class SqliteLeaseStore:
                 records.append(pool_record(*row))
             for row in leases:
                 held.append(reader.read(LeaseRow._make(row)))
-        except (ValueError, KeyError, TypeError, BadRequest) as error:
+        except UNREADABLE as error:
             raise StoreUnavailable(
                 f"the lease store {self._path} holds what D4D never wrote ({error!r}): {row!r}"
             ) from error

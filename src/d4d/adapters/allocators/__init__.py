@@ -1,1 +1,0 @@
-"""Where addresses come from: a DHCP server, or a range of our own."""

@@ -1,1 +1,0 @@
-"""The host as it is now, for those who look for what is wrong with it."""
