@@ -165,7 +165,7 @@ BRIDGE_WAY_OUT = Ailment(
     _WARNING,
     "if containers reach nothing outside, make the network anew with the host's own address on "
     "{bridge} as --gateway and with --aux-address DefaultGatewayIPv4={router}: never with "
-    "--gateway={router}, which takes the host off its network. See Bridges in docs/operating.md",
+    "--gateway={router}, which takes the host off its network. See docs/operate/networks.md",
 )
 BRIDGE_TOOK_ROUTER = Ailment(
     "bridge-took-router",
@@ -174,7 +174,7 @@ BRIDGE_TOOK_ROUTER = Ailment(
     "the host's network configuration set {bridge} up anew, or, with the host's own address as "
     "HOST: `ip addr add HOST/{prefix} dev {bridge}`, `ip route replace default via {router}`. Then "
     "make the network with --gateway=HOST and --aux-address DefaultGatewayIPv4={router}: see "
-    "Bridges in docs/operating.md",
+    "Bridges in docs/operate/networks.md",
 )
 BRIDGE_IS_ROUTER = Ailment(
     "bridge-is-router",
@@ -182,7 +182,7 @@ BRIDGE_IS_ROUTER = Ailment(
     "if this host is the router, nothing. Else Docker's bridge driver took its address and "
     "default route: `docker network rm` the network that did it, `ip addr del {address} dev "
     "{bridge}`, `ip addr add HOST/{prefix} dev {bridge}` with the host's own address as HOST, "
-    "`ip route replace default via {router}`. See Bridges in docs/operating.md",
+    "`ip route replace default via {router}`. See docs/operate/networks.md",
 )
 SUBNET_MISMATCH = Ailment(
     "subnet-mismatch",
@@ -219,20 +219,20 @@ STORE_CHECK_COMPLAINS = Ailment(
     "store-check-complains",
     _WARNING,
     "give nothing up: all that is in it can be read. `d4d backup` saves the leases while it can, "
-    "and restored into a new file they are all there: see Backup in docs/operating.md; see the "
+    "and restored into a new file they are all there: see docs/operate/backup.md; see the "
     "disk, too",
 )
 STORE_FOREIGN_ROW = Ailment(
     "store-foreign-row",
     _ERROR,
     "did somebody edit it? D4D does not start with it: keep a copy, and mend or take out that one "
-    "row with sqlite3, or restore a backup: see Backup in docs/operating.md",
+    "row with sqlite3, or restore a backup: see docs/operate/backup.md",
 )
 STORE_EMPTY = Ailment(
     "store-empty",
     _WARNING,
     "if leases were in it, copy the file and its log before D4D starts, which begins anew with "
-    "what Docker knows, and restore a backup: see Backup in docs/operating.md",
+    "what Docker knows, and restore a backup: see docs/operate/backup.md",
 )
 HISTORY_DAMAGED = Ailment(
     "history-damaged",

@@ -26,7 +26,7 @@ from lab.standard_site import DRIVER, SITE, Lan, await_no_lease, await_release, 
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HOST = "10.77.0.3"
 SUBNET = f"--subnet={SITE.subnet}"
 PARENT = "--ipam-opt=parent=br0"
@@ -222,7 +222,7 @@ def documented(page: str, section: str) -> list[list[str]]:
 def test_the_commands_of_the_documentation_leave_the_host_on_its_lan(
     world: OnBridge, number: int
 ) -> None:
-    commands = documented("docs/operating.md", "## Bridges")
+    commands = documented("docs/operate/networks.md", "## Bridges")
     assert [each[3] for each in commands] == ["macvlan", "bridge"]
     world.host.engine.docker(*commands[number])
     world.is_well()

@@ -39,7 +39,7 @@ def world() -> Iterator[World]:
 
 
 def create(world: World, *, driver: str = NAME) -> None:
-    """The network, as docs/operating.md says."""
+    """The network, as docs/operate/networks.md says."""
     addresses = (f"--subnet={SITE.subnet}", f"--gateway={SITE.router}", "-o", "parent=eth0")
     world.engine.network_create("cfg", "--config-only", f"--ipam-driver={driver}", *addresses)
     options = ("-d", "macvlan", "--scope", "swarm", "--config-from", "cfg", "--attachable")
