@@ -18,6 +18,7 @@ from benchmarks.measurements import (
     history,
     holding,
     one_at_a_time,
+    operators,
     probe,
     range_fill,
     range_redis,
@@ -39,6 +40,7 @@ PARTS: Mapping[str, Measure] = {
     "range-fill": range_fill.measure,
     "range-redis": range_redis.measure,
     "history": history.measure,
+    "operators": operators.measure,
 }
 _DESCRIPTION = """Measures D4D in a lab of network namespaces: each figure is a ratio to something
 that is measured in the same run, or a count. It takes ten minutes at most, and leaves nothing

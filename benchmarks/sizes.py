@@ -38,6 +38,10 @@ class Sizes:
     many_events: int = 10_000_000
     history_asks: int = 150
     containers: int = 16
+    operators_held: int = 5000
+    """Leases of a driver whose operators ask for all of them."""
+    operators_calls: int = 100
+    """Leases of each round during an attack."""
 
 
 FULL = Sizes()
@@ -65,4 +69,6 @@ SMOKE = Sizes(
     many_events=1000,
     history_asks=5,
     containers=1,
+    operators_held=50,
+    operators_calls=3,
 )

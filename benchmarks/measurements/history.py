@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -36,7 +36,7 @@ _BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _HOLDER = "holder at a time"
 
-_Look = Callable[[], Awaitable[list[Entry]]]
+_Look = Callable[[], Awaitable[Sequence[Entry]]]
 
 _FAST = ("synchronous = OFF", "journal_mode = OFF", "temp_store = MEMORY")
 _SITE = "CREATE TEMP TABLE site (n INTEGER PRIMARY KEY, address TEXT, mac TEXT, name TEXT)"

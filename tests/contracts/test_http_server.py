@@ -248,3 +248,26 @@ async def test_a_connection_is_closed_behind_an_answer_that_comes_at_the_end(
         assert await reader.read() == b""
         await served.serving
     writer.close()
+
+
+async def test_a_connection_that_its_client_closes_costs_nothing_more(
+    serve: http.Serve, directory: Path
+) -> None:
+    served = Served(directory, serve)
+    assert await served.ask("GET", "/") == "quick"
+    before = descriptors()
+    for _ in range(20):
+        reader, writer = await served.connect()
+        writer.write(GET)
+        await answered(reader)
+        writer.close()
+        await writer.wait_closed()
+    async with asyncio.timeout(5):
+        while descriptors() > before:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+    served.stop.set()
+    await served.serving
+
+
+def descriptors() -> int:
+    return len([*Path("/proc/self/fd").iterdir()])

@@ -49,6 +49,31 @@ class AdminClient:
         with self._translated():
             return self._read(self._client.get(path, params=dict(query)))
 
+    def listing(
+        self,
+        path: str,
+        query: Mapping[str, str | tuple[str, ...]],
+        *,
+        name: str,
+        most: int | None = None,
+    ) -> Any:
+        """The answer's JSON with all pages of its list ``name``, or ``most`` items of it.
+
+        Raises as ``get`` does.
+        """
+        answer: Any = {name: []}
+        following: str | None = None
+        is_first = True
+        while is_first or (following is not None and most != len(answer[name])):
+            more = {} if following is None else {"after": following}
+            if most is not None:
+                more["limit"] = str(most - len(answer[name]))
+            page = self.get(path, {**query, **more})
+            following = page.get("next")
+            answer = {**page, name: answer[name] + page[name]}
+            is_first = False
+        return answer
+
     def health(self, path: str) -> Any:
         """The answer to /healthz or /readyz, also where it says no. Raises NotRunning, D4DError."""
         with self._translated():

@@ -1,6 +1,6 @@
 """How full a pool is."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from d4d.domain.leases import Lease
@@ -63,6 +63,12 @@ def fill(record: PoolRecord, leases: Iterable[Lease], kept: Collection[Address] 
         for lease in leases
         if lease.pool == pool.id and is_held(lease) and lease.address in pool.assignable
     }
+    return filled(record, used, kept)
+
+
+def filled(record: PoolRecord, used: Set[Address], kept: Collection[Address] = ()) -> Fill:
+    """How full it is where ``used`` are the addresses of its range that leases hold."""
+    pool = record.pool
     reserved = {each for each in (*kept, *record.reserved) if each in pool.assignable} - used
     return Fill(size=_size(pool), used=len(used), reserved=len(reserved))
 

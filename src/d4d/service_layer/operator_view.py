@@ -15,11 +15,12 @@ from d4d.adapters.observability.metrics import Metrics, State
 from d4d.adapters.observability.tracing import Traces
 from d4d.adapters.observability.webhook import Webhook
 from d4d.bootstrap import Container
-from d4d.domain.leases import Lease
-from d4d.domain.pool_state import is_live
-from d4d.domain.pools import PoolId
+from d4d.domain.leases import Lease, LeaseState
+from d4d.domain.pool_state import is_held, is_live
+from d4d.domain.pools import Address, PoolId
 from d4d.domain.ports.allocator import Clock
-from d4d.domain.utilization import Fill, fill
+from d4d.domain.utilization import Fill, fill, filled
+from d4d.service_layer.concurrency.pace import Pace
 from d4d.service_layer.concurrency.supervised_task import failing
 from d4d.service_layer.ipam_service import Ipam
 from d4d.service_layer.reservation_service import Reserving
@@ -83,11 +84,11 @@ class Operations:
             for record in self.ipam.pools
         }
 
-    async def all_leases(self) -> list[Lease]:
-        """This host's leases, and what the store says of other hosts'. Raises StoreUnavailable."""
+    async def leases_of_others(self) -> list[Lease]:
+        """What the store says of other hosts' leases. Raises StoreUnavailable."""
         draining = self.ipam.draining
         others = [each.name for each in await draining.hosts() if each.name != self.host]
-        leases = self.ipam.leasing.leases
+        leases: list[Lease] = []
         for name in others:
             leases += await draining.leases_of(name)
         return leases
@@ -100,21 +101,44 @@ class Operations:
         except TimeoutError:
             return  # the last that is known will do; the store's own health tells
 
+    def is_overdue(self) -> Callable[[Lease], bool]:
+        """What tells of a lease whether it is in use and its renewal late, as of now."""
+        late = self.clock() - OVERDUE
+
+        def is_late(lease: Lease) -> bool:
+            return is_live(lease) and lease.renew_at is not None and lease.renew_at < late
+
+        return is_late
+
     def overdue(self) -> list[Lease]:
         """Leases in use whose renewal is late."""
-        late = self.clock() - OVERDUE
-        return [
-            lease
-            for lease in self.ipam.leasing.leases
-            if is_live(lease) and lease.renew_at is not None and lease.renew_at < late
-        ]
+        return list(filter(self.is_overdue(), self.ipam.leasing.leases))
 
-    def state(self) -> State:
-        """What metrics tell at a scrape."""
+    async def state(self, pace: Pace) -> State:
+        """What metrics tell at a scrape, counted in turns with Docker's calls."""
+        records = {record.pool.id: record for record in self.ipam.pools}
+        leases: Counter[tuple[PoolId, LeaseState]] = Counter()
+        used: dict[PoolId, set[Address]] = {pool: set() for pool in records}
+        overdue = 0
+        is_overdue = self.is_overdue()
+
+        def count(lease: Lease) -> None:
+            nonlocal overdue
+            leases[lease.pool, lease.state] += 1
+            overdue += is_overdue(lease)
+            record = records.get(lease.pool)
+            if record and is_held(lease) and lease.address in record.pool.assignable:
+                used[lease.pool].add(lease.address)
+
+        await pace.each(count, self.ipam.leasing.leases)
+        fills = await pace.each(
+            lambda record: filled(record, used[record.pool.id], self.reserving.kept_in(record)),
+            records.values(),
+        )
         return State(
-            pools=self.fills(),
-            leases=dict(Counter((each.pool, each.state) for each in self.ipam.leasing.leases)),
-            overdue=len(self.overdue()),
+            pools=dict(zip(records, fills, strict=True)),
+            leases=dict(leases),
+            overdue=overdue,
             unwritten=len(self.ipam.leasing.writes),
             history_waiting=self.history.waiting if self.history else 0,
             webhook_waiting=self.webhook.waiting if self.webhook else 0,

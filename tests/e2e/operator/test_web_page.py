@@ -238,6 +238,34 @@ async def test_a_name_is_never_taken_for_html(site: Site, page: Page) -> None:
         site.release(address)
 
 
+async def test_a_list_is_taken_with_all_its_pages(page: Page, addresses: list[str]) -> None:
+    found = await page.evaluate("""async () => {
+        const { getAll } = await import("/page/api.js");
+        const { leases } = await getAll("api/leases?limit=1", "leases");
+        return leases.map((lease) => lease.address);
+    }""")
+    assert set(addresses) <= set(found)
+    assert len(set(found)) == len(found)
+
+
+async def test_a_page_of_another_site_leads_to_ours_and_to_nothing_else(
+    site: Site, chromium: Browser
+) -> None:
+    context = await chromium.new_context()
+    try:
+        page = await context.new_page()
+        other = "http://127.0.0.1:9999/"  # another port's: of the same site, and not our page
+        await page.route(f"{other}**", lambda route: route.fulfill(body="elsewhere"))
+        for path, status in (("api/leases", 403), ("", 200)):
+            await page.goto(other)
+            async with page.expect_navigation() as followed:
+                await page.evaluate("(url) => { location.href = url; }", f"{PAGE}{path}")
+            answer = await followed.value
+            assert answer is not None and answer.status == status
+    finally:
+        await context.close()
+
+
 # The map
 
 

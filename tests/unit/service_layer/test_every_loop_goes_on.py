@@ -467,6 +467,7 @@ _TASKS = {
     "service_layer/provisional_lease.py": "one removal, told of if it fails",
     "service_layer/lost_leases.py": "one lease's action, with its own tries",
     "adapters/range_allocator.py": "one claim's end, with its own tries",
+    "entrypoints/daemon/http/bounded_server.py": "one connection's, which ends by what it meets",
     "entrypoints/daemon/main.py": "the service itself: its end is the process's",
     "entrypoints/daemon/driver_task.py": "the operator's side, which says what ended it",
 }

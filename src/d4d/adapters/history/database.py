@@ -9,10 +9,12 @@ the address, or once for each kind of event.
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from heapq import merge
 from ipaddress import ip_address
-from itertools import product
+from itertools import islice, product
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, overload
 
 from d4d.domain.leases import Endpoint, MacAddress
 from d4d.domain.pools import Address, PoolId
@@ -85,6 +87,31 @@ DELETE FROM events AS old WHERE at > ? AND at <= ? AND EXISTS (
 """The last event of an address stays: a lease without end is told of once only."""
 
 
+_Row = tuple[Any, ...]
+
+
+class Entries(Sequence[Entry]):
+    """Entries as they are stored, each made when it is looked at.
+
+    A thread that made hundreds of them would keep the event loop's from Python meanwhile.
+    """
+
+    def __init__(self, rows: list[_Row]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Entry]: ...
+    def __getitem__(self, index: int | slice) -> Entry | Sequence[Entry]:
+        if isinstance(index, slice):
+            return Entries(self._rows[index])
+        return _entry(self._rows[index])
+
+
 class HistoryFile:
     """An open file. Everything raises sqlite3.Error."""
 
@@ -117,12 +144,13 @@ class HistoryFile:
         with self._connection as connection:
             connection.executemany(_ADD, [_row(host, event) for event in events])
 
-    def find(self, question: Question) -> list[Entry]:
+    def find(self, question: Question) -> Sequence[Entry]:
         """See ``History``."""
         pools = [None] if question.address is None else self._pools(question.address)
         parts = product(pools, question.kinds or [None])
-        found = [entry for pool, kind in parts for entry in self._find(question, pool, kind)]
-        return sorted(found, key=lambda entry: entry.event.at, reverse=True)[: question.limit]
+        found = [self._find(question, pool, kind) for pool, kind in parts]
+        in_order = merge(*found, key=itemgetter(0), reverse=True)  # no more is read than it takes
+        return Entries(list(islice(in_order, question.limit)))
 
     def holders(self, address: Address, at: datetime) -> list[Entry]:
         """See ``History``."""
@@ -148,12 +176,10 @@ class HistoryFile:
         rows = self._connection.execute(_POOLS, {"address": str(address)})
         return [pool for (pool,) in rows.fetchall()]
 
-    def _find(
-        self, question: Question, pool: str | None, kind: EventKind | None
-    ) -> Iterator[Entry]:
+    def _find(self, question: Question, pool: str | None, kind: EventKind | None) -> Iterator[_Row]:
         where, values = _where(question, pool, kind)
         query = f"SELECT {_COLUMNS} FROM events {where} ORDER BY at DESC LIMIT ?"  # noqa: S608 - see above
-        return self._read(query, (*values, question.limit))
+        return self._connection.execute(query, (*values, question.limit))
 
     def _read(self, query: str, values: Sequence[Any]) -> Iterator[Entry]:
         return map(_entry, self._connection.execute(query, values))

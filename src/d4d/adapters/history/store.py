@@ -8,7 +8,7 @@ that was broken so is put aside.
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -89,7 +89,7 @@ class SqliteHistory:
         self._waiting.append(event)
         self._news.set()
 
-    async def find(self, question: Question) -> list[Entry]:
+    async def find(self, question: Question) -> Sequence[Entry]:
         """See ``History``."""
         await self._flush()
         return await self._in_worker(lambda file: file.find(question))

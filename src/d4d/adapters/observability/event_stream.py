@@ -1,51 +1,108 @@
 """Events as they happen, for whoever follows them now."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 
+from d4d.domain.errors import D4DError
 from d4d.domain.ports.allocator import Event
 
+MOST_FOLLOWERS = 20
 _MOST_WAITING = 1000  # events for one who does not read them; then it is let go
+_MOST_TOGETHER = 64  # events in one answer to "what happened?"
+
+
+class TooManyFollowers(D4DError):
+    """As many follow as may."""
+
+
+class Told:
+    """An event that followers share: what one of them makes of it, all have."""
+
+    __slots__ = ("_text", "event")
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+        self._text: str | None = None
+
+    def text(self, render: Callable[[Event], str]) -> str:
+        """The event as text, made once; ``render`` is the same for all."""
+        if self._text is None:
+            self._text = render(self.event)
+        return self._text
+
+
+class Follower:
+    """One who follows, until it is too slow, or the stream is closed."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Told] = deque()
+        self._news = asyncio.Event()
+        self._is_over = False
+
+    def tell(self, told: Told) -> bool:
+        """Have it know; False says that it is let go, as it does not read."""
+        if len(self._waiting) >= _MOST_WAITING:
+            self.let_go()
+            return False
+        self._waiting.append(told)
+        self._news.set()
+        return True
+
+    def let_go(self) -> None:
+        """No more comes: it ends once it has what there is."""
+        self._is_over = True
+        self._news.set()
+
+    async def events(self, pause: float) -> AsyncGenerator[list[Told], None]:
+        """What happens, by what came together; nothing, after each ``pause`` seconds without."""
+        while self._waiting or not self._is_over:
+            try:
+                async with asyncio.timeout(pause):
+                    await self._news.wait()
+            except TimeoutError:
+                yield []
+                continue
+            together = min(len(self._waiting), _MOST_TOGETHER)
+            if together:
+                yield [self._waiting.popleft() for _ in range(together)]
+            if not self._waiting and not self._is_over:
+                self._news.clear()
 
 
 class EventStream:
     """A listener to events that passes them on to its followers."""
 
     def __init__(self) -> None:
-        self._followers: set[asyncio.Queue[Event | None]] = set()
+        self._followers: set[Follower] = set()
 
     def record(self, event: Event) -> None:
         """Pass ``event`` on (ports.Events). A follower that is too slow gets no more."""
-        for queue in tuple(self._followers):
-            if queue.full():
-                self._followers.discard(queue)
-            else:
-                queue.put_nowait(event)
+        if not self._followers:
+            return
+        told = Told(event)
+        for follower in tuple(self._followers):
+            if not follower.tell(told):
+                self._followers.discard(follower)
 
     def close(self) -> None:
         """Let those who follow go once they have what there is: they don't by themselves."""
-        for queue in self._followers:
-            if not queue.full():  # else it is not waited at
-                queue.put_nowait(None)
+        for follower in self._followers:
+            follower.let_go()
         self._followers.clear()
 
-    async def follow(self, pause: float) -> AsyncGenerator[Event | None, None]:
-        """Events from now on; None after each ``pause`` seconds without one.
-
-        It ends when its reader was too slow, or at ``close``.
-        """
-        queue: asyncio.Queue[Event | None] = asyncio.Queue(_MOST_WAITING)
-        self._followers.add(queue)
+    @contextmanager
+    def following(self) -> Iterator[Follower]:
+        """One more follower, who hears of events from now on. Raises TooManyFollowers."""
+        if len(self._followers) >= MOST_FOLLOWERS:
+            raise TooManyFollowers(
+                f"{MOST_FOLLOWERS} follow the events already, and no more can: end one of them, or "
+                f"ask for /api/history now and then"
+            )
+        follower = Follower()
+        self._followers.add(follower)
         try:
-            while queue in self._followers or not queue.empty():
-                try:
-                    async with asyncio.timeout(pause):
-                        event = await queue.get()
-                except TimeoutError:
-                    yield None
-                else:
-                    if event is None:
-                        return
-                    yield event
+            yield follower
         finally:
-            self._followers.discard(queue)
+            self._followers.discard(follower)

@@ -5,11 +5,12 @@ Labels are bounded: pools, states, kinds and calls, never an address or a contai
 
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from itertools import chain
 from types import TracebackType
 
 from prometheus_client import (
@@ -22,7 +23,6 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from d4d.adapters.observability.tracing import Traces
 from d4d.domain import errors
@@ -144,13 +144,14 @@ class Metrics:
         """Count messages to the webhook; ``result`` is one of ``DELIVERIES``."""
         self._webhook.labels(result).inc(count)
 
-    def watch(self, state: Callable[[], State]) -> None:
-        """Tell of ``state`` as it is at each scrape."""
-        self.registry.register(_StateCollector(state))
+    def pieces(self, state: State | None) -> Iterator[bytes]:
+        """All metrics in Prometheus' text format, one after the other, with ``state`` as it is."""
+        for metric in chain(self.registry.collect(), _families(state) if state else ()):
+            yield generate_latest(_One(metric))
 
-    def text(self) -> bytes:
-        """All metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+    def text(self, state: State | None = None) -> bytes:
+        """All of it at once."""
+        return b"".join(self.pieces(state))
 
 
 _Labelled = Callable[..., Histogram]
@@ -207,58 +208,60 @@ def _result(error: BaseException | None) -> str:
     return _RESULTS.get(type(error), failed)
 
 
-class _StateCollector(Collector):
-    """Asks for the state when it is asked."""
+class _One(CollectorRegistry):
+    """A metric by itself, to be written."""
 
-    def __init__(self, state: Callable[[], State]) -> None:
-        self._state = state
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing: the registry must not ask for the state before there is one."""
-        return ()
+    def __init__(self, metric: Metric) -> None:
+        super().__init__()
+        self._metric = metric
 
     def collect(self) -> Iterable[Metric]:
-        state = self._state()
-        size = GaugeMetricFamily(
-            "d4d_pool_size_addresses", "Addresses that a pool has.", labels=["pool"]
-        )
-        addresses = GaugeMetricFamily(
-            "d4d_pool_addresses",
-            "Addresses of a pool, by state; they add up to its size.",
-            labels=["pool", "state"],
-        )
-        for pool, fill in state.pools.items():
-            size.add_metric([pool], fill.size)
-            for name, count in (
-                ("used", fill.used),
-                ("reserved", fill.reserved),
-                ("free", fill.free),
-            ):
-                addresses.add_metric([pool, name], count)
-        leases = GaugeMetricFamily("d4d_leases", "Leases, by state.", labels=["pool", "state"])
-        for pool in {*state.pools, *(pool for pool, _ in state.leases)}:
-            for each in LeaseState:
-                leases.add_metric([pool, each.value], state.leases.get((pool, each), 0))
-        yield from (size, addresses, leases)
-        for name, text, value in (
-            ("d4d_leases_overdue", "Leases whose renewal is late.", state.overdue),
-            ("d4d_store_unwritten", "What waits for the store to be back.", state.unwritten),
-            (
-                "d4d_history_waiting_events",
-                "Events that wait to be kept.",
-                state.history_waiting,
-            ),
-            (
-                "d4d_webhook_waiting_messages",
-                "Messages to the webhook that wait to be taken.",
-                state.webhook_waiting,
-            ),
-            ("d4d_event_loop_tasks", "Tasks of the event loop.", state.tasks),
-            ("d4d_tasks_failing", "Tasks beside Docker's calls that fail.", state.failing),
+        """It."""
+        return (self._metric,)
+
+
+def _families(state: State) -> Iterable[Metric]:
+    """What the driver holds."""
+    size = GaugeMetricFamily(
+        "d4d_pool_size_addresses", "Addresses that a pool has.", labels=["pool"]
+    )
+    addresses = GaugeMetricFamily(
+        "d4d_pool_addresses",
+        "Addresses of a pool, by state; they add up to its size.",
+        labels=["pool", "state"],
+    )
+    for pool, fill in state.pools.items():
+        size.add_metric([pool], fill.size)
+        for name, count in (
+            ("used", fill.used),
+            ("reserved", fill.reserved),
+            ("free", fill.free),
         ):
-            yield GaugeMetricFamily(name, text, value=value)
-        yield CounterMetricFamily(
-            "d4d_log_lines_lost",
-            "Log lines that could not be written.",
-            value=state.log_lines_lost,
-        )
+            addresses.add_metric([pool, name], count)
+    leases = GaugeMetricFamily("d4d_leases", "Leases, by state.", labels=["pool", "state"])
+    for pool in {*state.pools, *(pool for pool, _ in state.leases)}:
+        for each in LeaseState:
+            leases.add_metric([pool, each.value], state.leases.get((pool, each), 0))
+    yield from (size, addresses, leases)
+    for name, text, value in (
+        ("d4d_leases_overdue", "Leases whose renewal is late.", state.overdue),
+        ("d4d_store_unwritten", "What waits for the store to be back.", state.unwritten),
+        (
+            "d4d_history_waiting_events",
+            "Events that wait to be kept.",
+            state.history_waiting,
+        ),
+        (
+            "d4d_webhook_waiting_messages",
+            "Messages to the webhook that wait to be taken.",
+            state.webhook_waiting,
+        ),
+        ("d4d_event_loop_tasks", "Tasks of the event loop.", state.tasks),
+        ("d4d_tasks_failing", "Tasks beside Docker's calls that fail.", state.failing),
+    ):
+        yield GaugeMetricFamily(name, text, value=value)
+    yield CounterMetricFamily(
+        "d4d_log_lines_lost",
+        "Log lines that could not be written.",
+        value=state.log_lines_lost,
+    )

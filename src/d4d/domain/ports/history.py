@@ -1,5 +1,6 @@
 """What happened to leases, kept: who had which address when."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -47,7 +48,7 @@ class Question:
 class History(Protocol):
     """Where events are kept."""
 
-    async def find(self, question: Question) -> list[Entry]:
+    async def find(self, question: Question) -> Sequence[Entry]:
         """The entries that are asked for. Raises StoreUnavailable."""
 
     async def holders(self, address: Address, at: datetime) -> list[Entry]:

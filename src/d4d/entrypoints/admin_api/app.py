@@ -1,10 +1,13 @@
 """The operator's side over HTTP: the page, health, metrics, and an API for page and command line.
 
 It is served by the driver's process, at a socket of its own. It reads what the driver holds, and
-never waits for a lock of the driver's.
+never waits for a lock of the driver's. What takes longer than a moment is done in slices, between
+which Docker's calls are answered: see ``pace``.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,19 +17,35 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
+from d4d.adapters.observability.event_stream import Follower, TooManyFollowers
 from d4d.domain import errors
 from d4d.domain.leases import Lease
-from d4d.domain.pools import parse_address
+from d4d.domain.pools import PoolRecord, parse_address
+from d4d.domain.ports.allocator import Event, EventKind
 from d4d.domain.ports.history import Entry, Question
 from d4d.entrypoints.admin_api import reservations as admin_reservations
 from d4d.entrypoints.admin_api import schemas as forms
-from d4d.entrypoints.admin_api.auth import Form, Guard, refusal, require_mark
-from d4d.entrypoints.admin_api.queries import Filter, find, instant, kinds_of, number, question
+from d4d.entrypoints.admin_api.auth import Form, Guard, Listing, refusal, require_mark
+from d4d.entrypoints.admin_api.queries import (
+    PAGE,
+    Filter,
+    Key,
+    find,
+    instant,
+    kinds_of,
+    latest,
+    number,
+    paged,
+    question,
+)
 from d4d.entrypoints.admin_api.web_page import page_routes
 from d4d.lazy_import import late
 from d4d.service_layer import readiness as health
+from d4d.service_layer.concurrency.pace import Pace
 from d4d.service_layer.operator_view import Operations
+from d4d.service_layer.other_hosts import OtherHosts
 from d4d.settings.model import Settings, shown, source
 
 if TYPE_CHECKING:
@@ -55,10 +74,12 @@ def create_admin_app(
     *,
     settings: Settings,
     given: Collection[str] = (),
+    pace: Pace | None = None,
 ) -> Starlette:
     """The app. ``operations`` are None while the driver starts and stops.
 
-    ``given`` names the settings that the command line gave.
+    ``given`` names the settings that the command line gave; ``pace`` is what the app's server has,
+    if it has one.
     """
 
     def asks(handler: Callable[[Operations, Request], Awaitable[Response]]) -> Endpoint:
@@ -106,9 +127,10 @@ def create_admin_app(
         token=None if settings.admin_bind.path else settings.admin_token,
         public=settings.admin_bind.is_public,
     )
-    return Starlette(
-        routes=routes, middleware=[guard], exception_handlers={HTTPException: _no_such}
-    )
+    app = Starlette(routes=routes, middleware=[guard], exception_handlers={HTTPException: _no_such})
+    app.state.pace = pace or Pace()
+    app.state.others = OtherHosts()
+    return app
 
 
 def effective(settings: Settings, *, given: Collection[str] = ()) -> list[forms.SettingForm]:
@@ -131,30 +153,50 @@ async def _schema(_: Request) -> Response:
     return JSONResponse(forms.schema() | host_forms.schema())
 
 
-async def _metrics(parts: Operations, _: Request) -> Response:
+async def _metrics(parts: Operations, request: Request) -> Response:
     await parts.learn_reservations()
-    return Response(parts.metrics.text(), headers={"Content-Type": _PROMETHEUS})
+    pace = _pace(request)
+    async with pace.long:
+        pieces = await pace.each(bytes, parts.metrics.pieces(await parts.state(pace)))
+    return Response(b"".join(pieces), headers={"Content-Type": _PROMETHEUS})
 
 
-async def _pools(parts: Operations, _: Request) -> Response:
+async def _pools(parts: Operations, request: Request) -> Response:
     await parts.learn_reservations()
-    fills = parts.fills()
-    pools = [
-        forms.PoolForm.of(record, fills[record.pool.id])
-        for record in parts.ipam.pools
-        if record.pool.id in fills
-    ]
-    return Form(forms.PoolsAnswer(pools=pools))
+    pace = _pace(request)
+    async with pace.long:
+        fills = (await parts.state(pace)).pools
+
+    def text(record: PoolRecord) -> str:
+        return forms.PoolForm.of(record, fills[record.pool.id]).model_dump_json()
+
+    records = [record for record in parts.ipam.pools if record.pool.id in fills]
+    return Listing("pools", await pace.each(text, records))
 
 
 async def _leases(parts: Operations, request: Request) -> Response:
     wanted = Filter.read(request)
-    overdue = {id(lease) for lease in parts.overdue()}
-    held = await parts.all_leases() if wanted.all else parts.ipam.leasing.leases
-    leases = [lease for lease in held if wanted.fits(lease)]
-    leases.sort(key=lambda lease: (lease.pool, lease.address.packed))
-    shown_leases = [forms.LeaseForm.of(each, overdue=id(each) in overdue) for each in leases]
-    return Form(forms.LeasesAnswer(leases=shown_leases))
+    pace = _pace(request)
+    theirs: list[Lease] = []
+    if wanted.all:
+        others: OtherHosts = request.app.state.others
+        goes_on = "after" in request.query_params
+        theirs = await others.leases(parts.leases_of_others, goes_on=goes_on)
+    async with pace.long:
+        held = chain(parts.ipam.leasing.leases, theirs)
+        page, following = await paged(request, held, _place, pace=pace, fits=wanted.fits)
+    is_overdue = parts.is_overdue()
+    ours = parts.host
+
+    def text(lease: Lease) -> str:
+        overdue = lease.owner == ours and is_overdue(lease)
+        return forms.LeaseForm.of(lease, overdue=overdue).model_dump_json()
+
+    return Listing("leases", await pace.each(text, page), next=following)
+
+
+def _place(lease: Lease) -> Key:
+    return lease.pool, lease.address.packed.hex(), lease.owner, str(lease.endpoint.mac)
 
 
 async def _lease(parts: Operations, request: Request) -> Response:
@@ -202,46 +244,82 @@ async def _history(parts: Operations, request: Request) -> Response:
         if parts.history is None:
             raise errors.BadRequest("no history is kept: D4D_HISTORY_DAYS is 0")
         address = parse_address(query.get("what", ""), what="address")
-        entries = await parts.history.holders(address, at)
-    else:
-        entries = await _kept(
-            parts,
-            question(
-                query.get("what", ""),
-                kinds=kinds_of(request),
-                since=instant(query.get("since")),
-                until=instant(query.get("until")),
-                limit=number(query.get("limit", "100")),
-            ),
-        )
-    return Form(forms.HistoryAnswer(events=[forms.EventForm.of(each) for each in entries]))
+        return await _told(request, await parts.history.holders(address, at))
+    asked = question(
+        query.get("what", ""),
+        kinds=kinds_of(request),
+        since=instant(query.get("since")),
+        until=latest(request),
+        limit=min(number(query.get("limit", "100")), PAGE),
+    )
+    entries = await _kept(parts, replace(asked, limit=asked.limit + 1))
+    more = len(entries) > asked.limit
+    entries = entries[: asked.limit]
+    return await _told(request, entries, entries[-1].event.at.isoformat() if more else None)
+
+
+async def _told(
+    request: Request, entries: Sequence[Entry], following: str | None = None
+) -> Response:
+    def text(entry: Entry) -> str:
+        return forms.EventForm.of(entry).model_dump_json()
+
+    return Listing("events", await _pace(request).each(text, entries), next=following)
 
 
 async def _events(parts: Operations, request: Request) -> Response:
-    kinds = kinds_of(request)
+    return _Following(parts, kinds_of(request), _pace(request))
 
-    async def stream() -> AsyncGenerator[str, None]:
+
+class _Following(Response):
+    """The events from now on, as long as somebody reads them; or that there is no room for it."""
+
+    def __init__(self, parts: Operations, kinds: frozenset[EventKind], pace: Pace) -> None:
+        self._parts = parts
+        self._kinds = kinds
+        self._pace = pace
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        try:
+            with self._parts.stream.following() as follower:
+                answer = StreamingResponse(
+                    self._texts(follower),
+                    media_type="text/event-stream",
+                    headers={"Cache-Control": "no-store"},
+                )
+                await answer(scope, receive, send)
+        except TooManyFollowers as error:
+            await refusal(str(error), 503)(scope, receive, send)
+
+    async def _texts(self, follower: Follower) -> AsyncGenerator[str, None]:
         yield ": these are events as they happen\n\n"
-        async for event in parts.stream.follow(_PULSE):
-            if event is None:
+        async for together in follower.events(_PULSE):
+            await self._pace.turn()
+            told = [each for each in together if not self._kinds or each.event.kind in self._kinds]
+            if told:
+                yield "".join(each.text(self._text) for each in told)
+            elif not together:
                 yield ": nothing happened\n\n"
-            elif not kinds or event.kind in kinds:
-                form = forms.EventForm.of(Entry(host=parts.host, event=event))
-                yield f"event: {form.kind}\ndata: {form.model_dump_json()}\n\n"
 
-    return StreamingResponse(
-        stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-    )
+    def _text(self, event: Event) -> str:
+        form = forms.EventForm.of(Entry(host=self._parts.host, event=event))
+        return f"event: {form.kind}\ndata: {form.model_dump_json()}\n\n"
 
 
 # Within
 
 
+def _pace(request: Request) -> Pace:
+    pace: Pace = request.app.state.pace
+    return pace
+
+
 def _form(parts: Operations, lease: Lease) -> forms.LeaseForm:
-    return forms.LeaseForm.of(lease, overdue=lease in parts.overdue())
+    return forms.LeaseForm.of(lease, overdue=parts.is_overdue()(lease))
 
 
-async def _kept(parts: Operations, question: Question) -> list[Entry]:
+async def _kept(parts: Operations, question: Question) -> Sequence[Entry]:
     return await parts.history.find(question) if parts.history else []
 
 

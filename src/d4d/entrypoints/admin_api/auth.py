@@ -1,6 +1,8 @@
-"""Who may ask the admin app, and how it refuses."""
+"""Who may ask the admin app, in how many words, and how it refuses."""
 
 import hmac
+import json
+from collections.abc import Sequence
 
 from pydantic import BaseModel, SecretStr
 from starlette.requests import Request
@@ -15,6 +17,10 @@ from d4d.entrypoints.admin_api.web_page import is_page
 MARK = "x-d4d-operator"
 """A header that a page of another site can't send without asking us first."""
 
+_LONGEST = 1024  # characters of a path, or of a value in a query: names and pools have fewer
+_MOST_VALUES = 200  # in a query: the page asks for fifty leases at once
+_OURS = ("same-origin", "none")  # none: typed, or a bookmark. same-site may be another port's page
+
 
 class Form(Response):
     """A form as JSON."""
@@ -23,6 +29,18 @@ class Form(Response):
 
     def __init__(self, form: BaseModel, status_code: int = 200) -> None:
         super().__init__(form.model_dump_json(), status_code, {"Cache-Control": "no-store"})
+
+
+class Listing(Response):
+    """A list as JSON, or a page of one, whose items are JSON already."""
+
+    media_type = "application/json"
+
+    def __init__(self, name: str, items: Sequence[str], **rest: str | None) -> None:
+        """``rest`` is what else there is to say, as ``next`` of a page."""
+        parts = [f'"{name}":[{",".join(items)}]']
+        parts += [f'"{key}":{json.dumps(value)}' for key, value in rest.items()]
+        super().__init__(f"{{{','.join(parts)}}}", headers={"Cache-Control": "no-store"})
 
 
 def refusal(text: str, status: int) -> Form:
@@ -37,7 +55,10 @@ def require_mark(request: Request) -> None:
 
 
 class Guard:
-    """Keeps out who has no token, and pages of other sites that a browser here has open."""
+    """Keeps out who has no token, and pages of other sites that a browser here has open.
+
+    What is asked is measured before anything is done with it.
+    """
 
     def __init__(self, app: ASGIApp, *, token: SecretStr | None, public: bool) -> None:
         self._app = app
@@ -51,6 +72,9 @@ class Guard:
 
     def _reason(self, scope: Scope) -> Response | None:
         request = Request(scope)
+        return _too_long(request) or _foreign(request) or self._unknown(request)
+
+    def _unknown(self, request: Request) -> Response | None:
         if self._token is not None:
             if is_page(request.url.path):  # it has to load before it can ask for the token
                 return None
@@ -60,6 +84,33 @@ class Guard:
         elif not self._public and not _is_local(request.headers.get("host", "")):
             return refusal("on loopback only the host's own names are served", 403)
         return None
+
+
+def _too_long(request: Request) -> Response | None:
+    if len(request.scope["path"]) > _LONGEST:
+        return refusal(f"a path has {_LONGEST} characters at most", 414)
+    if request.scope["query_string"].count(b"&") >= _MOST_VALUES:
+        return refusal(f"a query has {_MOST_VALUES} values at most", 400)
+    for name, value in request.query_params.multi_items():
+        if len(name) > _LONGEST or len(value) > _LONGEST:
+            return refusal(f"{name[:20]}: a value has {_LONGEST} characters at most", 400)
+    return None
+
+
+def _foreign(request: Request) -> Response | None:
+    """Whether a browser says that another site's page asks. Who is no browser says nothing.
+
+    A link from elsewhere may lead to the page, as there is nothing of the driver's in it.
+    """
+    headers = request.headers
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != headers.get("host"):
+        return refusal(f"a page of {origin[:200]} may not ask here", 403)
+    if site is None or site in _OURS:
+        return None
+    if is_page(request.scope["path"]) and headers.get("sec-fetch-mode") == "navigate":
+        return None
+    return refusal(f"a page of another site may not ask here (Sec-Fetch-Site: {site[:20]})", 403)
 
 
 def _is_local(host: str) -> bool:

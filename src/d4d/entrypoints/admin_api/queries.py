@@ -1,10 +1,13 @@
 """What the admin API is asked, read from paths and queries."""
 
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from typing import TypeVar
+from urllib.parse import quote, unquote
 
 from starlette.requests import Request
 
@@ -14,11 +17,19 @@ from d4d.domain.pool_state import is_live
 from d4d.domain.pools import Address, parse_address
 from d4d.domain.ports.allocator import EventKind
 from d4d.domain.ports.history import Question
+from d4d.service_layer.concurrency.pace import Pace
 from d4d.service_layer.operator_view import Operations
 
 _MOST_ENTRIES = 10_000
+"""The largest ``limit`` that is no mistake; one answer has fewer, and tells how to go on."""
+PAGE = 500
+"""Items of a list in one answer: a few hundred kilobytes."""
+_LONGEST_PATTERN = 253  # characters, as the longest name of a host: containers' are shorter
+_SHOWN = 40  # characters of what was asked, in an error
+_MICROSECOND = timedelta(microseconds=1)  # no two events of a history are of the same one
 
 Choice = TypeVar("Choice", bound=Enum)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +40,7 @@ class Filter:
     host: str | None
     state: LeaseState | None
     mac: MacAddress | None
-    name: str | None
+    name: re.Pattern[str] | None
     """A pattern such as ``web*``."""
     all: bool
     """Of every host that shares the store."""
@@ -46,7 +57,7 @@ class Filter:
             host=query.get("host"),
             state=_member(LeaseState, query["state"], what="state") if "state" in query else None,
             mac=MacAddress.parse(mac) if mac else None,
-            name=query.get("name"),
+            name=_pattern(query["name"]) if "name" in query else None,
             all=query.get("all") == "true",
             addresses=frozenset(
                 parse_address(each, what="address") for each in query.getlist("address")
@@ -59,7 +70,7 @@ class Filter:
             return False
         if self.addresses and lease.address not in self.addresses:
             return False
-        if self.name is not None and not fnmatchcase(lease.endpoint.name or "", self.name):
+        if self.name is not None and not self.name.match(lease.endpoint.name or ""):
             return False
         return (
             self.pool in (None, lease.pool, lease.pool.partition("?")[0])
@@ -67,6 +78,66 @@ class Filter:
             and self.state in (None, lease.state)
             and self.mac in (None, lease.endpoint.mac)
         )
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """A shell's pattern. Each ``*`` of it takes as little as it can and is never tried again, so
+    that a look is linear; to translate it takes its length squared. Raises BadRequest.
+    """
+    if len(text) > _LONGEST_PATTERN:
+        raise errors.BadRequest(
+            f"name {text[:_SHOWN]!r}… is too long: a pattern has {_LONGEST_PATTERN} characters at "
+            f"most"
+        )
+    return re.compile(translate(text))
+
+
+Key = tuple[str, ...]
+"""The place of an item in its list: no two have the same."""
+
+
+async def paged(
+    request: Request,
+    items: Iterable[T],
+    key: Callable[[T], Key],
+    *,
+    pace: Pace,
+    fits: Callable[[T], bool] = lambda _: True,
+) -> tuple[list[T], str | None]:
+    """Of the items that fit those that ``limit`` and ``after`` ask for, and the next ``after``.
+
+    It takes memory for one page, and no long step however many there are. Raises BadRequest.
+    """
+    query = request.query_params
+    limit = min(number(query.get("limit", str(PAGE))), PAGE)
+    after = _place(query["after"]) if "after" in query else ()
+    first: list[tuple[Key, T]] = []
+
+    def look(item: T) -> None:
+        if fits(item) and (place := key(item)) > after:
+            first.append((place, item))
+            if len(first) > 2 * limit:
+                _keep(first, limit + 1)
+
+    await pace.each(look, items)
+    _keep(first, limit + 1)
+    following = _text(first[limit - 1][0]) if len(first) > limit else None
+    return [item for _, item in first[:limit]], following
+
+
+def _keep(placed: list[tuple[Key, T]], most: int) -> None:
+    """The first ones, in their order."""
+    placed.sort(key=lambda each: each[0])
+    del placed[most:]
+
+
+def _text(place: Key) -> str:
+    """A place, to be handed back."""
+    return " ".join(quote(part, safe=":/") for part in place)
+
+
+def _place(text: str) -> Key:
+    return tuple(unquote(part) for part in text.split(" "))
 
 
 def find(parts: Operations, request: Request, *, live: bool) -> Lease:
@@ -144,8 +215,20 @@ def instant(text: str | None) -> datetime | None:
     return (at if at.tzinfo else at.astimezone()).astimezone(UTC)
 
 
+def latest(request: Request) -> datetime | None:
+    """Up to when entries are asked for: ``until``, or before the last of the page before."""
+    query = request.query_params
+    until, after = instant(query.get("until")), instant(query.get("after"))
+    if after is None:
+        return until
+    before = after - _MICROSECOND
+    return before if until is None else min(before, until)
+
+
 def number(text: str) -> int:
     """How many entries are asked for. Raises BadRequest."""
-    if not text.isdecimal() or not 0 < int(text) <= _MOST_ENTRIES:
-        raise errors.BadRequest(f"limit {text!r} is none: give a number up to {_MOST_ENTRIES}")
+    is_short = text.isdecimal() and len(text) <= len(str(_MOST_ENTRIES))
+    if not is_short or not 0 < int(text) <= _MOST_ENTRIES:
+        shown = text[:_SHOWN]
+        raise errors.BadRequest(f"limit {shown!r} is none: give a number up to {_MOST_ENTRIES}")
     return int(text)

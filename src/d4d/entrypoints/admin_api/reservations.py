@@ -7,12 +7,13 @@ from starlette.responses import Response
 from d4d.domain.errors import BadRequest
 from d4d.domain.pools import parse_address
 from d4d.domain.reservations import OperatorReservation
-from d4d.entrypoints.admin_api.auth import Form, require_mark
+from d4d.entrypoints.admin_api.auth import Form, Listing, require_mark
+from d4d.entrypoints.admin_api.queries import Key, paged
 from d4d.entrypoints.admin_api.schemas import (
     OperatorReservationForm,
-    ReservationsAnswer,
     ReservedAnswer,
 )
+from d4d.service_layer.concurrency.pace import Pace
 from d4d.service_layer.operator_view import Operations
 
 log = structlog.get_logger()
@@ -22,9 +23,16 @@ async def reservations(parts: Operations, request: Request) -> Response:
     """GET lists, POST reserves."""
     if request.method == "POST":
         return await _reserve(parts, request)
+    pace: Pace = request.app.state.pace
     found = await parts.reserving.all(request.query_params.get("pool"))
-    ordered = sorted(found, key=lambda each: (each.segment, each.address.packed))
-    return Form(ReservationsAnswer(reservations=[_form(parts, each) for each in ordered]))
+    async with pace.long:
+        page, following = await paged(request, found, _place, pace=pace)
+    texts = await pace.each(lambda each: _form(parts, each).model_dump_json(), page)
+    return Listing("reservations", texts, next=following)
+
+
+def _place(reservation: OperatorReservation) -> Key:
+    return reservation.segment, reservation.address.packed.hex()
 
 
 async def _reserve(parts: Operations, request: Request) -> Response:

@@ -226,14 +226,22 @@ class WebhookMessage(_Form):
     free: int | None = None
 
 
+class Following(_Form):
+    """How a list goes on."""
+
+    next: str | None = Field(
+        None, description="Asked for as ``after`` it gives the next page; null: this is the last"
+    )
+
+
 class PoolsAnswer(_Form):
     """GET /api/pools."""
 
     pools: list[PoolForm]
 
 
-class ReservationsAnswer(_Form):
-    """GET /api/reservations."""
+class ReservationsAnswer(Following):
+    """GET /api/reservations: a page of them."""
 
     reservations: list[OperatorReservationForm]
 
@@ -245,8 +253,8 @@ class ReservedAnswer(_Form):
     warnings: list[str] = Field(description="What the operator should know")
 
 
-class LeasesAnswer(_Form):
-    """GET /api/leases."""
+class LeasesAnswer(Following):
+    """GET /api/leases: a page of them, by pool and address."""
 
     leases: list[LeaseForm]
 
@@ -258,8 +266,8 @@ class LeaseAnswer(_Form):
     history: list[EventForm] = Field(description="Of its address, the newest first")
 
 
-class HistoryAnswer(_Form):
-    """GET /api/history. With ``at``: the last event of each that had the address then."""
+class HistoryAnswer(Following):
+    """GET /api/history: a page of it. With ``at``: the last event of each that had the address."""
 
     events: list[EventForm]
 

@@ -15,20 +15,22 @@ from d4d.adapters.observability.log_setup import configure_logs, log_failures
 from d4d.adapters.system.listening_socket import PluginSocket
 from d4d.bootstrap import compose
 from d4d.domain.errors import D4DError
-from d4d.entrypoints.daemon.http import server as http
 from d4d.entrypoints.daemon.http.errors import CannotStart
 from d4d.entrypoints.daemon.state import Service
 from d4d.entrypoints.docker_plugin.handlers import Driver, driver
 from d4d.lazy_import import import_late, late
 from d4d.service_layer.background_tasks import CALLS_FIRST
+from d4d.service_layer.concurrency.pace import Pace
 from d4d.service_layer.concurrency.supervised_task import forever
 from d4d.service_layer.operator_view import Operations
 from d4d.settings.model import Settings, load_settings
 
 if TYPE_CHECKING:
     from d4d.entrypoints.admin_api import app as admin
+    from d4d.entrypoints.daemon.http import bounded_server as bounded
 else:
     admin = late("d4d.entrypoints.admin_api.app")
+    bounded = late("d4d.entrypoints.daemon.http.bounded_server")
 
 _OPENING = 1.0  # seconds after which operators are told that the driver still starts
 _OPERATORS_END = 1.0  # seconds for an operator's request at the end; a stream has none of its own
@@ -93,16 +95,12 @@ async def _serve_operators(service: Service, settings: Settings, descriptor: int
             return
         await asyncio.to_thread(_import_rest)
         if descriptor is not None:
+            pace = Pace()
             app = admin.create_admin_app(
-                lambda: _operations(service), settings=settings, given=service.given
+                lambda: _operations(service), settings=settings, given=service.given, pace=pace
             )
-            serve = http.server()
-            await serve(
-                app,
-                descriptor,
-                stop=service.stop,
-                grace=lambda: _OPERATORS_END,
-                idle=http.IDLE,
+            await bounded.serve_bounded(
+                app, descriptor, stop=service.stop, grace=lambda: _OPERATORS_END, pace=pace
             )
     except Exception:  # Docker is served all the same
         log.exception("operator not served any more")

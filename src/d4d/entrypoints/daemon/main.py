@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, suppress
 from typing import Any
 
+from d4d.adapters.system.descriptors import raise_limit
 from d4d.adapters.system.listening_socket import PluginSocket
 from d4d.entrypoints.daemon.http import server as http
 from d4d.entrypoints.daemon.http.errors import CannotStart
@@ -20,9 +21,15 @@ from d4d.entrypoints.docker_plugin.app import create_calls_app, expect
 from d4d.lazy_import import absent
 from d4d.settings.files import plugin_socket
 
+_TURN = 0.0005
+"""Seconds that a thread which is busy keeps Python from the event loop's; it is ten times as long
+if nothing is said, and a call of Docker's may meet that in each of its ten turns of the loop."""
+
 
 def serve_until_stopped(given: Mapping[str, Any]) -> None:
     """Serve with the settings, of which ``given`` come from the command line. Raises D4DError."""
+    raise_limit()
+    sys.setswitchinterval(_TURN)
     with ExitStack() as stack:
         listening = PluginSocket(plugin_socket())
         stack.callback(listening.close)

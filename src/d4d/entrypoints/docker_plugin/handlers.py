@@ -140,7 +140,6 @@ async def driver(container: Container) -> AsyncIterator[Driver]:
         )
         stack.push_async_callback(background.aclose)
         background.start()
-        operations.metrics.watch(operations.state)
         pool_watch = PoolWatch(
             operations.fills,
             percent=container.settings().pool_nearly_full,

@@ -29,6 +29,19 @@ export async function ask(path, { signal, anyStatus = false } = {}) {
 /** The JSON of an answer. */
 export const get = async (path, options) => (await ask(path, options)).json();
 
+/** The JSON of an answer, with all pages of its list `name`. */
+export async function getAll(path, name) {
+  const [plain, query] = path.split("?");
+  const asked = new URLSearchParams(query);
+  const items = [];
+  for (;;) {
+    const answer = await get(`${plain}?${asked}`);
+    items.push(...answer[name]);
+    if (!answer.next) return { ...answer, [name]: items };
+    asked.set("after", answer.next);
+  }
+}
+
 async function reason(response) {
   try {
     return (await response.json()).error;

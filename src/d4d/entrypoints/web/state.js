@@ -1,6 +1,6 @@
 // What is known of the site: asked for as a whole now and then, and in part after each event.
 
-import { get } from "./api.js";
+import { get, getAll } from "./api.js";
 
 const WHOLE = 30000; // ms between looks at everything
 const GATHER = 250; // ms in which events are gathered before their leases are asked for
@@ -86,9 +86,9 @@ async function whole() {
   answers ??= await get("api/schema");
   const [pools, leases, hosts, reservations, health] = await Promise.all([
     get("api/pools"),
-    shared("api/leases?all=true", () => get("api/leases")),
-    "HostsAnswer" in answers ? shared("api/hosts", () => null) : null,
-    "ReservationsAnswer" in answers ? get("api/reservations") : null,
+    shared(() => getAll("api/leases?all=true", "leases"), () => getAll("api/leases", "leases")),
+    "HostsAnswer" in answers ? shared(() => get("api/hosts"), () => null) : null,
+    "ReservationsAnswer" in answers ? getAll("api/reservations", "reservations") : null,
     get("readyz", { anyStatus: true }),
   ]);
   site.leases = new Map(leases.leases.map((lease) => [keyOf(lease), lease]));
@@ -99,9 +99,9 @@ async function whole() {
 }
 
 /** What the store is asked for; while it is away, what this driver knows by itself. */
-async function shared(path, otherwise) {
+async function shared(asked, otherwise) {
   try {
-    return await get(path);
+    return await asked();
   } catch (error) {
     if (error.status !== 503) throw error;
     return otherwise();
@@ -111,7 +111,10 @@ async function shared(path, otherwise) {
 /** The leases of some addresses, which have changed on the driver's own host, and the pools. */
 async function part(changed) {
   const query = new URLSearchParams([...changed.keys()].map((address) => ["address", address]));
-  const [pools, leases] = await Promise.all([get("api/pools"), get(`api/leases?${query}`)]);
+  const [pools, leases] = await Promise.all([
+    get("api/pools"),
+    getAll(`api/leases?${query}`, "leases"),
+  ]);
   for (const [key, lease] of site.leases) {
     if (changed.get(lease.address) === lease.host) site.leases.delete(key);
   }

@@ -1,7 +1,7 @@
 """The history's file: what a look-up costs does not grow with it, and old files are taken over."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -41,7 +41,7 @@ def event(minute: float, *, kind: EventKind = K.ACQUIRED, pool: PoolId = POOLS[0
     return Event(kind=kind, at=at, pool=pool, address=TEN, endpoint=WEB, detail="")
 
 
-def minutes(entries: list[Entry]) -> list[int]:
+def minutes(entries: Sequence[Entry]) -> list[int]:
     return [round((entry.event.at - BEGAN) / MINUTE) for entry in entries]
 
 

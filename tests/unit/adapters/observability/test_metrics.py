@@ -17,25 +17,23 @@ from tests.support.driver_harness import A, B, Driver
 
 ROOT = Path(__file__).parents[4]
 POOL = PoolId("192.168.59.0/24")
+STATE = State(
+    pools={POOL: Fill(size=254, used=3, reserved=1)},
+    leases={(POOL, LeaseState.BOUND): 3},
+    overdue=0,
+    unwritten=0,
+    history_waiting=0,
+    webhook_waiting=0,
+    tasks=9,
+    failing=0,
+    log_lines_lost=0,
+)
 VIRTUAL_TIME = True
 
 
 def all_of_them() -> Metrics:
     """Metrics of a driver to which everything has happened once."""
     metrics = Metrics()
-    metrics.watch(
-        lambda: State(
-            pools={POOL: Fill(size=254, used=3, reserved=1)},
-            leases={(POOL, LeaseState.BOUND): 3},
-            overdue=0,
-            unwritten=0,
-            history_waiting=0,
-            webhook_waiting=0,
-            failing=0,
-            log_lines_lost=0,
-            tasks=9,
-        )
-    )
     for measure in (metrics.store, metrics.docker):
         with measure("add"):
             pass
@@ -47,7 +45,7 @@ def all_of_them() -> Metrics:
 def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
     return {
         (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
-        for family in text_string_to_metric_families(metrics.text().decode())
+        for family in text_string_to_metric_families(metrics.text(STATE).decode())
         for sample in family.samples
     }
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -419,6 +419,145 @@ async def test_loopback_without_a_token_is_for_this_host_only(tmp_path: Path) ->
         assert response.status_code == 200
     elsewhere = await operator.client.get("/healthz", headers={"Host": "evil.example:8053"})
     assert elsewhere.status_code == 403
+
+
+PAGE_OF_OURS = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}
+TYPED = {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}
+LINKED = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+ELSEWHERE = [
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors", "Origin": "https://evil.example"},
+    {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},  # of another port
+    {"Origin": "http://127.0.0.1:3000"},  # of a browser that tells no more
+    {"Origin": "null"},
+    {"Sec-Fetch-Site": "nonsense"},
+]
+
+
+@pytest.mark.parametrize("headers", ELSEWHERE)
+@pytest.mark.parametrize(
+    "path", ["/api/leases", "/api/events", "/metrics", "/readyz", "/healthz", "/nothing"]
+)
+async def test_a_page_of_another_site_may_not_even_read(
+    operator: Operator, headers: dict[str, str], path: str
+) -> None:
+    refused = await operator.client.get(path, headers=headers)
+    assert refused.status_code == 403
+    assert "may not ask here" in forms.ErrorAnswer.model_validate(refused.json()).error
+    operator.docker.allocator.freed.clear()
+    marked = headers | {"X-D4D-Operator": "1"}
+    refused = await operator.client.post("/api/leases/192.168.59.9/release", headers=marked)
+    assert refused.status_code == 403
+
+
+async def test_a_link_elsewhere_leads_to_the_page_and_to_nothing_else(operator: Operator) -> None:
+    for path, status in {"/": 200, "/page/main.js": 200, "/api/leases": 403}.items():
+        assert (await operator.client.get(path, headers=LINKED)).status_code == status
+    embedded = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
+    assert (await operator.client.get("/", headers=embedded)).status_code == 403
+
+
+@pytest.mark.parametrize("headers", [{}, PAGE_OF_OURS, TYPED, {"Origin": "http://127.0.0.1:8053"}])
+async def test_our_page_and_who_is_no_browser_are_answered(
+    operator: Operator, headers: dict[str, str]
+) -> None:
+    for path in ("/", "/api/leases", "/metrics", "/readyz"):
+        assert (await operator.client.get(path, headers=headers)).status_code == 200
+
+
+# Bounds
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "error"),
+    [
+        ("/api/leases?name=" + "[" * 254, 400, "name '[[[[[["),
+        ("/api/leases?name=" + "[" * 16_000, 400, "name: a value has 1024 characters at most"),
+        ("/api/leases?" + "a" * 1100, 400, "aaaaaaaaaaaaaaaaaaaa: a value has"),
+        ("/api/leases?mac=" + "0" * 1100, 400, "mac: a value has 1024 characters at most"),
+        ("/api/leases?" + "&" * 300, 400, "a query has 200 values at most"),
+        ("/api/leases?" + "kind=x&" * 300, 400, "a query has 200 values at most"),
+        ("/api/leases/" + "1" * 1100, 414, "a path has 1024 characters at most"),
+        ("/page/" + "1" * 1100, 414, "a path has 1024 characters at most"),
+        ("/api/history?what=" + "w" * 1100, 400, "what: a value has 1024 characters at most"),
+        ("/api/history?limit=" + "9" * 1000, 400, "limit '9999999999"),
+        ("/api/history?limit=10001", 400, "limit '10001' is none: give a number up to 10000"),
+        ("/api/leases?limit=-1", 400, "limit '-1' is none"),
+        ("/api/leases?limit=\u0663\u0663\u0663\u0663\u0663\u0663", 400, "limit '"),
+        ("/api/history?after=soon", 400, "'soon' is no time"),
+    ],
+    ids=lambda given: given[:30] if isinstance(given, str) else None,
+)
+async def test_what_is_too_long_is_refused_before_anything_is_done_with_it(
+    operator: Operator, path: str, status: int, error: str
+) -> None:
+    answer = forms.ErrorAnswer.model_validate(await operator.get(path, status))
+    assert answer.error.startswith(error)
+    assert len(answer.error) < 300
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("web", ["web"]),
+        ("*", ["web", "web-2", "we[b"]),
+        ("we?", ["web"]),
+        ("we?*", ["web", "web-2", "we[b"]),
+        ("we[[]b", ["we[b"]),
+        ("*[!b]", ["web-2"]),
+        ("*-[0-9]", ["web-2"]),
+        ("WEB", []),
+        ("[", []),
+        ("[" * 253, []),
+        ("*a" * 126, []),
+        ("*[!x]?" * 42, []),
+        ("", []),
+    ],
+)
+async def test_a_name_may_be_any_pattern_of_a_shells(
+    operator: Operator, pattern: str, found: list[str]
+) -> None:
+    for n, name in enumerate(("web", "web-2", "we[b")):
+        await operator.run(f"{WEB[:-2]}2{n}", name)
+    answer = await operator.get("/api/leases", name=pattern)
+    assert [each["name"] for each in answer["leases"]] == found
+
+
+async def test_leases_come_in_pages(operator: Operator) -> None:
+    addresses = [await operator.run(f"02:42:c0:a8:3c:{n:02x}", f"web-{n}") for n in range(30)]
+    found: list[str] = []
+    query = {"limit": "7", "name": "web-*"}
+    sizes = []
+    while True:
+        answer = forms.LeasesAnswer.model_validate(await operator.get("/api/leases", **query))
+        found += [each.address for each in answer.leases]
+        sizes.append(len(answer.leases))
+        if answer.next is None:
+            break
+        query["after"] = answer.next
+        if len(found) == 7:  # what is given back meanwhile moves nothing
+            await operator.release(addresses[3])
+    assert found == addresses
+    assert sizes == [7, 7, 7, 7, 2]
+    whole = await operator.get("/api/leases")
+    assert (len(whole["leases"]), whole["next"]) == (29, None)
+
+
+async def test_a_page_that_begins_nowhere_is_none(operator: Operator) -> None:
+    await operator.run(WEB)
+    assert (await operator.get("/api/leases", after="zzz"))["leases"] == []
+    assert len((await operator.get("/api/leases", after=""))["leases"]) == 1
+
+
+async def test_so_many_follow_events_and_no_more(operator: Operator) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(20):
+            await stack.enter_async_context(following(operator, "/api/events"))
+        refused = await operator.get("/api/events", 503)
+        assert refused["error"].startswith("20 follow the events already")
+    async with following(operator, "/api/events") as sent:  # they went, so there is room
+        await operator.run(WEB)
+        assert (await sent.get()).startswith("event: acquired")
 
 
 async def test_each_answer_has_a_schema(operator: Operator) -> None:

@@ -52,7 +52,7 @@ def leases(
     hosts = "true" if everywhere else None
     query = given(pool=pool, host=host, state=state, name=name, mac=mac, all=hosts)
     with driver() as client:
-        answer = client.get("/api/leases", query)
+        answer = client.listing("/api/leases", query, name="leases")
         if json:
             as_json(answer)
         elif not watch:
@@ -63,7 +63,8 @@ def leases(
             with Live(_leases(answer), auto_refresh=False, screen=True) as live:
                 while True:
                     time.sleep(_LOOK_AGAIN)
-                    live.update(_leases(client.get("/api/leases", query)), refresh=True)
+                    answer = client.listing("/api/leases", query, name="leases")
+                    live.update(_leases(answer), refresh=True)
 
 
 @told
@@ -133,9 +134,9 @@ def history(
     json: Json = False,
 ) -> None:
     """Show what happened to an address, a container or a MAC, the newest first."""
-    query = given(what=what, at=at, since=since, until=until) | {"limit": str(limit)}
+    query = given(what=what, at=at, since=since, until=until)
     with driver() as client:
-        answer = client.get("/api/history", query)
+        answer = client.listing("/api/history", query, name="events", most=limit)
     if json:
         as_json(answer)
     elif at and not answer["events"]:

@@ -45,8 +45,8 @@ def unreserve(
 ) -> None:
     """Take a reservation away: whoever asks next may get the address."""
     with driver() as client:
-        kept = client.get("/api/reservations", {"pool": pool})["reservations"]
-        for each in kept:
+        kept = client.listing("/api/reservations", {"pool": pool}, name="reservations")
+        for each in kept["reservations"]:
             if each["address"] == address:
                 typer.echo(
                     f"{address} is reserved for {_whom(each)}{_note(each)} since "
@@ -66,7 +66,7 @@ def unreserve(
 def reservations(*, pool: Pool = None, json: Json = False) -> None:
     """Show the addresses that operators reserved."""
     with driver() as client:
-        answer = client.get("/api/reservations", given(pool=pool))
+        answer = client.listing("/api/reservations", given(pool=pool), name="reservations")
     if json:
         as_json(answer)
         return

@@ -4,13 +4,27 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from hypercorn.asyncio import run as hypercorn_run
 from hypercorn.asyncio import serve as serve_by_hypercorn
+from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.config import Config
 from hypercorn.utils import LifespanFailureError
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from d4d.entrypoints.daemon.http.errors import CannotStart
+
+
+class _Connection(TCPServer):
+    """One that ends when its client closes it.
+
+    hypercorn's waits then until nothing was asked for the time that it may be idle, which for
+    Docker is for ever: each connection that dockerd closed would keep its descriptor.
+    """
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()
 
 
 class _Ending:
@@ -55,6 +69,7 @@ async def serve(
         config.graceful_timeout = grace()
         asyncio.get_running_loop().call_later(grace(), ending.end)
 
+    hypercorn_run.TCPServer = _Connection  # type: ignore[attr-defined]  # it takes no other way
     try:
         await serve_by_hypercorn(ending, config, shutdown_trigger=stopped)  # type: ignore[arg-type]  # an ASGI app; hypercorn's type is narrower
     except LifespanFailureError as error:

@@ -11,7 +11,6 @@ from typing import Protocol
 
 from starlette.applications import Starlette
 
-IDLE = 5  # seconds, as servers have it
 WITHOUT_END = 10**9  # seconds: thirty years
 
 
