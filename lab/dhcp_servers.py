@@ -35,6 +35,8 @@ class Site:
     rebinding_time: timedelta | None = None
     ping_check: bool = False
     """Whether dhcpd and dnsmasq ping an address before they offer it, as they do by default."""
+    fixed: tuple[tuple[str, IPv4Address], ...] = ()
+    """MACs, and the address that the server keeps for each: in the configuration, not the range."""
     insists: bool = True
     """Whether Kea 2.6 offers a client what it gave back, whatever it asks for, as by default."""
 
@@ -146,6 +148,10 @@ class Dhcpd(Server):
             f"subnet {site.subnet.network_address} netmask {site.subnet.netmask} "
             f"{{ range {site.first} {site.last}; option routers {site.router}; }}"
         )
+        lines += [
+            f"host h{number} {{ hardware ethernet {mac}; fixed-address {address}; }}"
+            for number, (mac, address) in enumerate(site.fixed)
+        ]
         return "\n".join([*lines, ""])
 
 
@@ -173,6 +179,9 @@ class Kea(Server):
                 {"name": "domain-name", "data": site.domain},
             ],
         }
+        if site.fixed:
+            fixed = [{"hw-address": mac, "ip-address": str(at)} for mac, at in site.fixed]
+            subnet["reservations"] = fixed
         if self._on_link:
             subnet["interface"] = "eth0"
         timers = {
@@ -230,6 +239,7 @@ class Dnsmasq(Server):
             lines.append(f"dhcp-option-force=option:T1,{_seconds(site.renewal_time)}")
         if site.rebinding_time is not None:
             lines.append(f"dhcp-option-force=option:T2,{_seconds(site.rebinding_time)}")
+        lines += [f"dhcp-host={mac},{address}" for mac, address in site.fixed]
         if not site.ping_check:
             lines.append("no-ping")
         return "\n".join([*lines, ""])

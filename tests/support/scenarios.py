@@ -159,8 +159,10 @@ class World:
         transport = httpx.HTTPTransport(uds=str(self.engine.socket))
         with httpx.Client(transport=transport, base_url="http://docker/v1.41", timeout=60) as api:
             created = api.post("/containers/create", params={"name": name}, json=body)
-            if created.is_error or api.post(f"/containers/{name}/start").is_error:
-                raise LabError(f"{name} can't be run: {created.text}\n{self.driver.log()}")
+            started = api.post(f"/containers/{name}/start")
+            if started.is_error:
+                said = f"{created.text.strip()} {started.text.strip()}"
+                raise LabError(f"{name} can't be run: {said}\n{self.driver.log()}")
         return self.engine.inspect(name)
 
     def has(self, end: Attachment) -> bool:

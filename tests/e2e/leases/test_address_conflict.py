@@ -21,10 +21,10 @@ MAC = "02:42:0a:4d:10:01"
 KEA_DECLINED = "1"
 
 
-def squatter_of(world: World, address: IPv4Address) -> Namespace:
+def squatter_of(world: World, address: IPv4Address, name: str = "squatter") -> Namespace:
     """A machine that uses the address and asked no server."""
     prefix = world.site.subnet.prefixlen
-    return world.lab.machine("squatter", world.switch, f"{address}/{prefix}")
+    return world.lab.machine(name, world.switch, f"{address}/{prefix}")
 
 
 def is_declined(server: Server, address: IPv4Address) -> bool:
@@ -106,19 +106,59 @@ def test_a_stranger_that_claims_a_leased_address_later_is_told_of(
 def test_no_more_than_five_addresses_are_declined_for_one_container(
     lab: Lab, kind: type[Server]
 ) -> None:
-    squatted = [SITE.first + number for number in range(8)]
+    squatted = [SITE.first + number for number in range(6)]
     world = World(lab, kind, site=replace(SITE, first=squatted[0], last=squatted[-1]))
     world.create_network()
-    squatter = squatter_of(world, squatted[0])
-    for address in squatted[1:]:
-        squatter.ip("addr", "add", f"{address}/{SITE.subnet.prefixlen}", "dev", "eth0")
+    squatters = [squatter_of(world, address, f"host-{address}") for address in squatted]
 
     with pytest.raises(LabError, match=r"in use, and was declined") as refused:
         world.engine.run("web")
 
-    assert squatter.mac() in str(refused.value)
+    assert sum(squatter.mac() in str(refused.value) for squatter in squatters) == 5
     eventually(  # the last one is told behind Docker's answer
         lambda: len(events(world.driver, "declined")) >= 5, what=world.driver.log
     )
     assert len(events(world.driver, "declined")) == 5
     assert world.server.leased() == {}
+
+
+@side_by_side(Dhcpd)
+def test_a_reservation_that_another_host_uses_ends_a_start_and_is_named(
+    lab: Lab, kind: type[Server]
+) -> None:
+    address = SITE.subnet[77]
+    world = World(lab, kind, site=replace(SITE, fixed=((MAC, address),)))
+    world.create_network()
+    squatter = squatter_of(world, address)
+
+    with pytest.raises(LabError) as refused:
+        world.run_with_mac("web", MAC)
+
+    docker_said = str(refused.value).splitlines()[0]
+    assert f"offered {address} to {MAC} again after it was declined" in docker_said
+    assert squatter.mac() in docker_said
+    eventually(lambda: events(world.driver, "declined"), what=world.driver.log)
+    assert len(events(world.driver, "declined")) == 1
+    assert len(world.driver.log().splitlines()) < 40
+    squatter.ip("addr", "flush", "dev", "eth0")
+    assert world.run_with_mac("again", MAC).address == address
+
+
+@side_by_side(Dhcpd)
+def test_a_router_with_proxy_arp_ends_a_start_and_costs_no_address(
+    lab: Lab, kind: type[Server]
+) -> None:
+    world = World(lab, kind, site=SITE)
+    world.create_network()
+    router = squatter_of(world, SITE.router)
+    router.ip("route", "add", "local", "10.77.16.0/20", "dev", "lo")  # it answers probes for all
+
+    for _ in range(4):
+        with pytest.raises(LabError, match=r"turn proxy ARP off on that router") as refused:
+            world.engine.run("web")
+        world.engine.rm("web")
+
+    assert router.mac() in str(refused.value)
+    assert "D4D_CONFLICT_PROBE=0s" in str(refused.value)
+    assert "abandoned" not in world.server.leases.read_text()
+    assert events(world.driver, "declined") == []

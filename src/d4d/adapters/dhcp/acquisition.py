@@ -1,29 +1,38 @@
-"""How one address is got from a DHCP server: what is asked for, what is taken, what is declined."""
+"""How one address is got from a DHCP server: what is asked for, what is taken, what is declined.
+
+A DHCPDECLINE costs the site an address for a day or so. So only what a stranger was heard to use is
+declined, within the budget of strangers.py, and never for a MAC that answers for other addresses as
+well: a router with proxy ARP answers for all. What is not declined is given back by a DHCPRELEASE,
+and what is ours or kept here is not asked for at all; then the server is asked for a neighbour of
+it. All this has a bound in tries, and a pace: so an address that is offered again ends it.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from itertools import islice
 
+from d4d.adapters.dhcp.conflict_detection import Others, Wire
 from d4d.adapters.dhcp.exchange import Exchange
+from d4d.adapters.dhcp.strangers import EVERY, OF_PARENT, OF_STRANGER, Allowed
 from d4d.domain.dhcp.client import Client
-from d4d.domain.dhcp.effects import Grant
+from d4d.domain.dhcp.effects import Grant, Refused
 from d4d.domain.errors import LinkDown, NoAddress
 from d4d.domain.leases import Endpoint, MacAddress
 from d4d.domain.pools import Address, Pool
 from d4d.domain.ports.allocator import EventKind
 from d4d.domain.reservations import OperatorReservation, Reserved
 
-Probe = Callable[[IPv4Address, MacAddress], Awaitable[MacAddress | None]]
-"""Who but this MAC answers for the address; None is nobody."""
-
 Report = Callable[[EventKind, IPv4Address, str], None]
 """Takes what an operator should know of an address that we could not take."""
 
-_DECLINES = 5  # addresses that turn out to be another's, before we give up
+_CONFLICTS = 5  # addresses that turn out to be another's, before we give up
+_PAUSE = 1.0  # seconds after the first DECLINE, doubled after each: RFC 2131 asks for 10 s
+_AGAIN = 5  # times that what we gave back is offered again, though we asked for another
 _STEPS = 16  # addresses that we ask for, one after the other, of an --ip-range or near an offer
 _NEAR = 4  # of them on each side of an offer, before those that are farther and farther away
+_SHOWN = 3  # addresses that a text names
 _LINGER = 1.0  # seconds for another server's offer, where the first is not what --ip asks for
 
 
@@ -37,7 +46,7 @@ class Acquisition:
         client: Client,
         exchange: Exchange,
         taken: Collection[Address],
-        probe: Probe | None,
+        wire: Wire | None,
         report: Report,
         endpoint: Endpoint,
         reserved: Reserved,
@@ -47,16 +56,30 @@ class Acquisition:
         self._reserved = reserved
         own = reserved.of(endpoint)
         self._own = own.address if own is not None else None
-        self._passed_over: list[IPv4Address] = []
-        exchange.passes_over = self._passes_over
+        self._passed_over: dict[IPv4Address, str] = {}
+        """What the server should name another for, and why."""
+        exchange.patience = self._patience
         self._pool = pool
         self._client = client
         self._exchange = exchange
         self._taken = taken
-        self._probe = probe
+        self._wire = wire
         self._report = report
         self._probing: tuple[IPv4Address, asyncio.Task[MacAddress | None]] | None = None
-        self._declined: dict[IPv4Address, str] = {}
+        self._strangers: dict[IPv4Address, MacAddress] = {}
+        """Who uses what the server gave us, or would give us."""
+        self._behind: set[IPv4Address] = set()
+        """What is of no use to ask for: a stranger of many addresses answers for it."""
+        self._nobodys: list[IPv4Address] = []
+        """Near such a one, and nobody answered."""
+        self._declined: set[IPv4Address] = set()
+        self._again: Refused | None = None
+        """The offer, in the present try, of what we declined or gave back before."""
+        self._times_again = 0
+        self._pause = 0.0
+        """Seconds before the next try."""
+        self._verdict: str | None = None
+        """Why it ended, where a stranger is the reason."""
         self._exactly: IPv4Address | None = None
         """What ``--ip`` asks for."""
 
@@ -65,21 +88,30 @@ class Acquisition:
         self._exactly = address
         try:
             for requested in self._wishes(address, hint):
+                await self._rest()
                 exactly = requested is not None and requested in (address, self._own)
                 grant = await self._ask(requested, exactly=exactly)
                 if grant is None:
+                    if self._is_in_vain():
+                        break
                     continue
-                reason = await self._reason_against(grant.address)
-                if reason is None:
+                if self._is_taken(grant.address):  # since we asked for it
+                    self._exchange.give_back()
+                    self._passed_over[grant.address] = self._why_not(grant.address)
+                    continue
+                stranger = await self._stranger_at(grant.address)
+                if stranger is None:
                     return grant
-                self._declined[grant.address] = reason
-                self._exchange.decline()
-                self._report(EventKind.DECLINED, grant.address, reason)
-                if len(self._declined) == _DECLINES:
+                if not await self._yield_to(stranger, grant):
                     break
             raise NoAddress(self._failure())
         finally:
             self._stop_probing()
+
+    async def _rest(self) -> None:
+        pause, self._pause = self._pause, 0.0
+        if pause:
+            await asyncio.sleep(pause)
 
     def offered(self, address: IPv4Address) -> bool:
         """Probe for an address as soon as it is offered, beside the exchange.
@@ -89,15 +121,15 @@ class Acquisition:
         self._stop_probing()
         if self._is_taken(address):
             return False
-        if self._probe is not None:
-            probe = self._probe(address, self._client.identity.chaddr)
+        if self._wire is not None:
+            probe = self._wire.probe(address, self._client.identity.chaddr)
             self._probing = (address, asyncio.ensure_future(probe))
         return True
 
     def silence(self, seconds: float) -> str:
         """What to tell the operator when the deadline of ``seconds`` has passed."""
         name, mac = self._exchange.link, self._client.identity.chaddr
-        if self._declined:
+        if self._strangers:
             return self._failure()
         if (offered := self._exchange.offered) is not None:
             if self._client.refusal:
@@ -136,7 +168,20 @@ class Acquisition:
             return
         while not self._passed_over:
             yield None
-        yield from islice(self._neighbours(self._passed_over[0]), _STEPS)
+        yield from islice(self._instead(), _STEPS)
+
+    def _instead(self) -> Iterator[IPv4Address]:
+        """What to ask for instead of what was passed over: what nobody was heard to use, first."""
+        neighbours = self._neighbours(next(iter(self._passed_over)))
+        while True:
+            if self._nobodys:
+                address = self._nobodys.pop(0)
+                if self._may_ask(address):
+                    yield address
+            elif (neighbour := next(neighbours, None)) is not None:
+                yield neighbour
+            else:
+                return
 
     def _neighbours(self, offered: IPv4Address) -> Iterator[IPv4Address]:
         """Addresses that the server may have instead of one that is kept for another.
@@ -170,15 +215,23 @@ class Acquisition:
 
     def _may_ask(self, address: IPv4Address) -> bool:
         """Whether it is of use to ask for ``address``: not if that was done before."""
-        is_tried = address in self._declined or address == self._own
-        return not is_tried and self._is_wanted(address) and not self._is_taken(address)
+        is_tried = address == self._own or address in self._behind
+        return not is_tried and self._is_usable(address)
+
+    def _is_usable(self, address: IPv4Address) -> bool:
+        """Whether an offer of it is taken."""
+        return (
+            address not in self._strangers
+            and self._is_wanted(address)
+            and not self._is_taken(address)
+        )
 
     def _is_wanted(self, address: IPv4Address) -> bool:
         is_of_pool = address in self._pool.assignable and not self._pool.is_edge(address)
         return is_of_pool and self._kept(address) is None
 
     def _is_taken(self, address: Address) -> bool:
-        """Whether the server should hear that ``address`` is in use: a DHCPDECLINE."""
+        """Whether no other container may have it: it is leased, or reserved for nobody, here."""
         found = self._reserved.against(address, self._endpoint)
         return address in self._taken or (found is not None and found.is_for_nobody)
 
@@ -187,11 +240,27 @@ class Acquisition:
         found = self._reserved.against(address, self._endpoint)
         return found if found is not None and not found.is_for_nobody else None
 
-    def _passes_over(self, address: IPv4Address) -> bool:
-        if self._kept(address) is None:
-            return False
-        self._passed_over.append(address)
-        return True
+    def _why_not(self, address: Address) -> str:
+        """What keeps ``address`` from this container here; empty where nothing does."""
+        if (found := self._reserved.against(address, self._endpoint)) is not None:
+            return str(found)
+        return f"{address} is leased or reserved here" if address in self._taken else ""
+
+    def _patience(self, refused: Refused) -> float | None:
+        """How long to wait for a better offer after one that is of no use to us.
+
+        What is kept here, or was given back, ends the try: the server has a free address, and must
+        be asked for another. After it was declined that is another server's business, if there is
+        one.
+        """
+        address = refused.address
+        if address in self._strangers:
+            self._again = refused
+            return _LINGER if address in self._declined else 0.0
+        if why := self._why_not(address):
+            self._passed_over[address] = why
+            return 0.0
+        return None
 
     async def _ask(self, requested: IPv4Address | None, *, exactly: bool) -> Grant | None:
         linger = None
@@ -199,23 +268,61 @@ class Acquisition:
             linger = _LINGER
         elif self._pool.range is not None:
             linger = 0.0
-        accepts = requested.__eq__ if exactly else self._is_wanted
+        self._again = None
+        accepts = requested.__eq__ if exactly else self._is_usable
         begin = partial(self._client.start, requested=requested, accepts=accepts)
         return await self._exchange.run(begin, linger=linger)
 
-    async def _reason_against(self, address: IPv4Address) -> str | None:
-        if self._is_taken(address):
-            return "reserved, or leased to another container, here"
+    async def _stranger_at(self, address: IPv4Address) -> MacAddress | None:
+        """Who else was heard to use it."""
         if self._probing is None or self._probing[0] != address:
             return None
         try:
-            stranger = await self._probing[1]
+            return await self._probing[1]
         except LinkDown:
             return None  # the exchange says so, if it matters
-        if stranger is None:
-            return None
-        self._report(EventKind.CONFLICT, address, f"{stranger} answers ARP for it")
-        return f"{stranger} answers ARP for it"
+
+    async def _yield_to(self, stranger: MacAddress, grant: Grant) -> bool:
+        """Decline or release what ``stranger`` uses; returns whether another try is of use."""
+        address, said = grant.address, f"{stranger} answers ARP for it"
+        wire, subnet = self._wire, self._pool.subnet
+        assert wire is not None and isinstance(subnet, IPv4Network)
+        self._strangers[address] = stranger
+        others = await wire.others(
+            stranger, address, chaddr=self._client.identity.chaddr, subnet=subnet
+        )
+        is_another_of_use = len(self._strangers) < _CONFLICTS
+        if others.same:
+            self._verdict = self._answers_for_many(stranger, grant, others)
+            said = f"{said} and for {_listed(others.same)}: not declined"
+            self._behind.update(others.same)
+            self._nobodys = list(others.nobodys)
+            is_another_of_use = is_another_of_use and bool(others.nobodys)
+        elif (allowed := wire.may_decline(stranger)) is Allowed.YES:
+            self._declined.add(address)
+            self._report(EventKind.CONFLICT, address, said)
+            self._exchange.decline()
+            self._report(EventKind.DECLINED, address, said)
+            self._pause = _PAUSE * 2 ** (len(self._declined) - 1)
+            return is_another_of_use
+        else:
+            self._verdict = self._over_budget(stranger, grant, allowed)
+            said = f"{said}: not declined, as too much was declined lately"
+            is_another_of_use = is_another_of_use and allowed is Allowed.NOT_FOR_STRANGER
+        self._report(EventKind.CONFLICT, address, said)
+        self._exchange.give_back()
+        self._passed_over[address] = said
+        return is_another_of_use
+
+    def _is_in_vain(self) -> bool:
+        """Whether the server offered again what it knows to be in use, or goes on doing so."""
+        if self._again is None:
+            return False
+        self._times_again += 1
+        if self._again.address in self._declined:
+            self._verdict = self._offered_again(self._again)
+            return True
+        return self._times_again >= _AGAIN
 
     def _stop_probing(self) -> None:
         if self._probing is not None:
@@ -231,18 +338,27 @@ class Acquisition:
         offers = ", ".join(
             dict.fromkeys(f"{each.address} by {each.terms.server}" for each in refused[-8:])
         )
-        declined = ", ".join(f"{each} ({why})" for each, why in self._declined.items())
-        if declined:
-            return (
-                f"what the DHCP server on {name} gave to {mac} is in use, and was declined: "
-                f"{declined}. Take these addresses out of the server's range"
+        if self._verdict is not None:
+            return self._verdict
+        if self._strangers:
+            used = ", ".join(
+                f"{at} ({by} answers ARP for it)" for at, by in self._strangers.items()
             )
-        kept = filter(None, map(self._kept, dict.fromkeys(self._passed_over)))
+            done = "declined" if self._declined else "given back"
+            return (
+                f"what the DHCP server on {name} gave to {mac} is in use, and was {done}: {used}. "
+                f"Take these addresses out of the server's range"
+            )
         if self._exactly is None and self._passed_over:
             return (
                 f"the DHCP server on {name} has no address for {mac} but what is kept for others: "
-                f"{'; '.join(map(str, kept))}. Give its range more addresses, or take a "
-                f"reservation away with d4d unreserve"
+                f"{'; '.join(islice(self._passed_over.values(), _STEPS))}. Give its range more "
+                f"addresses, or take a reservation away with d4d unreserve"
+            )
+        if self._exactly in self._passed_over:
+            return (
+                f"{self._exactly} can't be had: {self._passed_over[self._exactly]}. Choose an "
+                f"address that is free, or leave --ip out"
             )
         if self._exactly is not None:
             return (
@@ -254,3 +370,42 @@ class Acquisition:
             f"no address of {self._pool.assignable} can be had: {mac} asked on {name} and was "
             f"offered {offers}. Make the server's range and --subnet or --ip-range overlap"
         )
+
+    def _answers_for_many(self, stranger: MacAddress, grant: Grant, others: Others) -> str:
+        name, mac = self._exchange.link, self._client.identity.chaddr
+        return (
+            f"{grant.address}, which DHCP server {grant.terms.server} gave to {mac}, can't be "
+            f"used: {stranger} on {name} answers ARP for it, and for {_listed(others.same)}. It "
+            f"was released, not declined. One MAC address for several is a router with proxy ARP, "
+            f"a host with several addresses, or an attack: turn proxy ARP off on that router, or "
+            f"have D4D ask nobody with D4D_CONFLICT_PROBE=0s; or take that host's addresses out of "
+            f"the server's range"
+        )
+
+    def _offered_again(self, again: Refused) -> str:
+        name, mac, address = self._exchange.link, self._client.identity.chaddr, again.address
+        stranger = self._strangers[address]
+        return (
+            f"DHCP server {again.terms.server} on {name} offered {address} to {mac} again after it "
+            f"was declined, as one does that has it reserved for {mac} or has no other left. But "
+            f"{stranger} on {name} answers ARP for {address}: take the host with that MAC address "
+            f"off {address}, or change the reservation or the range in the server"
+        )
+
+    def _over_budget(self, stranger: MacAddress, grant: Grant, allowed: Allowed) -> str:
+        name, mac, minutes = self._exchange.link, self._client.identity.chaddr, round(EVERY / 60)
+        whose, size = f"on {name}", OF_PARENT
+        if allowed is Allowed.NOT_FOR_STRANGER:
+            whose, size = f"on {name} for {stranger}", OF_STRANGER
+        return (
+            f"{grant.address}, which DHCP server {grant.terms.server} gave to {mac}, is in use: "
+            f"{stranger} on {name} answers ARP for it. It was released, not declined: D4D declines "
+            f"{size} addresses {whose} and then one in {minutes} min, or anybody could use up the "
+            f"server's range. Take the addresses in use out of that range, or the reservation of "
+            f"{grant.address} away, or that host off the address"
+        )
+
+
+def _listed(addresses: tuple[IPv4Address, ...]) -> str:
+    shown = ", ".join(map(str, addresses[:_SHOWN]))
+    return shown if len(addresses) <= _SHOWN else f"{shown} and {len(addresses) - _SHOWN} more"

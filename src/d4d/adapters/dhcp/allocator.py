@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
+from itertools import islice
 from random import Random
 
 import structlog
@@ -48,6 +49,7 @@ from d4d.service_layer.provisional_lease import Ahead
 
 _SURVEY = 6.0  # seconds for an offer that names the router, where we can do without
 _ROUTE_RETRY = 5.0  # seconds until an interface that is not there yet is looked for again
+_MOST_STRAYS = 4  # servers of another subnet that are told of at once
 
 MakeLink = Callable[[Route, Wants, Deliver], Link]
 Key = tuple[PoolId, Address]
@@ -182,7 +184,7 @@ class DhcpAllocator:
                 client=client,
                 exchange=exchange,
                 taken=taken,
-                probe=self._conflicts.probe(route.parent),
+                wire=self._conflicts.on(route.parent),
                 report=partial(self._report, pool.id, endpoint),
                 endpoint=endpoint,
                 reserved=reserved,
@@ -206,10 +208,10 @@ class DhcpAllocator:
                 raise
             finally:
                 ahead.discard()
-        for refused in exchange.refused:
-            if refused.address not in pool:
-                detail = f"{refused.terms.server} offers it, outside {pool.subnet}"
-                self._report(pool.id, endpoint, EventKind.MISMATCH, refused.address, detail)
+        strays = {each.terms.server: each for each in exchange.refused if each.address not in pool}
+        for server, refused in islice(strays.items(), _MOST_STRAYS):
+            detail = f"{server} offers it, outside {pool.subnet}"
+            self._report(pool.id, endpoint, EventKind.MISMATCH, refused.address, detail)
         own = reserved.of(endpoint)
         if address is None and own is not None and own.address != grant.address:
             detail = f"reserved for it, but the DHCP server gave it {grant.address}"
@@ -395,15 +397,15 @@ class DhcpAllocator:
             finally:
                 exchange.abandon()
         fitting = [each for each in exchange.refused if subnet is None or each.address in subnet]
-        for each in exchange.refused:
-            if each not in fitting:
-                log.warning(
-                    "a server offers addresses of another subnet",
-                    link=session.name,
-                    server=str(each.terms.server),
-                    offered=str(each.address),
-                    subnet=str(subnet),
-                )
+        strays = {each.terms.server: each for each in exchange.refused if each not in fitting}
+        for server, each in islice(strays.items(), _MOST_STRAYS):
+            log.warning(
+                "a server offers addresses of another subnet",
+                link=session.name,
+                server=str(server),
+                offered=str(each.address),
+                subnet=str(subnet),
+            )
         return fitting[0] if fitting else None
 
     def _conflict(self, lease: Lease, detail: str) -> None:

@@ -1,11 +1,14 @@
 """Who else uses an address: asked before it is handed out, watched for while it is held."""
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
-from d4d.adapters.dhcp.acquisition import Probe
+from d4d.adapters.dhcp.strangers import Allowed, Strangers
+from d4d.domain.errors import LinkDown
 from d4d.domain.leases import Lease, MacAddress
 
 
@@ -37,6 +40,57 @@ OnConflict = Callable[[IPv4Address, MacAddress], None]
 MakeWatch = Callable[[str, Ours, OnConflict], Watch]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Others:
+    """What was heard when a stranger's MAC was looked for at other addresses."""
+
+    same: tuple[IPv4Address, ...] = ()
+    """It answered for these, too."""
+    nobodys: tuple[IPv4Address, ...] = ()
+    """Nobody answered for these."""
+
+
+class Wire:
+    """Who uses which address on one parent, and what may be declined there."""
+
+    def __init__(self, watch: Watch, strangers: Strangers, *, wait: timedelta) -> None:
+        self._watch = watch
+        self._strangers = strangers
+        self._wait = wait
+
+    async def probe(self, address: IPv4Address, chaddr: MacAddress) -> MacAddress | None:
+        """Who but this MAC answers for the address; None is nobody. Raises LinkDown."""
+        mac = await self._watch.probe(address, chaddr=chaddr, wait=self._wait)
+        if mac is not None:
+            self._strangers.heard(mac, address)
+        return mac
+
+    async def others(
+        self, mac: MacAddress, address: IPv4Address, *, chaddr: MacAddress, subnet: IPv4Network
+    ) -> Others:
+        """Whether ``mac``, which answers for ``address``, does so for other addresses as well.
+
+        All are asked for at once, now: it takes as long as one probe.
+        """
+        controls = self._strangers.controls(mac, address, subnet)
+        answers = await asyncio.gather(*(self._answer(each, chaddr) for each in controls))
+        heard = dict(zip(controls, answers, strict=True))
+        return Others(
+            same=tuple(each for each, by in heard.items() if by == mac),
+            nobodys=tuple(each for each, by in heard.items() if by is None),
+        )
+
+    async def _answer(self, address: IPv4Address, chaddr: MacAddress) -> MacAddress | None:
+        try:
+            return await self._watch.probe(address, chaddr=chaddr, wait=self._wait)
+        except LinkDown:
+            return None  # nothing is proved; the exchange says so, if it matters
+
+    def may_decline(self, mac: MacAddress) -> Allowed:
+        """Whether to decline what ``mac`` uses; YES counts as done."""
+        return self._strangers.may_decline(mac, asyncio.get_running_loop().time())
+
+
 class Conflicts:
     """One watch for each parent, and the leases on its wire."""
 
@@ -48,18 +102,16 @@ class Conflicts:
         self._wait = wait
         self._report = report
         self._watches: dict[str, Watch] = {}
+        self._strangers: dict[str, Strangers] = {}
         self._kept: dict[str, dict[IPv4Address, Kept]] = {}
 
-    def probe(self, parent: str | None) -> Probe | None:
+    def on(self, parent: str | None) -> Wire | None:
         """What asks who uses an address, where that is wanted and there is a parent."""
         watch = self._watch(parent)
-        if watch is None:
+        if watch is None or parent is None:
             return None
-
-        async def ask(address: IPv4Address, chaddr: MacAddress) -> MacAddress | None:
-            return await watch.probe(address, chaddr=chaddr, wait=self._wait)
-
-        return ask
+        strangers = self._strangers.setdefault(parent, Strangers())
+        return Wire(watch, strangers, wait=self._wait)
 
     def watch_over(self, parent: str | None, kept: Kept) -> None:
         """Report who claims the address of ``kept`` on ``parent``, other than its container."""

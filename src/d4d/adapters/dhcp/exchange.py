@@ -11,6 +11,9 @@ from d4d.domain.dhcp.effects import Bound, Effect, Grant, Offered, Refused
 from d4d.domain.errors import LinkDown
 from d4d.domain.ports.allocator import Clock
 
+_MOST_REFUSED = 32
+"""Offers that are remembered: whoever forges them must not fill the memory."""
+
 
 class Exchange:
     """What one client came to, over as many tries as its caller makes."""
@@ -27,12 +30,13 @@ class Exchange:
         self._now = now
         self.on_offer: Callable[[IPv4Address], None] | None = None
         """Hears of each address that is asked for, before the server's last word."""
-        self.passes_over: Callable[[IPv4Address], bool] = lambda _: False
-        """Which offers end a try at once: the server has a free address, and must name another."""
+        self.patience: Callable[[Refused], float | None] = lambda _: None
+        """Seconds for a better offer after this one, if they are others than ``run`` was told."""
         self._done: asyncio.Future[Grant | None] | None = None
         self._linger: float | None = None
+        self._giving_up: asyncio.TimerHandle | None = None
         self.refused: list[Refused] = []
-        """Offers of no use so far."""
+        """Offers of no use so far, each once, and so many at most."""
         self.offered: Offered | None = None
         """The offer that we took last."""
 
@@ -49,13 +53,21 @@ class Exchange:
         """
         self._done = asyncio.get_running_loop().create_future()
         self._linger = linger
+        self._stop_giving_up()
         self._session.follow(self._client, self._hear)
         self._session.perform(self._client, begin(self._now()))
-        return await self._done
+        try:
+            return await self._done
+        finally:
+            self._stop_giving_up()
 
     def decline(self) -> None:
         """Give back what was granted: somebody else has it."""
         self._session.perform(self._client, self._client.decline(self._now()))
+
+    def give_back(self) -> None:
+        """Release what was granted; another try may follow."""
+        self._session.perform(self._client, self._client.release(self._now()))
 
     def abandon(self) -> None:
         """Give up. An offer that we asked for is released: the server may have committed it."""
@@ -80,14 +92,29 @@ class Exchange:
             if self.on_offer is not None:
                 self.on_offer(effect.address)
         elif isinstance(effect, Refused):
-            self.refused.append(effect)
-            linger = 0.0 if self.passes_over(effect.address) else self._linger
+            if len(self.refused) < _MOST_REFUSED and effect not in self.refused:
+                self.refused.append(effect)
+            patience = self.patience(effect)
+            linger = self._linger if patience is None else patience
             if linger is not None:
-                loop = asyncio.get_running_loop()
-                loop.call_later(linger, self._give_up, self._done)
+                self._give_up_in(linger)
 
-    def _give_up(self, done: asyncio.Future[Grant | None] | None) -> None:
-        if done is self._done and self._client.grant is None and not self._client.has_chosen:
+    def _give_up_in(self, seconds: float) -> None:
+        """Await a better offer no longer than that, however many useless ones come in."""
+        loop = asyncio.get_running_loop()
+        at = loop.time() + seconds
+        if self._giving_up is None or at < self._giving_up.when():
+            self._stop_giving_up()
+            self._giving_up = loop.call_at(at, self._give_up)
+
+    def _stop_giving_up(self) -> None:
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
+
+    def _give_up(self) -> None:
+        self._giving_up = None
+        if self._client.grant is None and not self._client.has_chosen:
             self._finish(None)
 
     def _finish(self, grant: Grant | None) -> None:

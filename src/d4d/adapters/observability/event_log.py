@@ -4,6 +4,7 @@ import asyncio
 
 import structlog
 
+from d4d.adapters.observability.seldom import SeldomEvents
 from d4d.domain.ports.allocator import Event, EventKind, Events
 from d4d.service_layer.concurrency.supervised_task import its_own
 
@@ -23,19 +24,38 @@ class EventLog:
     """Events, to the log, and then to its listeners.
 
     They are told in the event loop's next round: who waits for what happened is answered first.
+    What strangers cause again and again is told once, and a minute later how often.
     """
 
     def __init__(self) -> None:
         self._log = structlog.get_logger().bind()  # not anew for each event
         self._listeners: list[Events] = []
+        self._seldom = SeldomEvents()
+        self._timer: asyncio.TimerHandle | None = None
 
     def add(self, listener: Events) -> None:
         """Let ``listener`` hear of every event from now on."""
         self._listeners.append(listener)
 
     def record(self, event: Event) -> None:
-        """Have ``event`` told soon, after those before it."""
-        asyncio.get_running_loop().call_soon(self._tell, event)
+        """Have ``event`` told soon, after those before it, if that was not told lately."""
+        loop = asyncio.get_running_loop()
+        if self._seldom.may_tell(event, loop.time()):
+            loop.call_soon(self._tell, event)
+        self._arm(loop)
+
+    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+        """See that what is held back is told of when it is time."""
+        if self._timer is None and (at := self._seldom.next_at) is not None:
+            self._timer = loop.call_at(at, self._tell_held, loop)
+
+    def _tell_held(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        try:
+            for event in self._seldom.due(loop.time()):
+                self._tell(event)
+        finally:
+            self._arm(loop)
 
     def _tell(self, event: Event) -> None:
         self._write(event)

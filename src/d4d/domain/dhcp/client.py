@@ -35,7 +35,8 @@ Accepts = Callable[[IPv4Address], bool]
 _REQUESTS = 3  # REQUESTs that stay unanswered before the offer counts as withdrawn
 _DISCOVERS = 3  # DISCOVERs in one attempt to get a lost address back
 _FIRST_RECLAIM, _LONGEST_RECLAIM = timedelta(seconds=5), timedelta(minutes=5)
-_PAUSE, _LONGEST_PAUSE_DOUBLINGS = timedelta(seconds=0.05), 8  # after a NAK to our choice
+_PAUSE = timedelta(seconds=0.05)  # doubled after each NAK to our choice,
+_PAUSE_DOUBLINGS, _LOST_PAUSE_DOUBLINGS = 8, 12  # up to 13 s where somebody waits, else 3 min
 _SECOND = timedelta(seconds=1)
 _GRACE = timedelta(seconds=10)  # for the answer to the REQUEST of a lease found over at a restart
 
@@ -428,7 +429,8 @@ class Client:
         self._offer, self._sent = None, 0
         self._naks += 1
         self._new_xid()
-        pause = _PAUSE * 2.0 ** min(self._naks, _LONGEST_PAUSE_DOUBLINGS)
+        most = _LOST_PAUSE_DOUBLINGS if self._lost else _PAUSE_DOUBLINGS
+        pause = _PAUSE * 2.0 ** min(self._naks, most)
         self._retransmit_at = now + pause * (1 + 0.1 * self._random())
         return []
 

@@ -239,6 +239,22 @@ async def test_an_exchange_takes_a_better_offer_while_it_lingers(bench: Bench) -
     assert grant.address == wanted
 
 
+async def test_an_exchange_remembers_few_of_many_useless_offers(bench: Bench) -> None:
+    bench.server.silent()
+    client = bench.client()
+    exchange = Exchange(bench.session, client, now=bench.clock)
+    nothing = partial(client.start, accepts=lambda _: False)
+    running = asyncio.ensure_future(exchange.run(nothing, linger=1.0))
+    await settle(0.5)
+    bench.server.speaks()
+    for number in range(2000):
+        bench.server.offers(f"10.77.{16 + number // 250}.{number % 250}")
+        bench.server.links[0].broadcast(bench.server.heard[0])
+    assert await running is None
+    assert len(exchange.refused) == 32
+    assert bench.clock() - NOON < timedelta(seconds=2)
+
+
 async def test_an_abandoned_exchange_releases_what_it_asked_for(bench: Bench) -> None:
     bench.server.silent(MessageType.REQUEST)
     client = bench.client()

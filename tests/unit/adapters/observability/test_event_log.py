@@ -11,7 +11,9 @@ from d4d.domain.leases import Endpoint, MacAddress
 from d4d.domain.pools import PoolId
 from d4d.domain.ports.allocator import Event, EventKind
 from tests.support.fake_ports import RecordingEvents
-from tests.support.virtual_time import NOON
+from tests.support.virtual_time import NOON, settle
+
+VIRTUAL_TIME = True
 
 WEB = Endpoint(mac=MacAddress.parse("02:42:0a:4d:10:01"), name="web")
 
@@ -73,3 +75,28 @@ async def test_listeners_hear_of_it_too_once_the_caller_goes_on() -> None:
     assert listener.told == []
     await asyncio.sleep(0)
     assert listener.told == [("renewed", "10.77.16.1")]
+
+
+async def test_a_flood_is_told_once_and_a_minute_later_how_often() -> None:
+    """To the log, and so to history, stream and webhook."""
+    log, listener = EventLog(), RecordingEvents()
+    log.add(listener)
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(35_739):
+            log.record(event(EventKind.DECLINED, detail="in use"))
+        await settle(59.0)
+        assert [each.detail for each in listener.all] == ["in use"]
+        await settle(300.0)
+    details = ["in use", "in use (35738 more of the same within 60 s)"]
+    assert [each.detail for each in listener.all] == details
+    assert [line["detail"] for line in lines] == details
+
+
+async def test_what_happens_to_leases_is_never_held_back() -> None:
+    log, listener = EventLog(), RecordingEvents()
+    log.add(listener)
+    for _ in range(100):
+        for kind in (EventKind.ACQUIRED, EventKind.LOST, EventKind.RECOVERED, EventKind.RELEASED):
+            log.record(event(kind))
+    await settle(1.0)
+    assert len(listener.all) == 400

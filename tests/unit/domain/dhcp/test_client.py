@@ -148,6 +148,18 @@ def test_naks_to_our_choice_are_followed_by_growing_pauses() -> None:
     assert all(12.8 <= pause < 14.1 for pause in pauses[7:])
 
 
+def test_a_lost_address_that_is_offered_and_refused_for_ever_is_asked_for_seldom() -> None:
+    """Nobody waits for it, and it may be so for weeks."""
+    bench = Bench().lost()
+    began, asked = bench.now, 0
+    while bench.now < began + 24 * HOUR:
+        if bench.client.state is State.SELECTING and bench.hear(ours.offer(bench.asked)):
+            bench.hear(ours.nak(bench.asked))
+            asked += 1
+        bench.wake()
+    assert 400 <= asked <= 24 * HOUR / timedelta(minutes=3)
+
+
 def test_an_ack_makes_the_pauses_short_again() -> None:
     bench = Bench().requesting()
     for _ in range(6):

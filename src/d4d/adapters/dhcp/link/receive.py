@@ -1,12 +1,19 @@
 """The receiving half that both links share: what a client waits for is decoded."""
 
+import time
+
 import structlog
 
 from d4d.adapters.dhcp.link.base import Wants
 from d4d.adapters.dhcp.wire.codec import Malformed, decode, xid_of
+from d4d.adapters.observability.seldom import Seldom
 from d4d.domain.dhcp.messages import Message
 
 _log = structlog.get_logger(__name__)
+
+_MOST_UNREADABLE = 16
+_seldom = Seldom(at_most=_MOST_UNREADABLE)
+"""What is told of unreadable replies: anybody on the wire can send them by the thousand."""
 
 
 def read_wanted(payload: bytes, *, wants: Wants, link: str) -> Message | None:
@@ -21,5 +28,12 @@ def read_wanted(payload: bytes, *, wants: Wants, link: str) -> Message | None:
     try:
         return decode(payload)
     except Malformed as error:
-        _log.warning("dhcp_reply_unreadable", link=link, xid=f"{xid:08x}", error=str(error))
+        if _seldom.may_tell((link, str(error)), time.monotonic()):
+            _log.warning(
+                "dhcp_reply_unreadable",
+                link=link,
+                xid=f"{xid:08x}",
+                error=str(error),
+                untold=_seldom.untold(),
+            )
         return None
