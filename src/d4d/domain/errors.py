@@ -1,5 +1,15 @@
 """What can go wrong, one class for each thing that a caller handles differently."""
 
+from collections.abc import Mapping
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+
+def by_class(table: Mapping[type, _T], error: BaseException, default: _T) -> _T:
+    """What ``table`` has for the class of ``error``, or else for the nearest that it comes of."""
+    return next((table[each] for each in type(error).__mro__ if each in table), default)
+
 
 class D4DError(Exception):
     """Something was asked that could not be done; the text is for the operator."""

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator
 from d4d.domain.claims import Claims
 from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
 from d4d.domain.pools import Address, Pool, PoolRecord, Purpose, Reservation
-from d4d.service_layer.concurrency.keyed_lock import Turn, Turns
 
 _LIVE = frozenset(LeaseState) - {LeaseState.RELEASED, LeaseState.FREED}
 
@@ -26,7 +25,6 @@ class Holdings:
         self._leases: dict[Address, Lease] = {}
         self._by_mac: dict[MacAddress, Address] = {}
         self._by_name: dict[str, Address] = {}
-        self._turns = Turns()
 
     @property
     def record(self) -> PoolRecord:
@@ -41,10 +39,6 @@ class Holdings:
     def is_used(self) -> bool:
         """Whether a network uses the pool, or a lease of it is still held."""
         return self.users > 0 or any(is_held(lease) for lease in self._leases.values())
-
-    def turn(self, endpoint: Endpoint) -> Turn:
-        """To be alone with this MAC and this name, within ``async with``."""
-        return self._turns.of(*filter(None, (endpoint.mac, endpoint.name)))
 
     # Reservations
 

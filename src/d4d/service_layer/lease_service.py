@@ -26,6 +26,7 @@ from d4d.domain.ports.allocator import (
     Names,
     Reservations,
 )
+from d4d.service_layer.concurrency.keyed_lock import Turn, Turns
 from d4d.service_layer.concurrency.supervised_task import its_own
 from d4d.service_layer.pool_registry import PoolTable
 from d4d.service_layer.release_queue import GivingBack
@@ -60,6 +61,7 @@ class Leasing:
         self._clock = clock
         self._owner = owner
         self._names = names
+        self._turns = Turns()
         self._compared: set[tuple[PoolId, tuple[IPv4Address, ...]]] = set()
         self._giving_back = GivingBack(give_back=self._give_back, clock=clock, hold=hold)
         self.writes = WriteBehind(store, owner, on_superseded=self._settle)
@@ -123,7 +125,7 @@ class Leasing:
 
         Raises AddressInUse, NoAddress, LinkDown, StoreUnavailable.
         """
-        async with holdings.turn(endpoint):
+        async with self._turn(holdings, endpoint):
             lease = await self._again(holdings, endpoint, address)
             return lease or await self._allocate(holdings, endpoint, address)
 
@@ -160,7 +162,7 @@ class Leasing:
         False where the address is known, or can't be a container's. Raises AddressInUse where the
         store says that another has it.
         """
-        async with holdings.turn(endpoint):
+        async with self._turn(holdings, endpoint):
             if holdings.lease(address) is not None or address not in holdings.pool:
                 return False
             if holdings.reservation(address) is not None:
@@ -267,6 +269,11 @@ class Leasing:
         self._events.record(event)
 
     # Within
+
+    def _turn(self, holdings: Holdings, endpoint: Endpoint) -> Turn:
+        """To be alone with this MAC and this name in its pool, within ``async with``."""
+        known = filter(None, (endpoint.mac, endpoint.name))
+        return self._turns.of(*((holdings.pool.id, each) for each in known))
 
     async def _again(
         self, holdings: Holdings, endpoint: Endpoint, address: Address | None
@@ -411,7 +418,7 @@ class Leasing:
     async def _give_back(self, lease: Lease, reason: str) -> None:
         """Tell the server of a release, and remember the address for its container's return."""
         holdings = self._pools.at(lease.pool)
-        async with holdings.turn(lease.endpoint):  # its container must not come back meanwhile
+        async with self._turn(holdings, lease.endpoint):  # it must not come back meanwhile
             current = self._released(lease)
             if current is None:
                 return

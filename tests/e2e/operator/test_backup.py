@@ -14,7 +14,7 @@ from d4d.adapters.system.state_directory import StateDir
 from d4d.domain.errors import AddressInUse
 from d4d.domain.leases import Endpoint, Lease, MacAddress
 from d4d.domain.pools import PoolId
-from d4d.service_layer.backup_service import back_up, restore
+from d4d.operations.backup import back_up, restore
 from d4d.settings.model import load_settings
 from lab.dhcp_servers import Dhcpd, Site
 from lab.lab import Lab

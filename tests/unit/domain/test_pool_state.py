@@ -1,6 +1,5 @@
 """What is held of one pool: reservations counted, leases found by address, MAC and name."""
 
-import asyncio
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
@@ -165,46 +164,3 @@ def test_what_is_taken_is_a_view(holdings: Holdings) -> None:
     assert len(taken) == 3
     holdings.put(lease(ONE, mac=B, generation=2))
     assert ONE not in taken
-
-
-async def test_turns_are_by_mac_and_by_name(holdings: Holdings) -> None:
-    log: list[str] = []
-
-    async def serve(label: str, mac: MacAddress, name: str | None) -> None:
-        async with holdings.turn(Endpoint(mac=mac, name=name)):
-            log.append(f"{label} in")
-            await asyncio.sleep(1.0)
-            log.append(f"{label} out")
-
-    await asyncio.gather(
-        serve("first", A, "web"), serve("same name", B, "web"), serve("same MAC", A, "db")
-    )
-    assert log[:2] == ["first in", "first out"]
-    assert len(log) == 6
-    assert holdings._turns._locks == {}
-
-
-async def test_others_do_not_wait_for_a_turn(holdings: Holdings) -> None:
-    async with (
-        asyncio.timeout(1.0),
-        holdings.turn(Endpoint(mac=A, name="web")),
-        holdings.turn(Endpoint(mac=B, name="db")),
-    ):
-        pass
-
-
-async def test_a_turn_that_is_given_up_holds_nobody_up(holdings: Holdings) -> None:
-    end = Endpoint(mac=A)
-
-    async def wait() -> None:
-        async with holdings.turn(end):
-            raise AssertionError("it was not its turn")
-
-    async with holdings.turn(end):
-        waiting = asyncio.ensure_future(wait())
-        await asyncio.sleep(0.1)
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-    assert waiting.cancelled()
-    async with asyncio.timeout(1.0), holdings.turn(end):
-        pass

@@ -47,3 +47,48 @@ async def test_who_is_cancelled_while_waiting_leaves_what_it_had() -> None:
     async with asyncio.timeout(1), turns.of("b"):
         pass
     assert not turns._locks
+
+
+async def test_turns_are_by_several_keys() -> None:
+    turns = Turns()
+    log: list[str] = []
+
+    async def serve(label: str, mac: str, name: str) -> None:
+        async with turns.of(mac, name):
+            log.append(f"{label} in")
+            await asyncio.sleep(1.0)
+            log.append(f"{label} out")
+
+    await asyncio.gather(
+        serve("first", "A", "web"), serve("same name", "B", "web"), serve("same MAC", "A", "db")
+    )
+    assert log[:2] == ["first in", "first out"]
+    assert len(log) == 6
+    assert turns._locks == {}
+
+
+async def test_others_do_not_wait_for_a_turn() -> None:
+    turns = Turns()
+    async with (
+        asyncio.timeout(1.0),
+        turns.of("A", "web"),
+        turns.of("B", "db"),
+    ):
+        pass
+
+
+async def test_a_turn_that_is_given_up_holds_nobody_up() -> None:
+    turns, end = Turns(), "A"
+
+    async def wait() -> None:
+        async with turns.of(end):
+            raise AssertionError("it was not its turn")
+
+    async with turns.of(end):
+        waiting = asyncio.ensure_future(wait())
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+    assert waiting.cancelled()
+    async with asyncio.timeout(1.0), turns.of(end):
+        pass

@@ -205,7 +205,7 @@ def _result(error: BaseException | None) -> str:
     if error is None:
         return "ok"
     failed = "failed" if isinstance(error, Exception) else "cancelled"
-    return _RESULTS.get(type(error), failed)
+    return errors.by_class(_RESULTS, error, failed)
 
 
 class _One(CollectorRegistry):

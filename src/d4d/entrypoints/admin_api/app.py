@@ -42,9 +42,9 @@ from d4d.entrypoints.admin_api.queries import (
 )
 from d4d.entrypoints.admin_api.web_page import page_routes
 from d4d.lazy_import import late
-from d4d.service_layer import readiness as health
+from d4d.operations import readiness as health
+from d4d.operations.view import Operations
 from d4d.service_layer.concurrency.pace import Pace
-from d4d.service_layer.operator_view import Operations
 from d4d.service_layer.other_hosts import OtherHosts
 from d4d.settings.model import Settings, shown, source
 
@@ -55,12 +55,11 @@ else:
 
 _PULSE = 15.0  # seconds after which a silent stream of events says that it lives
 _HISTORY_OF_LEASE = 100
-_STATUS: dict[type[errors.D4DError], int] = {
+_STATUS: dict[type, int] = {
     errors.BadRequest: 400,
     errors.UnknownPool: 404,
     errors.AddressInUse: 409,
     errors.StoreUnavailable: 503,
-    errors.StoreAway: 503,
 }
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -90,13 +89,13 @@ def create_admin_app(
             try:
                 return await handler(parts, request)
             except errors.D4DError as error:
-                return refusal(str(error), _STATUS.get(type(error), 500))
+                return refusal(str(error), errors.by_class(_STATUS, error, 500))
 
         return endpoint
 
     async def ready(_: Request) -> Response:
         parts = operations()
-        answer = health.readiness(parts) if parts else health.starting()
+        answer = forms.HealthAnswer.of(health.readiness(parts) if parts else health.starting())
         return Form(answer, 200 if answer.ok else 503)
 
     async def config(_: Request) -> Response:
@@ -146,7 +145,7 @@ def effective(settings: Settings, *, given: Collection[str] = ()) -> list[forms.
 
 
 async def _healthz(_: Request) -> Response:
-    return Form(health.alive())
+    return Form(forms.HealthAnswer.of(health.alive()))
 
 
 async def _schema(_: Request) -> Response:

@@ -17,8 +17,8 @@ from d4d.domain.pool_state import is_live
 from d4d.domain.pools import Address, parse_address
 from d4d.domain.ports.allocator import EventKind
 from d4d.domain.ports.history import Question
+from d4d.operations.view import Operations
 from d4d.service_layer.concurrency.pace import Pace
-from d4d.service_layer.operator_view import Operations
 
 _MOST_ENTRIES = 10_000
 """The largest ``limit`` that is no mistake; one answer has fewer, and tells how to go on."""

@@ -13,8 +13,8 @@ from d4d.entrypoints.admin_api.schemas import (
     OperatorReservationForm,
     ReservedAnswer,
 )
+from d4d.operations.view import Operations
 from d4d.service_layer.concurrency.pace import Pace
-from d4d.service_layer.operator_view import Operations
 
 log = structlog.get_logger()
 

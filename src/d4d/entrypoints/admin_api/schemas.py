@@ -5,7 +5,8 @@ null where the lease has no end says so in its field.
 """
 
 from datetime import datetime, timedelta
-from typing import Any
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +17,9 @@ from d4d.domain.ports.history import Entry
 from d4d.domain.reservations import OperatorReservation
 from d4d.domain.utilization import Fill
 from d4d.service_layer.host_drain import Drained, Host
+
+if TYPE_CHECKING:
+    from d4d.operations.readiness import Health
 
 
 class _Form(BaseModel):
@@ -365,6 +369,14 @@ class HealthAnswer(_Form):
     ok: bool
     version: str
     checks: list[CheckForm]
+
+    @classmethod
+    def of(cls, health: "Health") -> "HealthAnswer":
+        """The answer for what was looked at."""
+        checks = [
+            CheckForm(name=each.name, ok=each.ok, detail=each.detail) for each in health.checks
+        ]
+        return cls(ok=health.ok, version=version("d4d"), checks=checks)
 
 
 class SettingForm(_Form):

@@ -42,14 +42,14 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
             NoSuchThing,
             NotRunning,
         )
-        from d4d.domain.errors import D4DError  # noqa: PLC0415 - as above
+        from d4d.domain.errors import D4DError, by_class  # noqa: PLC0415 - as above
 
-        codes = {NotRunning: Exit.NOT_RUNNING, NoSuchThing: Exit.NOT_FOUND}
+        codes: dict[type, Exit] = {NotRunning: Exit.NOT_RUNNING, NoSuchThing: Exit.NOT_FOUND}
         try:
             command(*args, **kwargs)
         except D4DError as error:
             typer.echo(f"d4d: {error}", err=True)
-            raise typer.Exit(codes.get(type(error), Exit.FAILED)) from error
+            raise typer.Exit(by_class(codes, error, Exit.FAILED)) from error
         except KeyboardInterrupt:
             raise typer.Exit(Exit.DONE) from None
 

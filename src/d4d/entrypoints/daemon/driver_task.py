@@ -19,10 +19,10 @@ from d4d.entrypoints.daemon.http.errors import CannotStart
 from d4d.entrypoints.daemon.state import Service
 from d4d.entrypoints.docker_plugin.handlers import Driver, driver
 from d4d.lazy_import import import_late, late
+from d4d.operations.view import Operations
 from d4d.service_layer.background_tasks import CALLS_FIRST
 from d4d.service_layer.concurrency.pace import Pace
 from d4d.service_layer.concurrency.supervised_task import forever
-from d4d.service_layer.operator_view import Operations
 from d4d.settings.model import Settings, load_settings
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from d4d.bootstrap import Container, compose
 from d4d.domain import errors
 from d4d.entrypoints.docker_plugin import messages as wire
 from d4d.entrypoints.docker_plugin.app import Answer, create_calls_app, expect, refusal
+from d4d.operations.view import Operations
 from d4d.service_layer.background_tasks import Background
 from d4d.service_layer.ipam_service import Ipam
-from d4d.service_layer.operator_view import Operations
 from d4d.service_layer.pool_monitor import PoolWatch
 from d4d.settings.model import Settings, load_settings
 
-_STATUS: dict[type[errors.D4DError], int] = {
+_STATUS: dict[type, int] = {
     errors.BadRequest: 400,
     errors.UnknownPool: 404,
     errors.PoolOverlap: 409,
@@ -27,7 +27,6 @@ _STATUS: dict[type[errors.D4DError], int] = {
     errors.NoAddress: 503,
     errors.LinkDown: 503,
     errors.StoreUnavailable: 503,
-    errors.StoreAway: 503,
 }
 
 Handler = Callable[[Ipam, bytes], Awaitable[Answer]]
@@ -99,7 +98,7 @@ class Driver:
                 return await _CALLS[call](self.ipam, body), 200
         except errors.D4DError as error:
             log.warning("refused", call=call, error=str(error))
-            return refusal(str(error), _STATUS.get(type(error), 500))
+            return refusal(str(error), errors.by_class(_STATUS, error, 500))
         except Exception as error:
             log.exception("failed", call=call)
             return refusal(f"D4D failed, see its log: {error!r}", 500)

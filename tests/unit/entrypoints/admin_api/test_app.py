@@ -19,8 +19,8 @@ from d4d.entrypoints.admin_api import schemas as forms
 from d4d.entrypoints.admin_api.app import create_admin_app
 from d4d.entrypoints.cli import schemas as host_forms
 from d4d.entrypoints.docker_plugin.app import driver_of
+from d4d.operations.view import Operations
 from d4d.service_layer.concurrency.supervised_task import forever
-from d4d.service_layer.operator_view import Operations
 from d4d.settings.model import Settings, load_settings
 from tests.support.fake_dockerd import Docker, started
 from tests.support.virtual_time import settle

@@ -23,7 +23,7 @@ def backup(
     import asyncio  # noqa: PLC0415 - --help is asked more often
 
     from d4d.adapters.stores.backup_file import backup_to_text  # noqa: PLC0415 - as above
-    from d4d.service_layer.backup_service import back_up  # noqa: PLC0415 - as above
+    from d4d.operations.backup import back_up  # noqa: PLC0415 - as above
     from d4d.settings.model import load_settings  # noqa: PLC0415 - as above
 
     made = asyncio.run(back_up(load_settings(), everyone=everyone))
@@ -44,7 +44,7 @@ def restore(
     import asyncio  # noqa: PLC0415 - --help is asked more often
 
     from d4d.adapters.stores.backup_file import backup_from_text  # noqa: PLC0415 - as above
-    from d4d.service_layer.backup_service import restore as put_back  # noqa: PLC0415 - as above
+    from d4d.operations.backup import restore as put_back  # noqa: PLC0415 - as above
     from d4d.settings.model import load_settings  # noqa: PLC0415 - as above
 
     def agree(intent: str) -> None:

@@ -1,27 +1,48 @@
 """Whether the driver can do its work now, and why not."""
 
 import os
-from importlib.metadata import version
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from d4d.adapters.observability.log_stream import lost
-from d4d.entrypoints.admin_api.schemas import CheckForm, HealthAnswer
+from d4d.operations.view import Operations
 from d4d.service_layer.concurrency.supervised_task import failing
-from d4d.service_layer.operator_view import Operations
 
 
-def alive() -> HealthAnswer:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that must be so."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What was looked at; it is well where all of it is."""
+
+    checks: Sequence[Check]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return all(check.ok for check in self.checks)
+
+
+def alive() -> Health:
     """The process answers, so it lives."""
-    check = CheckForm(name="process", ok=True, detail=f"pid {os.getpid()}")
-    return HealthAnswer(ok=True, version=version("d4d"), checks=[check])
+    check = Check(name="process", ok=True, detail=f"pid {os.getpid()}")
+    return Health(checks=[check])
 
 
-def starting() -> HealthAnswer:
+def starting() -> Health:
     """There is no driver yet, or no more."""
-    check = CheckForm(name="driver", ok=False, detail="starting, or stopping")
-    return HealthAnswer(ok=False, version=version("d4d"), checks=[check])
+    check = Check(name="driver", ok=False, detail="starting, or stopping")
+    return Health(checks=[check])
 
 
-def readiness(operations: Operations) -> HealthAnswer:
+def readiness(operations: Operations) -> Health:
     """Whether leases can be had, kept and stored."""
     checks = [
         _store(operations),
@@ -31,18 +52,18 @@ def readiness(operations: Operations) -> HealthAnswer:
         _renewals(operations),
         _tasks(),
     ]
-    return HealthAnswer(ok=all(check.ok for check in checks), version=version("d4d"), checks=checks)
+    return Health(checks=checks)
 
 
-def _store(operations: Operations) -> CheckForm:
+def _store(operations: Operations) -> Check:
     writes = operations.ipam.leasing.writes
     trouble = operations.ipam.presence.trouble or operations.store.trouble
     if writes.is_held_up and not trouble:
         trouble = f"{len(writes)} leases and pools wait to be stored"
-    return CheckForm(name="store", ok=not trouble, detail=trouble or "takes what is written")
+    return Check(name="store", ok=not trouble, detail=trouble or "takes what is written")
 
 
-def _parents(operations: Operations) -> CheckForm:
+def _parents(operations: Operations) -> Check:
     there = {each.name: each.is_up for each in operations.interfaces.all()}
     wanted = {
         record.pool.options.parent
@@ -53,15 +74,15 @@ def _parents(operations: Operations) -> CheckForm:
     down = [name for name in sorted(wanted) if there.get(name) is False]
     wrong = [f"{name} is not there" for name in absent] + [f"{name} is down" for name in down]
     fine = f"up: {', '.join(sorted(wanted))}" if wanted else "no network needs one"
-    return CheckForm(name="parents", ok=not wrong, detail="; ".join(wrong) or fine)
+    return Check(name="parents", ok=not wrong, detail="; ".join(wrong) or fine)
 
 
-def _links(operations: Operations) -> CheckForm:
+def _links(operations: Operations) -> Check:
     silent = [f"{name}: {said}" for name, said in sorted(operations.silences().items())]
-    return CheckForm(name="links", ok=not silent, detail="; ".join(silent) or "hear what comes in")
+    return Check(name="links", ok=not silent, detail="; ".join(silent) or "hear what comes in")
 
 
-def _servers(operations: Operations) -> CheckForm:
+def _servers(operations: Operations) -> Check:
     answered = max(
         (each.bound_at for each in operations.ipam.leasing.leases if each.bound_at), default=None
     )
@@ -72,12 +93,12 @@ def _servers(operations: Operations) -> CheckForm:
     )
     if silence is not None and (answered is None or answered < silence.at):
         detail = f"{silence.reason} (at {silence.at:%Y-%m-%dT%H:%M:%SZ})"
-        return CheckForm(name="servers", ok=False, detail=detail)
+        return Check(name="servers", ok=False, detail=detail)
     seen = f"last answer at {answered:%Y-%m-%dT%H:%M:%SZ}" if answered else "not asked yet"
-    return CheckForm(name="servers", ok=True, detail=seen)
+    return Check(name="servers", ok=True, detail=seen)
 
 
-def _tasks() -> CheckForm:
+def _tasks() -> Check:
     """What goes on beside Docker's calls, and the log."""
     wrong = [
         f"{each.name} failed {each.times} times since {each.since:%Y-%m-%dT%H:%M:%SZ}: "
@@ -86,13 +107,13 @@ def _tasks() -> CheckForm:
     ]
     unwritten = lost()
     said = f"; {unwritten} log lines could not be written" if unwritten else ""
-    return CheckForm(name="tasks", ok=not wrong, detail=("; ".join(wrong) or "all go on") + said)
+    return Check(name="tasks", ok=not wrong, detail=("; ".join(wrong) or "all go on") + said)
 
 
-def _renewals(operations: Operations) -> CheckForm:
+def _renewals(operations: Operations) -> Check:
     late = operations.overdue()
     if not late:
-        return CheckForm(name="renewals", ok=True, detail="on time")
+        return Check(name="renewals", ok=True, detail="on time")
     named = ", ".join(str(lease.address) for lease in late[:5])
     more = f" and {len(late) - 5} more" if len(late) > 5 else ""  # noqa: PLR2004 - as many as are named
-    return CheckForm(name="renewals", ok=False, detail=f"{len(late)} late: {named}{more}")
+    return Check(name="renewals", ok=False, detail=f"{len(late)} late: {named}{more}")

@@ -1,0 +1,1 @@
+"""What an operator asks of a driver, over the parts that the composition root made."""
