@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 from pydantic import BaseModel
 
 from lab.docker_engine import Engine
@@ -100,6 +101,17 @@ class Driver:
     def kill(self) -> None:
         """End it as a crash does."""
         self.daemon.kill()
+
+    @property
+    def pid(self) -> int:
+        """Of the driver itself, behind whatever starts it in its namespace."""
+        return self.daemon.pid
+
+    def readiness(self) -> str:
+        """What ``/readyz`` answers, well or not."""
+        transport = httpx.HTTPTransport(uds=str(self.namespace.directory / "admin.sock"))
+        with httpx.Client(transport=transport, timeout=30) as client:
+            return client.get("http://d4d/readyz").text
 
     def cli(self, *words: str) -> str:
         """What ``d4d WORDS`` prints with this driver's settings. Raises LabError if it fails."""

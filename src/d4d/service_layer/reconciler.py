@@ -6,16 +6,18 @@ Neither is a list that lacks the network itself: see ``evidence``. What is not t
 only when it was not there twice, with time between: containers may be on their way meanwhile.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from d4d.domain.errors import AddressInUse, D4DError
 from d4d.domain.evidence import Evidence, Look
-from d4d.domain.leases import Endpoint, Lease
+from d4d.domain.leases import Endpoint, Lease, MacAddress
 from d4d.domain.pool_state import Holdings, is_live
 from d4d.domain.pools import Address, PoolId, PoolOptions, PoolRequest, Purpose
 from d4d.domain.ports.allocator import Clock
 from d4d.domain.ports.docker import Attachment, Containers, Network
+from d4d.service_layer.concurrency.supervised_task import its_own
 from d4d.service_layer.ipam_service import Ipam
 
 _REMEMBER = timedelta(days=7)  # how long a freed address is kept for its container's return
@@ -124,8 +126,9 @@ class Reconciliation:
                 missed[key] = since or self._clock()
                 findings.missing.append(lease)
                 continue
-            await leasing.give_up(lease, reason, proven=True)
-            findings.gone.append(lease)
+            with its_own(f"release of {lease.address}", but=D4DError):
+                await leasing.give_up(lease, reason, proven=True)
+                findings.gone.append(lease)
         self._missed = missed
         self._tell_unseen(look, withheld, findings)
 
@@ -151,18 +154,28 @@ class Reconciliation:
         """
         held = {(lease.address, lease.endpoint.mac): lease for lease in self._ipam.leasing.leases}
         for network in look.networks:
-            unknown = []
-            for each in network.ends:
-                lease = held.get((each.address, each.mac))
-                if lease is not None and lease.released_at and lease.released_at >= began:
-                    continue
-                if lease is None or not is_live(lease):
-                    unknown.append(each)
-                elif each.name and lease.endpoint.name != each.name:
-                    await self._ipam.leasing.name(lease, each.name)
-                    findings.named.append(each)
-            if unknown and network.is_ours:
-                await self._adopt(network, unknown, findings)
+            with its_own(f"network {network.name}", but=D4DError):
+                await self._learn_of(network, held, began, findings)
+
+    async def _learn_of(
+        self,
+        network: Network,
+        held: Mapping[tuple[Address, MacAddress], Lease],
+        began: datetime,
+        findings: Findings,
+    ) -> None:
+        unknown = []
+        for each in network.ends:
+            lease = held.get((each.address, each.mac))
+            if lease is not None and lease.released_at and lease.released_at >= began:
+                continue
+            if lease is None or not is_live(lease):
+                unknown.append(each)
+            elif each.name and lease.endpoint.name != each.name:
+                await self._ipam.leasing.name(lease, each.name)
+                findings.named.append(each)
+        if unknown and network.is_ours:
+            await self._adopt(network, unknown, findings)
 
     async def _adopt(self, network: Network, unknown: list[Attachment], findings: Findings) -> None:
         """Take up the containers of a network whose leases we don't know: the store was lost."""

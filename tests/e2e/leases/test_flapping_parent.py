@@ -7,7 +7,6 @@ import os
 import time
 from datetime import timedelta
 
-import httpx
 import pytest
 
 from lab.dhcp_servers import Dhcpd, Kea, Server, Site
@@ -148,14 +147,8 @@ def test_a_wire_on_which_nothing_is_heard_is_told_and_is_well_again_by_itself(
     assert call(world.driver.socket, "IpamDriver.RequestAddress", body).status == 503
     (told,) = events(world.driver, "dhcp_link_silent")
     assert "requests since" in told["detail"]
-    assert "nothing was heard" in readiness(world)
+    assert "nothing was heard" in world.driver.readiness()
     world.server.start()
     world.await_lease(engine.run("db", "02:00:00:00:00:02"))
     world.await_lease(end, within=PATIENCE)  # it may have run out, and is asked for again
-    assert "nothing was heard" not in readiness(world)
-
-
-def readiness(world: World) -> str:
-    transport = httpx.HTTPTransport(uds=str(world.host.namespace.directory / "admin.sock"))
-    with httpx.Client(transport=transport, timeout=30) as client:
-        return client.get("http://d4d/readyz").text
+    assert "nothing was heard" not in world.driver.readiness()

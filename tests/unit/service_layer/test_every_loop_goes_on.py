@@ -38,7 +38,7 @@ from d4d.service_layer.host_drain import Reclaim
 from d4d.service_layer.pool_monitor import PoolWatch
 from d4d.service_layer.reconciler import Reconciliation
 from d4d.service_layer.write_behind import WriteBehind
-from tests.support.driver_harness import NET, A, Driver
+from tests.support.driver_harness import NET, A, B, Driver
 from tests.support.fake_dhcp_server import FakeDhcpServer
 from tests.support.fake_ports import FailingStore
 from tests.support.virtual_time import NOON, FakeClock, settle
@@ -238,6 +238,27 @@ async def test_the_reconciliation(logged: list[Any]) -> None:
     assert failures(logged)[:1] == ["reconciliation"] or failures(logged)[:1] == [
         "containers' names"
     ]
+
+
+async def test_a_lease_whose_release_fails_keeps_no_other_from_its_own(logged: list[Any]) -> None:
+    async with Driver() as driver:
+        pool = await driver.pool()
+        first = await driver.run(pool, A)
+        await driver.run(pool, B)
+        release, fault = driver.ipam.leasing.release, Fault()
+
+        async def faulty(holdings: Any, lease: Lease, reason: str = "") -> None:
+            if first.startswith(f"{lease.address}/"):
+                fault()
+            await release(holdings, lease, reason)
+
+        driver.ipam.leasing.release = faulty  # type: ignore[method-assign]  # a bug of one lease
+        background = background_of(driver, FakeContainers())
+        background.start()
+        await settle(60)
+        await background.aclose()
+        assert len(driver.allocator.freed) == 2
+    assert failures(logged) == [f"release of {first.partition('/')[0]}"]
 
 
 async def test_dockers_events(logged: list[Any]) -> None:

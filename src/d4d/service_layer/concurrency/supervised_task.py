@@ -16,6 +16,7 @@ FAILED = "failed beside the calls"
 """The message of what the running loop's exception handler is told."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds after a step that failed
+_BREATH = 0.01  # seconds between two steps that take no time
 _GOES_ON = 10.0  # seconds after which a step counts as one that succeeds
 
 
@@ -99,11 +100,16 @@ def tell(error: BaseException, name: str) -> None:
 
 
 @contextmanager
-def its_own(name: str) -> Iterator[None]:
-    """What goes wrong within is told, and is nobody else's: of one listener, lease or host."""
+def its_own(name: str, *, but: type[Exception] | None = None) -> Iterator[None]:
+    """What goes wrong within is told, and is nobody else's: of one listener, lease or host.
+
+    Errors of the class ``but`` are everybody's: they are raised.
+    """
     try:
         yield
     except Exception as error:
+        if but is not None and isinstance(error, but):
+            raise
         tell(error, name)
 
 
@@ -142,7 +148,9 @@ async def _forever(name: str, step: Callable[[], Awaitable[None]], supervised: _
             pause = min(2 * pause, _LONGEST_PAUSE)
         else:
             supervised.failure, pause = None, _FIRST_PAUSE
-            await asyncio.sleep(0)  # a step that waits for nothing must not keep the others
+            # One that waits for nothing must not keep the others, nor fill a core.
+            took = loop.time() - supervised.began_at
+            await asyncio.sleep(0 if took > _BREATH else _BREATH)
 
 
 def _tell(task: asyncio.Task[None]) -> None:
