@@ -6,7 +6,7 @@ from lab.d4d_driver import Driver
 from lab.network import Namespace
 from lab.plugin_calls import Reply, call
 
-_MACS = (f"02:42:0a:4d:02:{n:02x}" for n in range(256))
+_MACS = (f"02:42:0a:4d:{2 + n // 256:02x}:{n % 256:02x}" for n in range(128 * 256))
 
 
 def next_mac() -> str:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-_PATIENCE = timedelta(seconds=30)
+_PATIENCE = timedelta(seconds=120)
 # As 20.10 sends them: the Host is empty, and there is no Content-Type.
 HEAD = """POST {path} HTTP/1.1
 Host:

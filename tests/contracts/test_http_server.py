@@ -20,6 +20,7 @@ from d4d.entrypoints.daemon.http import server as http
 from d4d.entrypoints.daemon.http import uvicorn_server as fast
 from d4d.entrypoints.daemon.http.errors import CannotStart
 
+BOTH_LOOPS = True
 SERVERS = [pytest.param(plain.serve, id="hypercorn"), pytest.param(fast.serve, id="uvicorn")]
 pytestmark = pytest.mark.parametrize("serve", SERVERS)
 

@@ -203,6 +203,8 @@ class FailingStore:
         self.is_away = False
         self.away_for: set[str] = set()
         """Names of methods that fail."""
+        self.breaks_for: set[str] = set()
+        """Names of methods that raise what nobody thought of."""
         self.takes = 0.0
         self.writes: list[str] = []
 
@@ -264,6 +266,8 @@ class FailingStore:
     def _refuse_away(self, method: str) -> None:
         if self.is_away or method in self.away_for:
             raise StoreAway("the store is away")
+        if method in self.breaks_for:
+            raise RuntimeError("unable to perform operation; the handler is closed")
 
 
 LINK_DOWN = LinkDown("eth0: can't send: Network is down (ENETDOWN)")

@@ -95,6 +95,10 @@ class RangeAllocator:
             except (StoreUnavailable, asyncio.CancelledError):
                 self._doubt(claim)  # the caller's task may be given up when the store has done it
                 raise
+            except AddressInUse:
+                if not await self._is_doubted(claim):
+                    raise
+                continue
             if lease.address not in taken:
                 return lease
             # The caller knows of more than the store: of a reservation that is just being made,
@@ -143,6 +147,20 @@ class RangeAllocator:
             await self._store.remove(lease)
         except StoreUnavailable:
             self._doubt(claim)
+        except asyncio.CancelledError:
+            self._doubt(claim)
+            raise
+
+    async def _is_doubted(self, claim: Claim) -> bool:
+        """Whether it was an earlier claim, whose answer got lost, that has the address: no more."""
+        doubted = [
+            each
+            for each in self._doubts
+            if (each.pool, each.endpoint, each.address)
+            == (claim.pool, claim.endpoint, claim.address)
+        ]
+        await self._remove_of(doubted)
+        return bool(doubted)
 
     def _doubt(self, claim: Claim) -> None:
         """Ask the store later what became of ``claim``: its answer may have been lost."""

@@ -59,5 +59,9 @@ class Superseded(D4DError):
     """The stored lease has another owner or generation: the late writer changed nothing."""
 
 
+class TookTooLong(D4DError):
+    """What Docker asked was not done within the time that it may wait; it is given up."""
+
+
 class DockerUnavailable(D4DError):
     """Docker's API does not answer, or refuses: what it has is unknown, which is not nothing."""

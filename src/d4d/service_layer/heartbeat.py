@@ -9,12 +9,12 @@ Two machines of one name would each take the other's leases for its own, and giv
 later one to beat gets nothing until it has seen, for a whole grace, that the other is silent.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-from d4d.domain.errors import StoreAway
+from d4d.domain.errors import StoreAway, StoreUnavailable
 from d4d.domain.ports.allocator import Beat, Clock, Contents, Hosts, LeaseStore
+from d4d.service_layer.concurrency.shared_attempt import SharedAttempt
 from d4d.service_layer.host_watch import Watch
 
 _BEATS = 8
@@ -52,7 +52,9 @@ class Presence:
         self._grace = grace
         self._take_up = take_up
         self._compare = compare
-        self._asking = asyncio.Lock()
+        self._beating = SharedAttempt(
+            self._beat, pauses_after=(StoreUnavailable,), name="asking what is ours"
+        )
         self._sure_until: datetime | None = None
         self.is_loaded = False
         """Whether the store's contents were taken up."""
@@ -75,16 +77,16 @@ class Presence:
             self.trouble = str(error)
 
     async def confirm(self) -> None:
-        """See that what is held here is ours. Raises StoreUnavailable, StoreTooNew."""
+        """See that what is held here is ours; all who ask at a time are answered by one beat.
+
+        Raises StoreUnavailable, StoreTooNew.
+        """
         if not self._is_sure:
-            async with self._asking:
-                if not self._is_sure:
-                    await self._beat()
+            await self._beating.outcome()
 
     async def beat(self) -> None:
         """Be seen alive. Raises StoreUnavailable, StoreTooNew."""
-        async with self._asking:
-            await self._beat()
+        await self._beating.anew()
 
     @property
     def _is_sure(self) -> bool:

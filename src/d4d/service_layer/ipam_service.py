@@ -5,7 +5,6 @@ verb may be repeated; what is handed out is in the store before Docker hears of 
 nobody remembers is rebuilt from its id.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -17,7 +16,6 @@ from d4d.domain.errors import (
     BadRequest,
     NoAddress,
     PoolOverlap,
-    StoreUnavailable,
     UnknownPool,
 )
 from d4d.domain.leases import Endpoint
@@ -34,6 +32,8 @@ from d4d.domain.ports.allocator import (
     Neighbours,
     Reservations,
 )
+from d4d.service_layer.concurrency.keyed_lock import Turns
+from d4d.service_layer.concurrency.patience import patiently
 from d4d.service_layer.heartbeat import Presence
 from d4d.service_layer.host_drain import Draining
 from d4d.service_layer.host_watch import Watch
@@ -81,7 +81,7 @@ class Ipam:
         """The routers that were learnt for pools on bridges, and not handed out: for the error."""
         self._store = store
         self._owner = owner
-        self._opening = asyncio.Lock()
+        self._opening = Turns()
         self._pools = PoolTable(
             allocators=allocators, default_allocator=default_allocator, subnet_at=subnet_at
         )
@@ -155,7 +155,7 @@ class Ipam:
         On a bridge of the host's it has no gateway: see ``bridges``. Raises BadRequest,
         PoolOverlap, AddressInUse, NoAddress where subnet or gateway can't be learnt.
         """
-        await self.presence.confirm()
+        await patiently(self.presence.confirm)
         allocator = self._pools.allocator_named(request.options.allocator)
         pool = await allocator.open(request)
         bridge = self._bridge_of(pool.options.parent, pool.subnet)
@@ -164,7 +164,7 @@ class Ipam:
                 bridge.refuse(pool, router=pool.gateway, driver=self._driver)
             router, pool = pool.gateway, replace(pool, gateway=None)
             self._withheld[pool.id] = router
-        async with self._opening:
+        async with self._opening.of("the creation of networks"):
             holdings = self._pools.alike(pool)
             if holdings is None:
                 self._pools.refuse_overlap(pool)
@@ -177,9 +177,8 @@ class Ipam:
                 )
             if holdings.users:
                 self._refuse_leased_gateway(holdings)
-            users = holdings.users + 1
-            await self._store.save_pool(replace(holdings.record, users=users), self._owner)
-            holdings.users = users
+            holdings.users += 1
+            await self._save(holdings, undo=partial(_leave, holdings))
         return holdings.pool if bridge is None else pool
 
     async def release_pool(self, pool_id: str) -> None:
@@ -194,11 +193,8 @@ class Ipam:
         holdings = self._pools.find(pool_id)
         if holdings is None:
             return
-        async with self._opening:
-            holdings.users = max(holdings.users - 1, 0)
-            if not holdings.users:
-                holdings.clear_reservations()
-            await self.leasing.writes.pool(holdings.record)
+        _leave(holdings)
+        await self.leasing.writes.pool(holdings.record)
 
     async def adopt_pool(
         self, request: PoolRequest, reserved: Mapping[Address, Purpose]
@@ -215,7 +211,7 @@ class Ipam:
             holdings.users = 1
             for address, purpose in reserved.items():
                 holdings.reserve(address, purpose)
-            await self._store.save_pool(holdings.record, self._owner)
+            await self._save(holdings)
         return holdings
 
     # Reservations
@@ -299,7 +295,7 @@ class Ipam:
 
         Raises UnknownPool, StoreUnavailable where it is not known what is held here.
         """
-        await self.presence.confirm()
+        await patiently(self.presence.confirm)
         holdings = self._pools.find(pool_id)
         if holdings is None:
             try:
@@ -312,17 +308,29 @@ class Ipam:
                 ) from error
             holdings = self._pools.at(pool.id)
             holdings.users = 1
-            await self._store.save_pool(holdings.record, self._owner)
+            await self._save(holdings)
         return holdings
+
+    async def _save(self, holdings: Holdings, undo: Callable[[], object] | None = None) -> None:
+        """Store a pool before Docker hears of it. Raises StoreUnavailable, when ``undo`` is done.
+
+        The store may have it then, or an older state than is true by now: that is stored behind.
+        """
+        record = holdings.record
+        try:
+            await patiently(self._store.save_pool, record, self._owner)
+        except BaseException:
+            if undo is not None:
+                undo()
+            self.leasing.writes.add_pool(holdings.record)
+            raise
+        if holdings.record != record:
+            self.leasing.writes.add_pool(holdings.record)
 
     async def _reserve(self, holdings: Holdings, address: Address, purpose: Purpose) -> str:
         holdings.pool.refuse_unusable(address)
         holdings.reserve(address, purpose)
-        try:
-            await self._store.save_pool(holdings.record, self._owner)
-        except StoreUnavailable:
-            holdings.unreserve(address)
-            raise
+        await self._save(holdings, undo=partial(holdings.unreserve, address))
         return holdings.pool.cidr(address)
 
     def _refuse_leased_gateway(self, holdings: Holdings) -> None:
@@ -359,3 +367,10 @@ class Ipam:
         holder = holdings.who_has(address, but=endpoint)
         if holder is not None:
             raise AddressInUse(f"{address} is {holder}: choose an address that is free")
+
+
+def _leave(holdings: Holdings) -> None:
+    """One network less uses the pool; with the last one its reservations go."""
+    holdings.users = max(holdings.users - 1, 0)
+    if not holdings.users:
+        holdings.clear_reservations()

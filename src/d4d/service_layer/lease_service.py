@@ -5,13 +5,14 @@ away. A lease's container, its server and another host may all speak of it at th
 and generation tell which of them is late.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address
 
 from d4d.domain.address_selection import segment_of
-from d4d.domain.errors import AddressInUse, LinkDown, StoreUnavailable, Superseded
+from d4d.domain.errors import AddressInUse, D4DError, StoreUnavailable, Superseded
 from d4d.domain.leases import Endpoint, Lease, LeaseState
 from d4d.domain.pool_state import Holdings, is_held, is_live
 from d4d.domain.pools import Address, PoolId
@@ -27,10 +28,11 @@ from d4d.domain.ports.allocator import (
     Reservations,
 )
 from d4d.service_layer.concurrency.keyed_lock import Turn, Turns
-from d4d.service_layer.concurrency.supervised_task import its_own
+from d4d.service_layer.concurrency.patience import patiently
+from d4d.service_layer.concurrency.supervised_task import its_own, tell
 from d4d.service_layer.pool_registry import PoolTable
 from d4d.service_layer.release_queue import GivingBack
-from d4d.service_layer.write_behind import WriteBehind
+from d4d.service_layer.write_behind import WAIT, WriteBehind
 
 _AT_ONCE = timedelta(seconds=2)
 """A release that is sent so soon after it was stored needs no second look at the store."""
@@ -126,7 +128,7 @@ class Leasing:
         Raises AddressInUse, NoAddress, LinkDown, StoreUnavailable.
         """
         async with self._turn(holdings, endpoint):
-            lease = await self._again(holdings, endpoint, address)
+            lease = await patiently(self._again, holdings, endpoint, address)
             return lease or await self._allocate(holdings, endpoint, address)
 
     async def release(self, holdings: Holdings, lease: Lease, reason: str = "") -> None:
@@ -136,20 +138,27 @@ class Leasing:
         """
         released = replace(lease, state=LeaseState.RELEASED, released_at=self._clock())
         holdings.put(released)
+        is_settled = False
+        try:
+            async with asyncio.timeout(WAIT):
+                await self._store_released(released)
+            is_settled = True
+        except (StoreUnavailable, TimeoutError):
+            pass  # it is stored behind
+        except Exception as error:  # a bug of the store's must not reach Docker, who asks once
+            tell(error, "storing a release")
+        finally:  # Docker never asks twice: whatever the store did, the release must not be lost
+            latest = self._released(lease)
+            if latest is not None:
+                if not is_settled:
+                    self.writes.add(latest)
+                self._giving_back.add(latest, reason)
+
+    async def _store_released(self, released: Lease) -> None:
         try:
             await self.writes.now(released)
-        except StoreUnavailable:
-            self.writes.add(released)  # Docker never asks twice: the release must not be lost
         except Superseded:
-            await self._settle_released(released)
-        if (latest := self._released(lease)) is not None:
-            self._giving_back.add(latest, reason)
-
-    async def _settle_released(self, released: Lease) -> None:
-        try:
             await self._settle(released)
-        except StoreUnavailable:
-            self.writes.add(released)
 
     # What Docker's API and an operator tell
 
@@ -328,8 +337,11 @@ class Leasing:
         except Superseded:
             self._disown(lease)
             return None
-        except StoreUnavailable:
-            self._giving_back.add(lease)
+        except BaseException:  # it stays released, also where the store has heard otherwise
+            latest = self._released(lease)
+            if latest is not None:
+                self.writes.add(latest)
+                self._giving_back.add(latest)
             raise
         holdings.put(revived)
         holdings.claims.revive(revived.address, self._clock())
@@ -346,9 +358,12 @@ class Leasing:
         previous = holdings.of_name(endpoint.name) or holdings.of_mac(endpoint.mac)
         hint = previous.address if previous else None
         if self._names is not None and endpoint.name:
-            claimed = await self._names.claim_name(holdings.pool.id, endpoint.name, self._owner)
+            claimed = await patiently(
+                self._names.claim_name, holdings.pool.id, endpoint.name, self._owner
+            )
             hint = claimed or hint
-        lease = await allocator.allocate(
+        lease = await patiently(  # no server is asked twice by it: the store is asked first
+            allocator.allocate,
             holdings.pool,
             endpoint,
             address=address,
@@ -371,18 +386,18 @@ class Leasing:
         """Store a new lease, or give it back: Docker won't hear of it then."""
         lease = replace(lease, owner=self._owner)
         try:
-            return await self._store.add(lease)
+            return await patiently(self._store.add, lease)
         except BaseException:
             try:
                 await allocator.free(lease)
-            except LinkDown:
+            except D4DError:  # the link is down, or its way is gone
                 allocator.forget(lease)  # it runs out by itself
             raise
 
     async def _settle_name(self, names: Names, lease: Lease) -> None:
         """Let hosts know what this one's claim came to, or give the lease back."""
         try:
-            await names.settle_name(lease)
+            await patiently(names.settle_name, lease)
         except BaseException:
             released = replace(lease, state=LeaseState.RELEASED, released_at=self._clock())
             self._pools.at(lease.pool).put(released)

@@ -55,6 +55,9 @@ class Ahead:
                 await self._store.update(lease)
         except D4DError:  # another has it in the store, or that is away: the second try says so
             return self._make(grant)
+        except asyncio.CancelledError as error:
+            error.add_note(f"the lease store, {self._store!r}: see what holds it up")
+            raise
         self._adding = None
         return lease
 

@@ -6,12 +6,20 @@ while at once: a store that syncs does so once for all of it.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
 
 from d4d.domain.errors import StoreUnavailable, Superseded
 from d4d.domain.leases import Lease
 from d4d.domain.pools import Address, PoolId, PoolRecord
 from d4d.domain.ports.allocator import LeaseStore
+from d4d.service_layer.concurrency.shared_attempt import PAUSE, once_more
 from d4d.service_layer.concurrency.supervised_task import tell, until_done
+
+WAIT = 2.0
+"""Seconds for which what Docker tells once waits for the store: then it is stored behind."""
+
+_T = TypeVar("_T")
 
 _GATHER = 0.05  # seconds in which writes gather: a crash costs no more than asking a server again
 _RETRY = 1.0  # seconds until a store that was away is tried again
@@ -35,6 +43,8 @@ class WriteBehind:
         self._task: asyncio.Task[None] | None = None
         self.is_held_up = False
         """Whether the store was away when what waits was to be written."""
+        self._failure: StoreUnavailable | None = None
+        self._failed_at = 0.0
 
     def __len__(self) -> int:
         return len(self._leases) + len(self._pools)
@@ -52,8 +62,10 @@ class WriteBehind:
         key = (lease.pool, lease.address)
         waiting = self._leases.pop(key, None)
         try:
-            await self._store.update(lease)
-        except StoreUnavailable:
+            await self._reach(self._store.update, lease)
+        except Superseded:
+            raise
+        except BaseException:
             if waiting is not None:  # it is still true, and to be stored
                 self._leases.setdefault(key, waiting)
                 self._begin()
@@ -61,12 +73,16 @@ class WriteBehind:
 
     async def pool(self, record: PoolRecord) -> None:
         """Store a pool before returning, or, while the store is away, as soon as it is back."""
-        self._pools.pop(record.pool.id, None)
-        try:
-            await self._store.save_pool(record, self._owner)
-        except StoreUnavailable:
-            self._pools[record.pool.id] = record
-            self._begin()
+        self.add_pool(record)  # first: a newer record must not be overtaken by what fails here
+        with suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(WAIT):
+                await self._reach(self._save_pool, record)
+            self._stored_pool(record)
+
+    def add_pool(self, record: PoolRecord) -> None:
+        """Store a pool soon; while the store is away, as soon as it is back."""
+        self._pools[record.pool.id] = record
+        self._begin()
 
     async def aclose(self) -> None:
         """Store what is left, trying once."""
@@ -100,7 +116,7 @@ class WriteBehind:
             return True  # something newer was stored before our turn came
         try:
             try:
-                await self._store.update(lease)
+                await self._told(self._store.update(lease))
             except Superseded:
                 await self._on_superseded(lease)
         except StoreUnavailable:
@@ -116,12 +132,38 @@ class WriteBehind:
         if self._pools.get(record.pool.id) is not record:
             return True
         try:
-            await self._store.save_pool(record, self._owner)
+            await self._told(self._save_pool(record))
         except StoreUnavailable:
             return False
         except Exception as error:  # nor one that a pool meets
             tell(error, f"write behind of {record.pool.id}")
             return False
+        self._stored_pool(record)
+        return True
+
+    async def _save_pool(self, record: PoolRecord) -> None:
+        await self._store.save_pool(record, self._owner)
+
+    def _stored_pool(self, record: PoolRecord) -> None:
         if self._pools.get(record.pool.id) is record:
             del self._pools[record.pool.id]
-        return True
+
+    async def _reach(self, write: Callable[[_T], Awaitable[None]], what: _T) -> None:
+        """Write at once. While the store is away, who writes behind learns when it is back."""
+        if self._failure is not None:
+            is_tried = self._task is not None and not self._task.done()
+            if is_tried or asyncio.get_running_loop().time() < self._failed_at + PAUSE:
+                raise once_more(self._failure)
+        await self._told(write(what))
+
+    async def _told(self, writing: Awaitable[None]) -> None:
+        """Await a write of the store, and remember whether that was there."""
+        try:
+            await writing
+        except StoreUnavailable as error:
+            self._failure, self._failed_at = error, asyncio.get_running_loop().time()
+            raise
+        except Superseded:
+            self._failure = None
+            raise
+        self._failure = None

@@ -86,6 +86,10 @@ def _seed(name: str) -> AliasChoices:
     return AliasChoices(f"D4D_{name}", name)
 
 
+BEYOND = timedelta(seconds=2)
+"""How much longer than the DHCP server may take a whole call may: its turns, and the store."""
+
+
 class Settings(BaseSettings):
     """The settings as they are at start. ``D4D_`` and the name in capitals sets each."""
 
@@ -111,6 +115,7 @@ class Settings(BaseSettings):
     debug: bool = Field(False, validation_alias=AliasChoices("D4D_DEBUG", "IPAM_DEBUG"))
     dhcp_mode: Mode = Mode.AUTO
     dhcp_deadline: Annotated[Duration, AfterValidator(_above_zero)] = timedelta(seconds=25)
+    """For the DHCP server's part of a call; all of it may take ``BEYOND`` longer."""
     dhcp_window: int = Field(64, ge=1)
     parent: str | None = None
     src_mac: bool = False

@@ -22,6 +22,7 @@ from lab.processes import LabError, eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 
+BOTH_LOOPS = True
 SITE = Site(lease_time=timedelta(seconds=120))
 CREATE = ("-d", "macvlan", f"--ipam-driver={NAME}", f"--subnet={SITE.subnet}", "-o", "parent=eth0")
 RANGE = IPv4Network("10.77.16.0/20")

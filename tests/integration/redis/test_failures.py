@@ -21,7 +21,11 @@ from d4d.domain.errors import NoAddress, StoreAway, StoreUnavailable
 from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
 from d4d.domain.pools import Pool, PoolRecord, PoolRequest, Purpose, Reservation
 from d4d.domain.ports.allocator import Beat
+from lab.cable import cable
+from lab.redis_sentinel import Guarded
 from lab.redis_servers import PROGRAMS, RedisServer, free_port
+
+BOTH_LOOPS = True
 
 SHARED_STORE = Path(__file__).resolve().parents[3] / "docs" / "operate" / "shared-store.md"
 DURABLE = ("appendonly yes", "appendfsync always")
@@ -321,3 +325,157 @@ async def test_a_cluster_serves_pools_on_all_of_its_nodes(cluster: list[RedisSer
     for server in cluster:
         with Redis(unix_socket_path=str(server.socket)) as client:
             assert client.dbsize() > 0
+
+
+# Connections that end while nobody uses them, or in the middle of an answer
+
+
+async def many(store: RedisLeaseStore, count: int = 20) -> list[Lease]:
+    """Leases that are taken side by side, so that there are as many connections."""
+    return list(await asyncio.gather(*(store.take(a_claim()) for _ in range(count))))
+
+
+def drop_clients(server: RedisServer) -> None:
+    """Redis closes all connections, as where it starts anew or its ``timeout`` is over."""
+    with server.admin() as client:
+        for each in client.client_list(_type="normal"):
+            if each["id"] != str(client.client_id()):
+                client.client_kill_filter(_id=each["id"])
+
+
+async def test_connections_that_redis_closed_are_opened_anew(
+    server: RedisServer, store: RedisLeaseStore
+) -> None:
+    leases = await many(store)
+    drop_clients(server)
+    await asyncio.sleep(0.1)
+    freed = [replace(each, state=LeaseState.FREED, released_at=each.bound_at) for each in leases]
+    await asyncio.gather(*map(store.update, freed))
+
+
+async def test_connections_that_the_kernel_gave_up_are_opened_anew(server: RedisServer) -> None:
+    """TCP's keepalive, after a cut: each loop tells of it in its own way when it is too late."""
+    async with cable(server.port) as near:
+        options = "?socket_keepalive=true"
+        async with opened(f"redis://127.0.0.1:{near.port}/0{options}") as store:
+            leases = await many(store)
+            near.reset_all()
+            await asyncio.sleep(0.1)
+            assert near.count == 0
+            await asyncio.gather(*(store.remove(lease) for lease in leases))
+            assert (await store.load("host-a")).leases == ()
+
+
+@pytest.mark.parametrize("bytes_", [0, 1, 5], ids=lambda each: f"after-{each}-bytes")
+async def test_an_answer_that_breaks_off_is_a_store_that_is_away(
+    server: RedisServer, bytes_: int
+) -> None:
+    """And is not asked for once more: what it was the answer to is done."""
+    async with cable(server.port) as near, opened(f"redis://127.0.0.1:{near.port}/0") as store:
+        await store.take(a_claim())
+        near.breaks_after = bytes_
+        with pytest.raises(StoreAway, match=r"can't take an address of 10\.1\.0\.0/24 in Redis"):
+            await store.take(a_claim())
+        near.breaks_after = None
+        assert len((await store.load("host-a")).leases) == 2
+        assert await store.take(a_claim())
+
+
+async def test_what_is_no_answer_of_a_redis_is_a_store_that_is_away(server: RedisServer) -> None:
+    async with cable(server.port) as near, opened(f"redis://127.0.0.1:{near.port}/0") as store:
+        await store.take(a_claim())
+        near.says = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+        with pytest.raises(StoreAway):
+            await store.take(a_claim())
+        near.says = None
+        assert await store.take(a_claim())
+
+
+async def test_whatever_breaks_in_the_client_is_a_store_that_is_away(
+    server: RedisServer, store: RedisLeaseStore
+) -> None:
+    taken = await store.take(a_claim())
+
+    class Breaking:
+        async def execute_command(self, *_: object) -> None:
+            raise RuntimeError("unable to perform operation on <TCPTransport closed=True>")
+
+        def pipeline(self, transaction: bool) -> None:
+            raise AssertionError
+
+        async def aclose(self) -> None:
+            pass
+
+    client, store.redis.client = store.redis.client, Breaking()
+    for call in (
+        store.take(a_claim()),
+        store.add(taken),
+        store.update(taken),
+        store.remove(taken),
+        store.load("host-a"),
+        store.count("host-a"),
+        store.save_pool(RECORD, "host-a"),
+        store.reserved("10.1.0.0/24"),
+        store.reservations(),
+        store.hosts.heard(datetime.now(UTC)),
+        store.hosts.owners(),
+        store.hosts.forget_host("host-b"),
+        store.hosts.beat("host-a", "installation", timedelta(minutes=2), datetime.now(UTC)),
+        store.names.claim_name(taken.pool, "web", "host-a"),
+        store.names.settle_name(taken),
+    ):
+        with pytest.raises(StoreAway, match=r"its client failed: RuntimeError\('unable"):
+            await call
+    store.redis.client = client
+    assert await store.take(a_claim())
+
+
+async def test_a_call_that_is_cut_short_is_no_store_that_is_away(
+    server: RedisServer, store: RedisLeaseStore
+) -> None:
+    await store.take(a_claim())
+    server.pause()
+    call = asyncio.ensure_future(store.take(a_claim()))
+    await asyncio.sleep(0.2)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError) as cut:
+        await call
+    server.on()
+    assert "to take an address of 10.1.0.0/24: does it run and answer?" in cut.value.__notes__[0]
+
+
+async def test_a_redis_that_is_away_is_tried_once_for_all_who_ask(server: RedisServer) -> None:
+    async with opened(f"redis://127.0.0.1:{server.port}/0") as store:
+        server.pause()
+        began = time.monotonic()
+        outcomes = await asyncio.gather(
+            *(store.load("host-a") for _ in range(100)), return_exceptions=True
+        )
+        took = time.monotonic() - began
+        server.on()
+    assert {type(each) for each in outcomes} == {StoreAway}
+    assert took < 10, "one behind the other they take 200 s"
+
+
+async def test_a_cluster_whose_nodes_closed_all_connections_serves_at_once(
+    cluster: list[RedisServer],
+) -> None:
+    places = ",".join(f"127.0.0.1:{server.port}" for server in cluster)
+    async with opened(f"redis+cluster://{places}") as store:
+        leases = await many(store)
+        for server in cluster:
+            drop_clients(server)
+        await asyncio.sleep(0.1)
+        await asyncio.gather(*map(store.remove, leases))
+
+
+async def test_a_master_that_closed_all_connections_serves_at_once(
+    program: str, tmp_path: Path
+) -> None:
+    with Guarded(tmp_path, program=program) as guarded:
+        async with opened(guarded.url) as store:
+            leases = await many(store)
+            for server in (guarded.first, guarded.second):
+                drop_clients(server)
+            await asyncio.sleep(0.1)
+            await asyncio.gather(*map(store.remove, leases))

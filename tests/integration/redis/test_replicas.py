@@ -24,6 +24,8 @@ from d4d.settings.model import load_settings
 from lab.redis_sentinel import Guarded
 from lab.redis_servers import PROGRAMS, RedisServer
 
+BOTH_LOOPS = True
+
 SHARED_STORE = Path(__file__).resolve().parents[3] / "docs" / "operate" / "shared-store.md"
 POOL = Pool(subnet=ip_network("10.1.0.0/24"))
 WEB = Endpoint(mac=MacAddress.parse("02:42:0a:01:00:02"), name="web")

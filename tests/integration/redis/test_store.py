@@ -27,6 +27,8 @@ from tests.contracts import test_range_store as test_range_store_contract
 from tests.contracts import test_reservation_store as test_reservations_contract
 from tests.contracts.test_allocator import Bench, over_store
 
+BOTH_LOOPS = True
+
 POOL = Pool(subnet=ip_network("10.1.0.0/29"))
 _numbers = count()
 

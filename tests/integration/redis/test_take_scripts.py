@@ -20,6 +20,8 @@ from d4d.domain.pools import Address, Pool, PoolRecord, Purpose, Reservation
 from d4d.domain.reservations import OperatorReservation
 from lab.redis_servers import RedisServer
 
+BOTH_LOOPS = True
+
 NOW = datetime(2025, 3, 1, 12, 0, 0, 123457, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 POOL = Pool(subnet=ip_network("10.1.0.0/27"))

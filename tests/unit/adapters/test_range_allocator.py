@@ -255,6 +255,21 @@ async def test_a_claim_that_is_given_up_is_given_back_when_the_store_has_it(benc
     assert str((await bench.allocate(address="10.1.0.2")).address) == "10.1.0.2"
 
 
+async def test_an_address_that_a_lost_claim_has_is_no_obstacle_to_the_next(bench: Bench) -> None:
+    """``--ip``: the container asks again while nobody knows yet what the first one came to."""
+    bench.store.loses_answers = True
+    with pytest.raises(StoreUnavailable):
+        await bench.allocate(address="10.1.0.9")
+    bench.store.loses_answers = False
+    await settle(0.5)
+    lease = await bench.allocate(address="10.1.0.9")
+    assert str(lease.address) == "10.1.0.9"
+    with pytest.raises(AddressInUse):
+        await bench.allocate(DB, address="10.1.0.9")
+    await settle(20.0)
+    assert (await bench.store.load("host-a")).leases == (lease,)
+
+
 @pytest.mark.parametrize("arrives_after", [0.0, 0.5, 4.0])
 async def test_a_claim_whose_answer_was_lost_is_given_back(
     bench: Bench, arrives_after: float

@@ -485,6 +485,7 @@ async def test_an_events_listener_that_fails_keeps_no_other_from_hearing(
 _TASKS = {
     "service_layer/concurrency/supervised_task.py": "the supervisor itself",
     "service_layer/background_tasks.py": "one round of drains, each with its own tries",
+    "service_layer/concurrency/shared_attempt.py": "one attempt, whose end its callers hear",
     "service_layer/provisional_lease.py": "one removal, told of if it fails",
     "service_layer/lost_leases.py": "one lease's action, with its own tries",
     "adapters/range_allocator.py": "one claim's end, with its own tries",

@@ -134,13 +134,55 @@ async def test_many_writes_are_made_together(bench: Bench) -> None:
 
 async def test_a_write_now_takes_the_place_of_what_waits(bench: Bench) -> None:
     lease = await bench.lease()
-    bench.store.is_away = True
     bench.writes.add(renewed(lease))
-    await settle()
-    bench.store.is_away = False
     await bench.writes.now(released(lease))
+    assert len(bench.writes) == 0
     await settle(5.0)
     assert await bench.stored() == {"192.168.59.1": LeaseState.RELEASED}
+
+
+async def test_while_the_store_is_away_a_write_now_does_not_try_it_anew(bench: Bench) -> None:
+    """Who writes behind learns when it is back: a call would wait for as long as it hangs."""
+    lease = await bench.lease()
+    bench.store.is_away, bench.store.takes = True, 2.0
+    bench.writes.add(renewed(lease))
+    await settle(2.5)
+    began = asyncio.get_running_loop().time()
+    for _ in range(40):
+        with pytest.raises(StoreUnavailable, match="away"):
+            await bench.writes.now(released(lease))
+    assert asyncio.get_running_loop().time() == began
+    bench.store.is_away = False
+    await settle(6.0)
+    await bench.writes.now(released(lease))
+    assert await bench.stored() == {"192.168.59.1": LeaseState.RELEASED}
+
+
+async def test_after_a_write_now_that_failed_the_next_tries_again_in_a_second(
+    bench: Bench,
+) -> None:
+    lease = await bench.lease()
+    bench.store.is_away = True
+    with pytest.raises(StoreUnavailable):
+        await bench.writes.now(released(lease))
+    bench.store.is_away = False
+    with pytest.raises(StoreUnavailable):
+        await bench.writes.now(released(lease))
+    await settle(1.1)
+    await bench.writes.now(released(lease))
+    assert await bench.stored() == {"192.168.59.1": LeaseState.RELEASED}
+
+
+async def test_a_pool_is_stored_behind_where_the_store_hangs(bench: Bench) -> None:
+    bench.store.takes = 60.0
+    record = PoolRecord(pool=POOL, users=1)
+    began = asyncio.get_running_loop().time()
+    await bench.writes.pool(record)
+    assert asyncio.get_running_loop().time() - began <= 2.0
+    bench.store.takes = 0.0
+    await settle(120.0)
+    assert (await bench.store.inner.load("host-a")).pools == (record,)
+    assert len(bench.writes) == 0
 
 
 async def test_a_write_now_is_not_undone_by_one_whose_turn_comes_then(bench: Bench) -> None:

@@ -43,7 +43,7 @@ from d4d.domain.ports.allocator import (
     Reservations,
 )
 from d4d.domain.reservations import Reserved
-from d4d.service_layer.concurrency.keyed_lock import Turn, Turns
+from d4d.service_layer.concurrency.keyed_lock import Turn, Turns, Window
 from d4d.service_layer.concurrency.supervised_task import tell
 from d4d.service_layer.provisional_lease import Ahead
 
@@ -134,7 +134,7 @@ class DhcpAllocator:
         self._held: dict[Key, _Held] = {}
         self._by_client_id: dict[bytes, Key] = {}
         self._routeless: dict[Key, asyncio.TimerHandle] = {}
-        self._window = asyncio.Semaphore(policy.window)
+        self._window = Window(policy.window, who="asking DHCP servers (D4D_DHCP_WINDOW)")
         self._turns = Turns()
 
     async def open(self, request: PoolRequest) -> Pool:
@@ -196,6 +196,7 @@ class DhcpAllocator:
             )
             exchange.on_offer = partial(self._offered, client, acquisition, ahead)
             seconds = self._policy.deadline.total_seconds()
+            began = asyncio.get_running_loop().time()
             try:
                 async with asyncio.timeout(seconds):
                     grant = await acquisition.run(_v4(address), _v4(hint))
@@ -203,8 +204,11 @@ class DhcpAllocator:
             except TimeoutError:
                 exchange.abandon()
                 raise NoAddress(acquisition.silence(seconds)) from None
-            except BaseException:
+            except BaseException as error:
                 exchange.abandon()
+                if isinstance(error, asyncio.CancelledError):
+                    waited = round(asyncio.get_running_loop().time() - began, 1)
+                    error.add_note(f"the DHCP server: {acquisition.silence(waited)}")
                 raise
             finally:
                 ahead.discard()

@@ -1,5 +1,6 @@
 """Ports that measure each call, and pass it on."""
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -127,6 +128,8 @@ class MeasuredStore:
             self.trouble = str(error)
         elif error is None or isinstance(error, D4DError):
             self.trouble = ""  # it answered, if not with what was asked for
+        elif isinstance(error, asyncio.CancelledError):
+            error.add_note(f"the lease store, {self._store!r}: see what holds it up")
 
 
 def _reservations_of(store: LeaseStore) -> Reservations | None:

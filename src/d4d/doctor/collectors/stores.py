@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from d4d.adapters.stores.redis.connection import FAILURES, connect, redacted, risks, unavailable
+from d4d.adapters.stores.redis.connection import connect, redacted, risks, unavailable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ async def look_at_redis(url: str, prefix: str) -> RedisLook:
         await client.execute_command("SET", f"{prefix}doctor", "1", "EX", "1")
         info = await client.execute_command("INFO")
         seconds, microseconds = await client.execute_command("TIME")
-    except FAILURES as error:
+    except Exception as error:  # whatever breaks in redis-py, it could not be used
         return RedisLook(where=where, error=str(unavailable(url, "write", error)))
     finally:
         await client.aclose()

@@ -23,7 +23,7 @@ from d4d.operations.view import Operations
 from d4d.service_layer.background_tasks import CALLS_FIRST
 from d4d.service_layer.concurrency.pace import Pace
 from d4d.service_layer.concurrency.supervised_task import forever
-from d4d.settings.model import Settings, load_settings
+from d4d.settings.model import BEYOND, Settings, load_settings
 
 if TYPE_CHECKING:
     from d4d.entrypoints.admin_api import app as admin
@@ -43,7 +43,7 @@ async def drive(service: Service) -> None:
     settings = load_settings(**service.given)
     configure_logs(debug=settings.debug)
     log_failures(asyncio.get_running_loop())
-    service.grace = settings.dhcp_deadline.total_seconds() + 1
+    service.grace = (settings.dhcp_deadline + BEYOND).total_seconds() + 1
     with ExitStack() as stack:
         beside = [
             forever("systemd", partial(service.notifier.keep_telling, lambda: _status(service))),

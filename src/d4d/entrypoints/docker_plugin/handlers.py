@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
 from starlette.applications import Starlette
@@ -17,7 +18,7 @@ from d4d.operations.view import Operations
 from d4d.service_layer.background_tasks import Background
 from d4d.service_layer.ipam_service import Ipam
 from d4d.service_layer.pool_monitor import PoolWatch
-from d4d.settings.model import Settings, load_settings
+from d4d.settings.model import BEYOND, Settings, load_settings
 
 _STATUS: dict[type, int] = {
     errors.BadRequest: 400,
@@ -27,6 +28,7 @@ _STATUS: dict[type, int] = {
     errors.NoAddress: 503,
     errors.LinkDown: 503,
     errors.StoreUnavailable: 503,
+    errors.TookTooLong: 503,
 }
 
 Handler = Callable[[Ipam, bytes], Awaitable[Answer]]
@@ -86,6 +88,8 @@ class Driver:
     ipam: Ipam
     background: Background
     operations: Operations
+    deadline: timedelta
+    """For a whole call: dockerd waits without end, and holds the container's lock meanwhile."""
 
     def activated(self) -> None:
         """See ``Serving``."""
@@ -95,13 +99,30 @@ class Driver:
         """See ``Serving``; ``call`` is the path."""
         try:
             with self.operations.traces.span(call.removeprefix("/")):
-                return await _CALLS[call](self.ipam, body), 200
+                return await self._within_deadline(call, body), 200
         except errors.D4DError as error:
             log.warning("refused", call=call, error=str(error))
             return refusal(str(error), errors.by_class(_STATUS, error, 500))
         except Exception as error:
             log.exception("failed", call=call)
             return refusal(f"D4D failed, see its log: {error!r}", 500)
+
+    async def _within_deadline(self, call: str, body: bytes) -> Answer:
+        """What the call is answered. Raises TookTooLong, saying what was waited for last."""
+        seconds = self.deadline.total_seconds()
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return await _CALLS[call](self.ipam, body)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            notes = getattr(error.__context__, "__notes__", [])  # of the cancellation
+            waited = f", waiting for {notes[0]}" if notes else ""
+            raise errors.TookTooLong(
+                f"{call.removeprefix('/IpamDriver.')} was given up after {seconds:g} s"
+                f"{waited}. Nothing is leased by it: try again (D4D_DHCP_DEADLINE sets how long a "
+                f"call may take)"
+            ) from error
 
 
 @asynccontextmanager
@@ -147,7 +168,12 @@ async def driver(container: Container) -> AsyncIterator[Driver]:
         container.events().add(pool_watch)
         pool_watch.start()
         stack.push_async_callback(pool_watch.aclose)
-        yield Driver(ipam=ipam, background=background, operations=operations)
+        yield Driver(
+            ipam=ipam,
+            background=background,
+            operations=operations,
+            deadline=container.settings().dhcp_deadline + BEYOND,
+        )
 
 
 def create_app(

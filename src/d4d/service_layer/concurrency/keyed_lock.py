@@ -3,11 +3,29 @@
 import asyncio
 from collections.abc import Hashable
 from types import TracebackType
+from typing import Literal
 
 
 class _Lock(asyncio.Lock):
     users = 0
     """Who have it, or wait for it."""
+
+
+class Window(asyncio.Semaphore):
+    """For so many at once."""
+
+    def __init__(self, size: int, *, who: str) -> None:
+        """``who`` they are, for who was given up while they were too many."""
+        super().__init__(size)
+        self._text = f"its turn: {size} others were {who}"
+
+    async def acquire(self) -> Literal[True]:
+        """Wait for one to be done, if need be."""
+        try:
+            return await super().acquire()
+        except asyncio.CancelledError as error:
+            error.add_note(self._text)
+            raise
 
 
 class Turns:
@@ -54,8 +72,12 @@ class Turn:
         lock.users += 1
         try:
             await lock.acquire()
-        except BaseException:
+        except BaseException as error:
             self._let_go(key, lock)
+            if isinstance(error, asyncio.CancelledError):
+                named = key[-1] if type(key) is tuple else key  # what is known in a pool
+                whose = "its client id" if type(named) is bytes else named  # a MAC prints itself
+                error.add_note(f"its turn: another call for {whose} was not over")
             raise
         self._held.append(key)
 

@@ -505,6 +505,47 @@ async def test_nothing_stays_stored_of_a_call_that_is_cut_short(bench: Bench) ->
     assert await stored(bench) == []
 
 
+async def test_nothing_is_left_of_a_call_that_is_cut_short_while_the_store_hangs(
+    bench: Bench,
+) -> None:
+    bench.store.takes = 10.0
+    call = asyncio.ensure_future(bench.allocate())
+    await settle(5.0)
+    assert bench.server.said[-1] == "REQUEST"
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError) as cut:
+        await call
+    assert "the lease store" in cut.value.__notes__[0]
+    await settle(30.0)
+    assert bench.server.said[-1] == "RELEASE"
+    assert await stored(bench) == []
+
+
+async def test_a_call_that_is_cut_short_says_what_the_server_did(bench: Bench) -> None:
+    bench.server.silent()
+    call = asyncio.ensure_future(bench.allocate())
+    await settle(3.0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError) as cut:
+        await call
+    assert "no DHCP server answered" in cut.value.__notes__[0]
+    assert "within 3 s" in cut.value.__notes__[0]
+
+
+async def test_a_call_that_is_cut_short_in_the_line_says_so() -> None:
+    bench = Bench(window=1)
+    bench.server.silent()
+    first = asyncio.ensure_future(bench.allocate())
+    other = asyncio.ensure_future(bench.allocate(DB))
+    await settle(1.0)
+    other.cancel()
+    with pytest.raises(asyncio.CancelledError) as cut:
+        await other
+    assert cut.value.__notes__ == ["its turn: 1 others were asking DHCP servers (D4D_DHCP_WINDOW)"]
+    first.cancel()
+    await settle()
+
+
 async def test_anothers_record_is_not_touched_by_an_offer(bench: Bench) -> None:
     others = replace(await bench.allocate(DB), owner="host-b", generation=0)
     others = await bench.store.inner.add(others)

@@ -12,19 +12,30 @@ These URLs are understood, with user and password of an ACL before an ``@``, and
                                                  ?sentinel_username= and ?sentinel_password= are
                                                  for them, user and password for the master
 
-Valkey answers to the same names. Nothing is retried in here: a script whose answer was lost may
-have run.
+Valkey answers to the same names. What was sent is not repeated in here: a script whose answer was
+lost may have run. A connection that was closed while nobody used it is opened anew before anything
+is sent.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.connection import SSLConnection, parse_url
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+    parse_url,
+)
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import (
+    Sentinel,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
@@ -46,8 +57,8 @@ TIMEOUT = 2.0  # seconds for an answer, and as many for a connection
 CONNECTIONS = 32
 _WAIT = 1.0  # seconds in which replicas acknowledge a write: below TIMEOUT
 
-FAILURES = (RedisError, RedisClusterException, OSError)
-"""Whatever redis-py raises where Redis does not do as it is told."""
+UNANSWERED = (ConnectionError, TimeoutError, OSError)
+"""What redis-py raises where Redis says nothing: to try again takes as long as to give up."""
 
 
 class TooFewReplicas(RedisError):
@@ -86,11 +97,64 @@ _REMEDIES_BY_CODE = {
 }
 
 
+class _Watched(AbstractConnection):
+    """A connection that knows whether it was closed while nobody used it.
+
+    asyncio's streams tell of that when they are used, each event loop in its own way: uvloop's by
+    RuntimeError, where TCP's keepalive had given up. By then nobody knows what was sent.
+    """
+
+    @property
+    def was_closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        reader, writer = self._reader, self._writer
+        if reader is None or writer is None:
+            return False
+        return writer.is_closing() or reader.exception() is not None
+
+
+class _Pooled(_Watched):
+    """A connection of a pool, which asks before it hands one out, and opens it anew."""
+
+    async def can_read(self) -> bool:
+        """Whether it can't be used as it is."""
+        return self.was_closed or await super().can_read()
+
+
+class _OfNode(_Watched, Connection):
+    """A connection to a cluster's node: nobody asks before it is used."""
+
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        """Send; where the connection was closed, over a new one."""
+        if self.was_closed or (self._reader is not None and self._reader.at_eof()):
+            await self.disconnect(nowait=True)
+        await super().send_packed_command(command, check_health)
+
+
+class _OfNodeSSL(_OfNode, SSLConnection):
+    pass
+
+
+_POOLED: dict[type[AbstractConnection], type[AbstractConnection]] = {
+    kind: type(f"Pooled{kind.__name__}", (_Pooled, kind), {})
+    for kind in (
+        Connection,
+        SSLConnection,
+        UnixDomainSocketConnection,
+        SentinelManagedConnection,
+        SentinelManagedSSLConnection,
+    )
+}
+"""What each kind of redis-py's connections becomes in a pool."""
+
+
 class Client(Protocol):
     """What is used of redis-py's clients."""
 
     async def execute_command(self, *args: Any) -> Any:
-        """Send one command. Raises ``FAILURES``."""
+        """Send one command. Raises RedisError, OSError, or whatever breaks in redis-py."""
 
     def pipeline(self, transaction: bool) -> Any:
         """Commands that go over one connection, one behind the other."""
@@ -108,7 +172,7 @@ def connect(url: str) -> Client:
                 pool = BlockingConnectionPool(
                     max_connections=CONNECTIONS, timeout=TIMEOUT, **_options(url)
                 )
-                return Redis.from_pool(pool)
+                return _renewed(Redis.from_pool(pool))
             case "redis+cluster" | "rediss+cluster":
                 return _cluster(scheme.removesuffix("+cluster"), rest)
             case "redis+sentinel" | "rediss+sentinel":
@@ -164,6 +228,8 @@ def risks(info: Mapping[str, Any]) -> list[str]:
 def unavailable(url: str, doing: str, error: BaseException) -> StoreAway:
     """What ``error`` means to the operator, when ``doing`` (such as "take an address") failed."""
     reason = str(error).partition(" script: ")[0] or type(error).__name__
+    if not isinstance(error, (*UNANSWERED, RedisError, RedisClusterException)):
+        reason = f"its client failed: {error!r}"
     remedy = _REMEDIES_BY_CODE.get(reason.partition(" ")[0].lstrip("-"))
     for kind, text in _REMEDIES:
         if remedy is None and isinstance(error, kind):
@@ -204,35 +270,52 @@ def _cluster(scheme: str, rest: str) -> Client:
     nodes, _, options = _split(scheme, rest, 6379)
     for name in ("db", "retry_on_error"):
         options.pop(name, None)
-    cluster: Client = RedisCluster(
+    cluster = RedisCluster(
         startup_nodes=[ClusterNode(host, port) for host, port in nodes],
         max_connections=2 * CONNECTIONS,
         **options,
     )
-    return cluster
+    kinds = cluster.connection_kwargs  # of the nodes that it learns of, too
+    kinds["connection_class"] = _OfNodeSSL if options.get("ssl") else _OfNode
+    for node in cluster.startup_nodes:
+        node.connection_class = kinds["connection_class"]
+    client: Client = cluster
+    return client
 
 
 def _sentinel(scheme: str, rest: str) -> Client:
     query = parse_qs(urlsplit(f"//{rest}").query)
     nodes, path, options = _split(scheme, rest, 26379)
-    master, _, database = path.strip("/").partition("/")
-    if not master:
+    name, _, database = path.strip("/").partition("/")
+    if not name:
         raise ValueError(
             "name the master behind the sentinels: redis+sentinel://host:26379/mymaster"
         )
     for_sentinels = {
-        name: options[name] for name in options if name not in ("username", "password", "db")
+        each: options[each] for each in options if each not in ("username", "password", "db")
     }
-    for name in ("username", "password"):
-        options.pop(f"sentinel_{name}", None)
-        for_sentinels.pop(f"sentinel_{name}", None)
-        if f"sentinel_{name}" in query:
-            for_sentinels[name] = query[f"sentinel_{name}"][0]
+    for each in ("username", "password"):
+        options.pop(f"sentinel_{each}", None)
+        for_sentinels.pop(f"sentinel_{each}", None)
+        if f"sentinel_{each}" in query:
+            for_sentinels[each] = query[f"sentinel_{each}"][0]
     sentinel = Sentinel(nodes, sentinel_kwargs=for_sentinels)  # type: ignore[no-untyped-call]  # redis-py types it not
-    master_client: Client = sentinel.master_for(
-        unquote(master), max_connections=2 * CONNECTIONS, db=int(database or 0), **options
+    master: Redis = sentinel.master_for(
+        unquote(name),
+        max_connections=2 * CONNECTIONS,
+        db=int(database or 0),
+        **options,
     )
-    return _BehindSentinels(master_client, sentinel.sentinels)
+    for client in (master, *sentinel.sentinels):
+        _renewed(client)
+    return _BehindSentinels(master, sentinel.sentinels)
+
+
+def _renewed(client: Redis) -> Redis:
+    """``client``, with connections that are opened anew where they were closed."""
+    pool = client.connection_pool
+    pool.connection_class = _POOLED[pool.connection_class]
+    return client
 
 
 class _BehindSentinels:

@@ -14,7 +14,7 @@ from redis.exceptions import NoPermissionError, NoScriptError
 
 from d4d.adapters.stores.redis.connection import (
     CONNECTIONS,
-    FAILURES,
+    UNANSWERED,
     Client,
     acknowledged,
     connect,
@@ -23,7 +23,8 @@ from d4d.adapters.stores.redis.connection import (
     risks,
     unavailable,
 )
-from d4d.domain.errors import BadRequest, StoreTooNew, StoreUnavailable
+from d4d.domain.errors import BadRequest, D4DError, StoreTooNew, StoreUnavailable
+from d4d.service_layer.concurrency.shared_attempt import SharedAttempt
 
 _SCHEMA = 1
 _NAMES = (
@@ -81,7 +82,9 @@ class RedisScripts:
         self._scripts = {name: _Script.named(name) for name in _NAMES}
         self.slots = asyncio.Semaphore(CONNECTIONS)
         """For so many calls at once."""
-        self._checking = asyncio.Lock()
+        self._checking = SharedAttempt(
+            self._check, pauses_after=UNANSWERED, name="connecting to Redis"
+        )
         self.is_checked = False
         """Whether the client may be used as it is."""
         self._warned: set[str] = set()
@@ -127,33 +130,37 @@ class RedisScripts:
         """The client, once it is checked. Raises as redis-py, StoreUnavailable, StoreTooNew."""
         if self._is_closed:
             raise StoreUnavailable(f"the lease store in Redis at {self} is closed: D4D is stopping")
-        await self._check()
+        await self._checking.outcome()
         return self.client
 
-    def translate(self, doing: str, error: BaseException) -> None:
-        """Raises what ``error`` means, if it is one of Redis or of a text."""
-        if isinstance(error, FAILURES):
-            self.is_checked = False
-            raise unavailable(self._url, doing, error) from error
+    def translate(self, doing: str, error: BaseException, *, is_cancelled: bool) -> None:
+        """Raises what ``error`` means, whatever it is that broke in redis-py.
+
+        What is ours passes, and so does a cancellation, which ``is_cancelled`` tells from one that
+        redis-py made up.
+        """
         if isinstance(error, UnicodeEncodeError):
             raise BadRequest(f"{error.object!r} is no text that can be stored") from error
+        is_its_own = isinstance(error, asyncio.CancelledError) and not is_cancelled
+        if is_its_own or (isinstance(error, Exception) and not isinstance(error, D4DError)):
+            self.is_checked = False
+            raise unavailable(self._url, doing, error) from error
+        if is_cancelled:
+            error.add_note(f"Redis at {self.place} to {doing}: does it run and answer?")
 
     async def _check(self) -> None:
         """See that this is a Redis for us. Raises StoreTooNew."""
-        async with self._checking:
-            if self.is_checked:
-                return
-            key = self.prefix + "schema"
-            await self.client.execute_command("SET", key, _SCHEMA, "NX")
-            schema = await self.client.execute_command("GET", key)
-            if int(schema) > _SCHEMA:
-                raise StoreTooNew(
-                    f"what Redis at {self.place} holds under {self.prefix} has version "
-                    f"{schema}, and this D4D knows version {_SCHEMA}: run the later D4D that "
-                    f"wrote it, or choose another D4D_REDIS_PREFIX to start afresh"
-                )
-            await self._warn()
-            self.is_checked = not self._is_closed  # by now
+        key = self.prefix + "schema"
+        await self.client.execute_command("SET", key, _SCHEMA, "NX")
+        schema = await self.client.execute_command("GET", key)
+        if int(schema) > _SCHEMA:
+            raise StoreTooNew(
+                f"what Redis at {self.place} holds under {self.prefix} has version "
+                f"{schema}, and this D4D knows version {_SCHEMA}: run the later D4D that "
+                f"wrote it, or choose another D4D_REDIS_PREFIX to start afresh"
+            )
+        await self._warn()
+        self.is_checked = not self._is_closed  # by now
 
     async def _warn(self) -> None:
         """Say what of this Redis's settings may lose leases, as far as it tells."""
@@ -185,13 +192,18 @@ class _Use:
         redis = self._redis
         self._task = cast("asyncio.Task[object]", asyncio.current_task())
         self._cancels = self._task.cancelling()
-        await redis.slots.acquire()
-        if redis.is_checked:
-            return redis.client
         try:
-            return await redis.checked()
+            if not redis.is_checked:
+                await redis.checked()
+            await redis.slots.acquire()
+            if redis.is_checked:
+                return redis.client
+            try:  # it went away while others had their turns
+                return await redis.checked()
+            except BaseException:
+                redis.slots.release()
+                raise
         except BaseException as error:
-            redis.slots.release()
             self._translate(error)
             raise
 
@@ -201,8 +213,13 @@ class _Use:
         self._redis.slots.release()
         if error is not None:
             self._translate(error)
-        elif self._task.cancelling() > self._cancels:
+        elif self._is_cancelled:
             raise asyncio.CancelledError
 
+    @property
+    def _is_cancelled(self) -> bool:
+        return self._task.cancelling() > self._cancels
+
     def _translate(self, error: BaseException) -> None:
-        self._redis.translate(f"{self._doing} {self._subject}".rstrip(), error)
+        doing = f"{self._doing} {self._subject}".rstrip()
+        self._redis.translate(doing, error, is_cancelled=self._is_cancelled)

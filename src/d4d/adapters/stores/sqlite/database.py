@@ -178,6 +178,15 @@ _REMEDIES = {
 _OS_REMEDIES = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL}
 
 
+def is_held(error: sqlite3.Error) -> bool:
+    """Whether another process held the file for longer than was waited for."""
+    code = getattr(error, "sqlite_errorcode", None)  # absent where Python itself raised it
+    return code is not None and code & _PRIMARY_CODE in (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    )
+
+
 def unavailable(path: Path, doing: str, error: sqlite3.Error | OSError) -> StoreUnavailable:
     """What ``error`` means to the operator, when ``doing`` (such as "write to") failed."""
     if isinstance(error, sqlite3.Error):

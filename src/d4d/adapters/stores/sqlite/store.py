@@ -8,6 +8,7 @@ syncs. A write returns when the transaction that it was in is on the disk.
 
 import asyncio
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from d4d.adapters.stores.lease_codec import LeaseReader, LeaseRow, reservations_to_json
-from d4d.adapters.stores.sqlite.database import MIGRATIONS, Migration, open_database, unavailable
+from d4d.adapters.stores.sqlite.database import (
+    MIGRATIONS,
+    Migration,
+    is_held,
+    open_database,
+    unavailable,
+)
 from d4d.adapters.stores.sqlite.leases import SqliteLeases
 from d4d.adapters.stores.sqlite.segments import UNREADABLE, pool_record, read_reserved
 from d4d.adapters.system.worker_thread import Worker, settle, tell
@@ -28,6 +35,7 @@ from d4d.domain.leases import Lease
 from d4d.domain.pools import Address, PoolRecord
 from d4d.domain.ports.allocator import Contents
 from d4d.domain.reservations import OperatorReservation, Reserved
+from d4d.service_layer.concurrency.shared_attempt import PAUSE
 
 _T = TypeVar("_T")
 
@@ -53,6 +61,8 @@ class SqliteLeaseStore:
     The file is opened, or created, at the first call.
 
     After a failure the next call opens the file anew, so the store recovers when the cause goes.
+    Where another process holds the file, all who wait by then hear of it together, and for a second
+    nobody waits for it anew.
     A caller that is cancelled leaves its own write undecided and no other's.
     """
 
@@ -71,6 +81,9 @@ class SqliteLeaseStore:
         self._leases: SqliteLeases | None = None
         self._reserved: dict[str, Reserved] = {}
         """By segment, as read: each DHCP allocation asks. Changed in the worker thread only."""
+        self._busy: sqlite3.Error | None = None
+        """Why nothing could be written; in the worker thread only, as the next."""
+        self._busy_until = 0.0
         self._closed = False
 
     def __repr__(self) -> str:
@@ -199,22 +212,33 @@ class SqliteLeaseStore:
 
     def _commit_waiting(self, loop: asyncio.AbstractEventLoop) -> None:
         """One transaction for all that waits; nothing may, if an earlier one took it along."""
-        writes = []
-        while self._waiting:
-            write = self._waiting.popleft()
-            if not write.done.cancelled():
-                writes.append(write)
+        writes = self._taken()
         if not writes:
             return
         try:
             outcomes = self._transact(writes)
         except Exception as error:  # whatever it is, nobody may wait for ever
             self._disconnect()
+            if self._note_busy(error):  # who came meanwhile would wait for as long again
+                writes += self._taken()
             outcomes = [self._failure(error) for _ in writes]
         tell(loop, partial(_settle, writes, outcomes))
 
+    def _taken(self) -> list[_Write]:
+        """All that waits, and whose caller does: it waits no more."""
+        writes = []
+        while self._waiting:
+            write = self._waiting.popleft()
+            if not write.done.cancelled():
+                writes.append(write)
+        return writes
+
     def _transact(self, writes: list[_Write]) -> list[object]:
         """Each write's result, or the D4DError that is its own; all others' changes are durable."""
+        if self._busy is not None:
+            if time.monotonic() < self._busy_until:
+                raise self._busy
+            self._busy = None
         leases = self._connected()
         if len(writes) == 1 and writes[0].alone is not None:
             outcome = _outcome(writes[0].alone, leases)
@@ -260,6 +284,15 @@ class SqliteLeaseStore:
                 f"the lease store {self._path} holds what D4D never wrote ({error!r}): {row!r}"
             ) from error
         return Contents(pools=tuple(records), leases=tuple(held))
+
+    def _note_busy(self, error: Exception) -> bool:
+        """Whether another process holds the file; then nobody waits for it for a while."""
+        if not isinstance(error, sqlite3.Error) or not is_held(error):
+            return False
+        if error is not self._busy:
+            pause = min(PAUSE, self._busy_timeout.total_seconds())
+            self._busy, self._busy_until = error, time.monotonic() + pause
+        return True
 
     def _connected(self) -> SqliteLeases:
         if self._leases is None:

@@ -9,6 +9,7 @@ import sqlite3
 import struct
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
@@ -347,8 +348,33 @@ async def test_the_store_recovers_when_another_process_lets_go(path: Path) -> No
         for failure in failures:
             assert isinstance(failure, StoreUnavailable)
             assert "another process holds it" in str(failure)
+        await asyncio.sleep(SOON.total_seconds())  # until then nobody waits for it anew
         added = await store.add(a_lease(13))
         assert set((await store.load("host-a")).leases) == {held, added}
+
+
+async def test_who_comes_while_another_process_is_waited_for_is_told_with_the_rest(
+    path: Path,
+) -> None:
+    """The next attempt would take as long again, and dockerd waits."""
+    wait = timedelta(seconds=1)
+    async with opened(SqliteLeaseStore(path, busy_timeout=wait)) as store:
+        await store.add(a_lease(10))
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            first = asyncio.ensure_future(store.add(a_lease(11)))
+            await asyncio.sleep(0.2)  # it is under way
+            others = [asyncio.ensure_future(store.add(a_lease(host))) for host in range(12, 52)]
+            with pytest.raises(StoreUnavailable, match="another process holds it"):
+                await first
+            began = time.monotonic()
+            outcomes = await asyncio.gather(*others, return_exceptions=True)
+            late = await asyncio.gather(store.add(a_lease(60)), return_exceptions=True)
+            took = time.monotonic() - began
+        assert {type(each) for each in (*outcomes, *late)} == {StoreUnavailable}
+        assert took < 1.5 * wait.total_seconds()
+        await asyncio.sleep(wait.total_seconds())
+        assert (await store.add(a_lease(61))).generation
 
 
 async def test_the_store_recovers_when_the_disk_takes_writes_again(path: Path) -> None:
