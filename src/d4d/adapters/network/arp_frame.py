@@ -66,32 +66,3 @@ def conflicts(claim: Claim, *, ours: MacAddress, parent: bytes, hosted: Callable
     if claim.probing or claim.mac == ours:
         return False
     return claim.mac != parent or hosted()
-
-
-class SeldomTold:
-    """Lets each pair of address and MAC be told once in ``pause`` seconds, of so many at most.
-
-    A flood of forged MACs is cut short there: it costs neither memory nor an endless log.
-    """
-
-    def __init__(self, *, pause: float, at_most: int) -> None:
-        self._pause = pause
-        self._at_most = at_most
-        self._told: dict[tuple[bytes, bytes], float] = {}
-
-    def may_tell(self, claim: Claim, now: float) -> bool:
-        """Whether it is time to tell; True counts as told. ``now`` is in monotonic seconds."""
-        self._forget_until(now - self._pause)
-        pair = (claim.address, claim.mac)
-        if pair in self._told or len(self._told) >= self._at_most:
-            return False
-        self._told[pair] = now
-        return True
-
-    def _forget_until(self, instant: float) -> None:
-        """Entries stand in the order of their instants."""
-        while self._told:
-            oldest = next(iter(self._told))
-            if self._told[oldest] > instant:
-                return
-            del self._told[oldest]

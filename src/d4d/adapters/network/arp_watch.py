@@ -24,11 +24,12 @@ from ipaddress import IPv4Address
 
 import structlog
 
-from d4d.adapters.network.arp_frame import SeldomTold, answers, conflicts, probe_frame, read_claim
+from d4d.adapters.network.arp_frame import answers, conflicts, probe_frame, read_claim
 from d4d.adapters.network.bpf import arp_filter
 from d4d.adapters.network.packet_socket import GONE, advice, mac_of, open_tap
 from d4d.adapters.network.socket_errors import link_down
 from d4d.adapters.network.socket_reading import AT_ONCE, SocketReader
+from d4d.adapters.observability.seldom import Seldom
 from d4d.domain.errors import LinkDown
 from d4d.domain.leases import MacAddress
 from d4d.service_layer.concurrency.supervised_task import its_own
@@ -75,7 +76,7 @@ class ArpWatch:
         self.name = parent
         self._ours = ours
         self._on_conflict = on_conflict
-        self._told = SeldomTold(pause=_PAUSE, at_most=_MOST_TOLD)
+        self._told = Seldom(pause=_PAUSE, at_most=_MOST_TOLD)
         self._asked: dict[bytes, list[_Asked]] = {}
         self._socket: socket.socket | None = None
         self._reader: SocketReader | None = None
@@ -206,7 +207,7 @@ class ArpWatch:
             claim, ours=ours, parent=parent, hosted=lambda: self._is_hosted(address)
         ):
             return
-        if self._told.may_tell(claim, asyncio.get_running_loop().time()):
+        if self._told.may_tell((claim.address, claim.mac), asyncio.get_running_loop().time()):
             self._on_conflict(address, MacAddress(claim.mac))
 
     def _is_hosted(self, address: IPv4Address) -> bool:

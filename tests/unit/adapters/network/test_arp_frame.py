@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from d4d.adapters.network.arp_frame import (
     Claim,
-    SeldomTold,
     answers,
     conflicts,
     probe_frame,
     read_claim,
 )
+from d4d.adapters.observability.seldom import Seldom
 from d4d.domain.leases import MacAddress
 
 ADDRESS = IPv4Address("192.168.59.10")
@@ -119,9 +119,14 @@ def test_the_parents_mac_is_in_conflict_only_where_the_host_has_the_address_itse
     assert is_conflict(claim_by(PARENT), hosted=True)
 
 
+def pair(claim: Claim) -> tuple[bytes, bytes]:
+    """What the watch tells seldom."""
+    return claim.address, claim.mac
+
+
 def test_a_pair_is_told_once_in_a_pause() -> None:
-    told = SeldomTold(pause=60, at_most=10)
-    assert [told.may_tell(CLAIM, now) for now in (0.0, 1.0, 59.9, 60.0, 61.0, 120.0)] == [
+    told = Seldom(pause=60, at_most=10)
+    assert [told.may_tell(pair(CLAIM), now) for now in (0.0, 1.0, 59.9, 60.0, 61.0, 120.0)] == [
         True,
         False,
         False,
@@ -132,15 +137,15 @@ def test_a_pair_is_told_once_in_a_pause() -> None:
 
 
 def test_another_mac_or_address_is_told_by_itself() -> None:
-    told = SeldomTold(pause=60, at_most=10)
-    assert told.may_tell(CLAIM, 0)
-    assert told.may_tell(claim_by(CONTAINER), 1)
-    assert told.may_tell(CLAIM._replace(address=b"\x0a\0\0\1"), 1)
+    told = Seldom(pause=60, at_most=10)
+    assert told.may_tell(pair(CLAIM), 0)
+    assert told.may_tell(pair(claim_by(CONTAINER)), 1)
+    assert told.may_tell(pair(CLAIM._replace(address=b"\x0a\0\0\1")), 1)
 
 
 def test_a_flood_of_forged_macs_is_cut_short_until_the_first_were_forgotten() -> None:
-    told = SeldomTold(pause=60, at_most=10)
+    told = Seldom(pause=60, at_most=10)
     flood = [CLAIM._replace(mac=number.to_bytes(6, "big")) for number in range(1000)]
-    assert sum(told.may_tell(claim, 5) for claim in flood) == 10
-    assert not told.may_tell(CLAIM, 64.9)
-    assert told.may_tell(CLAIM, 65)
+    assert sum(told.may_tell(pair(claim), 5) for claim in flood) == 10
+    assert not told.may_tell(pair(CLAIM), 64.9)
+    assert told.may_tell(pair(CLAIM), 65)

@@ -7,12 +7,26 @@ can't tell them apart: the socket is opened anew, now and then, and it is told w
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Protocol
+
+import structlog
+
+_log = structlog.get_logger(__name__)
 
 _REQUESTS = 3
 """Requests without any frame since: one or two get lost on a wire that is fine."""
 _SECONDS = 5.0
 """And so long since the first of them: a server pings an address for three seconds."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 15.0, 300.0  # seconds between two openings of one silence
+
+
+class Closable(Protocol):
+    """A link, as far as its silence goes."""
+
+    name: str
+
+    def close(self) -> None:
+        """Let go of the socket; sending opens another."""
 
 
 class Hearing:
@@ -56,6 +70,13 @@ class Hearing:
     def is_first_opening(self) -> bool:
         """Whether this silence had one only: it is told once."""
         return self._openings == 1
+
+    def open_anew_if_silent(self, link: Closable) -> None:
+        """Close ``link`` where its socket is to be opened anew, which its next sending does."""
+        if self.wants_opening():
+            if self.is_first_opening:
+                _log.warning("dhcp_link_silent", link=link.name, detail=str(self))
+            link.close()
 
     def __str__(self) -> str:
         """What is known of a silence; empty where there is none."""

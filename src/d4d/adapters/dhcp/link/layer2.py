@@ -91,7 +91,7 @@ class PacketLink:
 
     def broadcast(self, message: Message) -> None:
         """Send to all servers on the segment. Raises LinkDown."""
-        self._open_anew_if_silent()
+        self._hearing.open_anew_if_silent(self)
         payload = encode(message)
         packet = request_packet(payload, source=NO_ADDRESS, to=_EVERYBODY)
         self._send(BROADCAST_MAC, message, packet)
@@ -163,12 +163,6 @@ class PacketLink:
             self._reader = SocketReader(self._socket, read=self._read, failed=self._read_failed)
             self._reader.open()
         return self._socket
-
-    def _open_anew_if_silent(self) -> None:
-        if self._hearing.wants_opening():
-            if self._hearing.is_first_opening:
-                _log.warning("dhcp_link_silent", link=self.name, detail=self.silence)
-            self.close()
 
     def _read(self, frames: list[bytes]) -> None:
         if frames:

@@ -95,10 +95,7 @@ class RelayLink:
 
     def unicast(self, message: Message, server: IPv4Address) -> None:
         """Send to one server. Raises LinkDown."""
-        if self._hearing.wants_opening():
-            if self._hearing.is_first_opening:
-                _log.warning("dhcp_link_silent", link=self.name, detail=self.silence)
-            self.close()
+        self._hearing.open_anew_if_silent(self)
         relayed = message._replace(giaddr=self._giaddr, link_selection=self._link_selection)
         payload = encode(relayed, hops=_ONE_HOP)
         sock = self._opened()
