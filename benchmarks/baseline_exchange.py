@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from benchmarks import dhcp_frames as frames
+from benchmarks import dhcp_frames
 from benchmarks.plugin_load import new_mac
 from lab.network import Namespace
 from lab.processes import LabError
@@ -22,7 +22,7 @@ class BareExchange:
 
     def __init__(self, namespace: Namespace, file: Path) -> None:
         self._mac = bytes.fromhex(namespace.mac().replace(":", ""))
-        self._socket = namespace.within(frames.packet_socket)
+        self._socket = namespace.within(dhcp_frames.packet_socket)
         self._socket.settimeout(_PATIENCE)
         self._file = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
 
@@ -30,8 +30,8 @@ class BareExchange:
         """Have one lease, for a MAC of its own; answers the seconds that it took."""
         mac = new_mac()
         began = time.perf_counter()
-        offer = self._ask(mac, frames.discover(mac, self._mac), frames.OFFER)
-        self._ask(mac, frames.request(mac, self._mac, offer), frames.ACK)
+        offer = self._ask(mac, dhcp_frames.discover(mac, self._mac), dhcp_frames.OFFER)
+        self._ask(mac, dhcp_frames.request(mac, self._mac, offer), dhcp_frames.ACK)
         os.write(self._file, RECORD)
         os.fdatasync(self._file)
         return time.perf_counter() - began
@@ -43,8 +43,8 @@ class BareExchange:
 
     def _ask(self, mac: bytes, frame: bytes, wanted: int) -> bytes:
         self._socket.send(frame)
-        while frames.xid(answer := self._socket.recv(2048)) != frames.xid_of(mac):
+        while dhcp_frames.xid(answer := self._socket.recv(2048)) != dhcp_frames.xid_of(mac):
             pass
-        if frames.kind(answer) != wanted:
-            raise LabError(f"the server answered {frames.kind(answer)}, not {wanted}")
+        if dhcp_frames.kind(answer) != wanted:
+            raise LabError(f"the server answered {dhcp_frames.kind(answer)}, not {wanted}")
         return answer

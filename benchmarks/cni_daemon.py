@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
-from benchmarks import go_gob as gob
+from benchmarks import go_gob
 from lab.network import Namespace
 from lab.processes import LabError
 
@@ -50,7 +50,7 @@ class CniDaemon:
 
     def lease(self, link: str = "c0") -> float:
         """One lease for a new container; answers the seconds that it took."""
-        arguments: gob.Struct = {
+        arguments: go_gob.Struct = {
             "ContainerID": f"container{next(self._containers)}",
             "Netns": str(self._namespace.path),
             "IfName": link,
@@ -58,9 +58,9 @@ class CniDaemon:
             "Path": str(PROGRAM.parent),
             "StdinData": json.dumps(_NETWORK).encode(),
         }
-        call = gob.request("DHCP.Allocate", arguments, name="CmdArgs")
+        call = go_gob.request("DHCP.Allocate", arguments, name="CmdArgs")
         began = time.perf_counter()
-        gob.call(self._socket, call)
+        go_gob.call(self._socket, call)
         return time.perf_counter() - began
 
     def lease_by_plugin(self, link: str = "c0") -> float:

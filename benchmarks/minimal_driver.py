@@ -19,7 +19,7 @@ from typing import Any
 
 import uvicorn
 
-from benchmarks import dhcp_frames as frames
+from benchmarks import dhcp_frames
 from benchmarks.baseline_exchange import RECORD
 from benchmarks.plugin_load import MAC, Plugin
 from lab.network import Namespace
@@ -48,31 +48,31 @@ class Least:
     async def _lease(self, mac: bytes) -> bytes:
         sock = self._opened()
         source = sock.getsockname()[4]
-        offer = await self._ask(mac, frames.discover(mac, source))
-        address = frames.offered(offer)
+        offer = await self._ask(mac, dhcp_frames.discover(mac, source))
+        address = dhcp_frames.offered(offer)
         loop = asyncio.get_running_loop()
-        acknowledged = self._ask(mac, frames.request(mac, source, offer))
+        acknowledged = self._ask(mac, dhcp_frames.request(mac, source, offer))
         stored = loop.run_in_executor(self._worker, self._store, str(IPv4Address(address)))
-        assert frames.kind(await acknowledged) == frames.ACK
+        assert dhcp_frames.kind(await acknowledged) == dhcp_frames.ACK
         await stored
         return address
 
     def _ask(self, mac: bytes, frame: bytes) -> "asyncio.Future[bytes]":
         answer = asyncio.get_running_loop().create_future()
-        self._awaited[frames.xid_of(mac)] = answer
+        self._awaited[dhcp_frames.xid_of(mac)] = answer
         self._opened().send(frame)
         return answer
 
     def _opened(self) -> socket.socket:
         if self._socket is None:
-            self._socket = frames.packet_socket()
+            self._socket = dhcp_frames.packet_socket()
             self._socket.setblocking(False)
             asyncio.get_running_loop().add_reader(self._socket, self._read, self._socket)
         return self._socket
 
     def _read(self, sock: socket.socket) -> None:
         frame = sock.recv(2048)
-        answer = self._awaited.pop(frames.xid(frame), None)
+        answer = self._awaited.pop(dhcp_frames.xid(frame), None)
         if answer is not None:
             answer.set_result(frame)
 

@@ -12,7 +12,8 @@ from d4d.adapters.range_allocator import RangeAllocator
 from d4d.adapters.stores.memory.store import MemoryLeaseStore
 from d4d.adapters.stores.redis.store import RedisLeaseStore
 from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
-from d4d.domain.leases import Endpoint, Lease, MacAddress
+from d4d.domain.addressing import MacAddress
+from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Pool
 from lab.lab import Lab
 from lab.redis_servers import RedisServer

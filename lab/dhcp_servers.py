@@ -11,7 +11,7 @@ from pathlib import Path
 from signal import SIGUSR1
 from typing import ClassVar
 
-from lab import server_lease_files as lease_files
+from lab import server_lease_files
 from lab.network import Namespace
 from lab.processes import Daemon, eventually
 from lab.server_lease_files import Binding, read_steadily
@@ -122,7 +122,7 @@ class Dhcpd(Server):
     _ready = "Server starting service"
 
     def bindings(self) -> list[Binding]:
-        return lease_files.dhcpd(read_steadily(self.leases).decode(), datetime.now(UTC))
+        return server_lease_files.dhcpd(read_steadily(self.leases).decode(), datetime.now(UTC))
 
     def _command(self) -> Sequence[str | Path]:
         options = ["-4", "-f", "-d", "-user", "root", "-group", "root", "--no-pid"]
@@ -162,7 +162,7 @@ class Kea(Server):
     _ready = "DHCP4_STARTED"
 
     def bindings(self) -> list[Binding]:
-        return lease_files.kea(read_steadily(self.leases).decode(), datetime.now(UTC))
+        return server_lease_files.kea(read_steadily(self.leases).decode(), datetime.now(UTC))
 
     def _command(self) -> Sequence[str | Path]:
         return ["kea-dhcp4", "-c", self.config]
@@ -221,7 +221,7 @@ class Dnsmasq(Server):
     _ready = "DHCP, IP range"
 
     def bindings(self) -> list[Binding]:
-        return lease_files.dnsmasq(read_steadily(self.leases).decode(), datetime.now(UTC))
+        return server_lease_files.dnsmasq(read_steadily(self.leases).decode(), datetime.now(UTC))
 
     def _command(self) -> Sequence[str | Path]:
         pid_file = f"--pid-file={self.directory / 'pid'}"
@@ -256,9 +256,9 @@ class Udhcpd(Server):
             self._snapshot.unlink(missing_ok=True)
             self.daemon.signal(SIGUSR1)  # write the lease file, then call notify_file
             eventually(self._snapshot.exists, what="udhcpd wrote no lease file")
-            return lease_files.udhcpd(self._snapshot.read_bytes(), datetime.now(UTC))
+            return server_lease_files.udhcpd(self._snapshot.read_bytes(), datetime.now(UTC))
         content = self.leases.read_bytes()  # complete: it was written when udhcpd ended
-        return lease_files.udhcpd(content, datetime.now(UTC)) if content else []
+        return server_lease_files.udhcpd(content, datetime.now(UTC)) if content else []
 
     @property
     def _snapshot(self) -> Path:

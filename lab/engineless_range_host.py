@@ -20,12 +20,12 @@ from typing import TypeVar
 import structlog
 
 from d4d.bootstrap import compose
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import AddressInUse, NoAddress, StoreUnavailable
-from d4d.domain.leases import Endpoint, LeaseState, MacAddress
-from d4d.domain.pool_state import is_live
+from d4d.domain.leases import Endpoint, LeaseState
 from d4d.domain.pools import PoolOptions, PoolRequest
-from d4d.service_layer.ipam_service import Ipam
-from d4d.settings.model import load_settings
+from d4d.service_layer.ipam_service import IpamService
+from d4d.settings.loading import load_settings
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class Journal:
 class Host:
     """One driver, and what a Docker would ask of it."""
 
-    def __init__(self, ipam: Ipam, journal: Journal, seed: str) -> None:
+    def __init__(self, ipam: IpamService, journal: Journal, seed: str) -> None:
         self._ipam = ipam
         self._journal = journal
         self._random = random.Random(seed)
@@ -92,7 +92,7 @@ class Host:
 
     async def _compare(self) -> None:
         """As reconciliation does: what was told is held, and what was not is given up."""
-        live = {str(lease.address): lease for lease in self._ipam.leasing.leases if is_live(lease)}
+        live = {str(lease.address): lease for lease in self._ipam.leasing.leases if lease.is_live}
         for address, mac in self._journal.told.items():
             if address not in live or str(live[address].endpoint.mac) != mac:
                 self._journal.wrong(f"{address} of {mac} was told, and is not in the store")
@@ -130,7 +130,7 @@ async def main(name: str, state_dir: str, url: str, journal: str, seed: str) -> 
     container.state_dir().lock()
     ipam = container.ipam()
     await ipam.open()
-    await patiently(ipam.presence.confirm)
+    await patiently(ipam.heartbeat.confirm)
     host = Host(ipam, Journal(Path(journal)), seed)
     if seed == "settle":
         await host.settle()

@@ -22,10 +22,11 @@ from typing import Any
 
 import structlog
 
-from d4d.bootstrap import Container, compose
-from d4d.domain.leases import Endpoint, LeaseState, MacAddress
+from d4d.bootstrap import DriverParts, compose
+from d4d.domain.addressing import MacAddress
+from d4d.domain.leases import Endpoint, LeaseState
 from d4d.domain.pools import PoolOptions, PoolRequest
-from d4d.settings.model import load_settings
+from d4d.settings.loading import load_settings
 from lab.engineless_range_host import patiently
 from lab.redis_meter import Meter
 from lab.redis_servers import RedisServer
@@ -59,12 +60,12 @@ class Host:
             history_days=0,
             host_grace=_GRACE,
         )
-        self._driver: Container | None = None
+        self._driver: DriverParts | None = None
         self._pool = ""
         self._addresses: list[str] = []
 
     @property
-    def driver(self) -> Container:
+    def driver(self) -> DriverParts:
         assert self._driver is not None, "it was not started"
         return self._driver
 
@@ -87,7 +88,7 @@ class Host:
 
     async def hosts(self) -> None:
         if self._number == 0:  # as an operator asks one driver
-            hosts = await patiently(self.driver.ipam().draining.hosts)
+            hosts = await patiently(self.driver.ipam().host_drain.hosts)
             assert {each.leases for each in hosts} == {self._size.containers}
             assert len(hosts) == self._size.hosts
 
@@ -129,7 +130,7 @@ class Host:
         self._driver = compose(self._settings)
         self._driver.state_dir().lock()
         await self._driver.ipam().open()
-        await patiently(self._driver.ipam().presence.confirm)
+        await patiently(self._driver.ipam().heartbeat.confirm)
 
 
 async def _serve(orders: Connection, hosts: Sequence[Host], at_once: int) -> None:

@@ -17,10 +17,10 @@ from benchmarks.progress import Progress
 from benchmarks.sizes import Sizes
 from d4d.adapters.history.database import HistoryFile
 from d4d.adapters.history.store import SqliteHistory
-from d4d.domain.leases import MacAddress
+from d4d.domain.addressing import MacAddress
+from d4d.domain.events import EventKind
 from d4d.domain.pools import Pool
-from d4d.domain.ports.allocator import EventKind
-from d4d.domain.ports.history import Entry, Question
+from d4d.domain.ports.history import HistoryEntry, HistoryQuery
 from lab.lab import Lab
 
 _MOST = 2.0
@@ -36,7 +36,7 @@ _BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _HOLDER = "holder at a time"
 
-_Look = Callable[[], Awaitable[Sequence[Entry]]]
+_Look = Callable[[], Awaitable[Sequence[HistoryEntry]]]
 
 _FAST = ("synchronous = OFF", "journal_mode = OFF", "temp_store = MEMORY")
 _SITE = "CREATE TEMP TABLE site (n INTEGER PRIMARY KEY, address TEXT, mac TEXT, name TEXT)"
@@ -146,14 +146,14 @@ class _Kept:
         address, mac, name = self._place(chance.randrange(self._addresses))
         then = _BEGAN + chance.randrange(self.events // 2, self.events) * _SECOND
         questions = {
-            "address": Question(address=address),
-            "MAC": Question(mac=mac),
-            "name": Question(name=name),
-            "address until then": Question(address=address, until=then),
-            "name until then": Question(name=name, until=then),
-            "time": Question(since=then - timedelta(hours=1), until=then),
-            "kind": Question(kinds=frozenset({EventKind.RENEWED, EventKind.RELEASED})),
-            "latest": Question(),
+            "address": HistoryQuery(address=address),
+            "MAC": HistoryQuery(mac=mac),
+            "name": HistoryQuery(name=name),
+            "address until then": HistoryQuery(address=address, until=then),
+            "name until then": HistoryQuery(name=name, until=then),
+            "time": HistoryQuery(since=then - timedelta(hours=1), until=then),
+            "kind": HistoryQuery(kinds=frozenset({EventKind.RENEWED, EventKind.RELEASED})),
+            "latest": HistoryQuery(),
         }
         return {
             **{kind: partial(self._history.find, asked) for kind, asked in questions.items()},

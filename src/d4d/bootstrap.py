@@ -10,15 +10,15 @@ from dependency_injector import containers, providers
 from pydantic import SecretStr
 
 from d4d.adapters.dhcp.allocator import DhcpAllocator, DhcpPolicy
-from d4d.adapters.dhcp.conflict_detection import OnConflict, Ours, Watch
+from d4d.adapters.dhcp.conflict_detection import ArpMonitor, OnConflict, OwnerOf
 from d4d.adapters.dhcp.link.base import Deliver, Link, Wants
-from d4d.adapters.dhcp.link.layer2 import PacketLink
+from d4d.adapters.dhcp.link.layer2 import Layer2Link
 from d4d.adapters.dhcp.link.relay import RelayLink
 from d4d.adapters.dhcp.routes import Route, Routes
-from d4d.adapters.dhcp.server_probe import Probe
-from d4d.adapters.docker.engine import DockerContainers
+from d4d.adapters.dhcp.server_probe import ServerProbe
+from d4d.adapters.docker.engine import DockerEngineClient
 from d4d.adapters.docker.plugin_names import PluginNames
-from d4d.adapters.extensions import third_party
+from d4d.adapters.extensions import load_extensions
 from d4d.adapters.history.store import SqliteHistory
 from d4d.adapters.network.arp_watch import ArpWatch
 from d4d.adapters.network.interfaces import Interfaces
@@ -26,9 +26,9 @@ from d4d.adapters.network.neighbours import ArpNeighbours
 from d4d.adapters.observability.event_log import EventLog
 from d4d.adapters.observability.event_stream import EventStream
 from d4d.adapters.observability.instrumented import (
-    MeasuredAllocator,
-    MeasuredContainers,
-    MeasuredStore,
+    InstrumentedAllocator,
+    InstrumentedEngine,
+    InstrumentedStore,
 )
 from d4d.adapters.observability.metrics import Metrics
 from d4d.adapters.observability.tracing import traces_of
@@ -39,14 +39,17 @@ from d4d.adapters.stores.memory.hosts import MemoryHosts
 from d4d.adapters.stores.memory.store import MemoryLeaseStore
 from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
 from d4d.adapters.system.clock import AnchoredClock, wall_clock
-from d4d.adapters.system.state_directory import StateDir
-from d4d.domain.client_identity import IdentityPolicy
+from d4d.adapters.system.state_directory import StateDirectory
 from d4d.domain.errors import BadRequest
-from d4d.domain.ports.allocator import Allocator, Clock, Hosts, LeaseStore, Names, RangeStore
-from d4d.service_layer.ipam_service import Ipam
-from d4d.service_layer.lost_leases import OnLost
-from d4d.service_layer.reconciler import Reconciliation
-from d4d.service_layer.reservation_service import Reserving
+from d4d.domain.policies import IdentityPolicy
+from d4d.domain.ports.allocator import Allocator
+from d4d.domain.ports.clock import Clock
+from d4d.domain.ports.hosts import HostRegistry, NameRegistry
+from d4d.domain.ports.stores import LeaseStore, RangeStore
+from d4d.service_layer.ipam_service import IpamService
+from d4d.service_layer.lost_leases import LostLeaseHandler
+from d4d.service_layer.reconciler import Reconciler
+from d4d.service_layer.reservation_service import ReservationService
 from d4d.settings.model import Settings
 
 _KNOW_RESERVATIONS = {"dhcp", "range"}
@@ -66,7 +69,7 @@ def _link(src_mac: bool, log_packets: bool) -> Callable[[Route, Wants, Deliver],
                 log_packets=log_packets,
             )
         assert route.parent is not None
-        return PacketLink(
+        return Layer2Link(
             route.parent,
             wants=wants,
             deliver=deliver,
@@ -77,7 +80,7 @@ def _link(src_mac: bool, log_packets: bool) -> Callable[[Route, Wants, Deliver],
     return link
 
 
-def _watch(parent: str, ours: Ours, on_conflict: OnConflict) -> Watch:
+def _watch(parent: str, ours: OwnerOf, on_conflict: OnConflict) -> ArpMonitor:
     """What watches ARP on a parent."""
     return ArpWatch(parent, ours=ours, on_conflict=on_conflict)
 
@@ -105,11 +108,11 @@ def _secret(setting: SecretStr | None) -> bytes | None:
     return setting.get_secret_value().encode() if setting else None
 
 
-def _measured(
-    allocators: Mapping[str, Allocator], metrics: Metrics, clock: Clock, store: MeasuredStore
-) -> dict[str, MeasuredAllocator]:
+def _instrumented(
+    allocators: Mapping[str, Allocator], metrics: Metrics, clock: Clock, store: InstrumentedStore
+) -> dict[str, InstrumentedAllocator]:
     return {
-        name: MeasuredAllocator(
+        name: InstrumentedAllocator(
             each if name in _KNOW_RESERVATIONS else HonouringAllocator(each, store),
             name,
             metrics,
@@ -119,17 +122,17 @@ def _measured(
     }
 
 
-def _hosts(store: LeaseStore) -> Hosts:
+def _hosts(store: LeaseStore) -> HostRegistry:
     """A store that hosts share knows them, and has them as ``hosts``."""
-    hosts: Hosts | None = getattr(store, "hosts", None)
+    hosts: HostRegistry | None = getattr(store, "hosts", None)
     return hosts or MemoryHosts()
 
 
-def _names(store: LeaseStore, policy: IdentityPolicy) -> Names | None:
+def _names(store: LeaseStore, policy: IdentityPolicy) -> NameRegistry | None:
     """Names that hosts share, where the operator wants that. Raises BadRequest."""
     if policy is not IdentityPolicy.CLUSTER_NAME:
         return None
-    names: Names | None = getattr(store, "names", None)
+    names: NameRegistry | None = getattr(store, "names", None)
     if names is None:
         raise BadRequest(
             f"D4D_IDENTITY={policy.value} needs a store that hosts share, and {store!r} is this "
@@ -138,7 +141,7 @@ def _names(store: LeaseStore, policy: IdentityPolicy) -> Names | None:
     return names
 
 
-class Container(containers.DeclarativeContainer):
+class DriverParts(containers.DeclarativeContainer):
     """Everything that one driver is made of."""
 
     settings = providers.Dependency(instance_of=Settings)
@@ -148,7 +151,7 @@ class Container(containers.DeclarativeContainer):
     interfaces = providers.Singleton(Interfaces)
     events = providers.Singleton(EventLog)
     event_stream = providers.Singleton(EventStream)
-    state_dir = providers.Singleton(StateDir, settings.provided.state_dir)
+    state_dir = providers.Singleton(StateDirectory, settings.provided.state_dir)
     owner = providers.Singleton(state_dir.provided.host.call(settings.provided.host))
     installation = providers.Singleton(state_dir.provided.installation.call())
     traces = providers.Singleton(traces_of, providers.Object(os.environ), host=owner)
@@ -169,7 +172,7 @@ class Container(containers.DeclarativeContainer):
     )
 
     names = providers.Callable(_names, store, settings.provided.identity)
-    measured_store = providers.Singleton(MeasuredStore, store, metrics)
+    instrumented_store = providers.Singleton(InstrumentedStore, store, metrics)
 
     routes = providers.Singleton(
         Routes,
@@ -189,7 +192,7 @@ class Container(containers.DeclarativeContainer):
         conflict_probe=settings.provided.conflict_probe,
     )
     link = providers.Callable(_link, settings.provided.src_mac, settings.provided.debug)
-    probe = providers.Factory(Probe, routes=routes, link=link, random=random)
+    probe = providers.Factory(ServerProbe, routes=routes, link=link, random=random)
     dhcp_allocator = providers.Singleton(
         DhcpAllocator,
         routes=routes,
@@ -199,11 +202,15 @@ class Container(containers.DeclarativeContainer):
         events=events,
         clock=clock,
         random=random,
-        store=measured_store,
-        reservations=measured_store,
+        store=instrumented_store,
+        reservations=instrumented_store,
     )
     range_allocator = providers.Singleton(
-        RangeAllocator, store=measured_store, owner=owner, clock=clock, rest=settings.provided.rest
+        RangeAllocator,
+        store=instrumented_store,
+        owner=owner,
+        clock=clock,
+        rest=settings.provided.rest,
     )
     allocators = providers.Dict(dhcp=dhcp_allocator, range=range_allocator)
 
@@ -215,7 +222,9 @@ class Container(containers.DeclarativeContainer):
         asks=providers.Callable(bool, settings.provided.conflict_probe),
     )
 
-    measured_allocators = providers.Singleton(_measured, allocators, metrics, clock, measured_store)
+    instrumented_allocators = providers.Singleton(
+        _instrumented, allocators, metrics, clock, instrumented_store
+    )
     history = providers.Singleton(
         SqliteHistory,
         providers.Callable(_history, settings.provided.state_dir),
@@ -233,9 +242,9 @@ class Container(containers.DeclarativeContainer):
     )
 
     ipam = providers.Singleton(
-        Ipam,
-        store=measured_store,
-        allocators=measured_allocators,
+        IpamService,
+        store=instrumented_store,
+        allocators=instrumented_allocators,
         default_allocator=settings.provided.allocator,
         events=events,
         clock=clock,
@@ -246,7 +255,7 @@ class Container(containers.DeclarativeContainer):
         neighbours=neighbours,
         wall=providers.Object(wall_clock),
         hold=settings.provided.hold,
-        reservations=measured_store,
+        reservations=instrumented_store,
         names=names,
         subnet_at=interfaces.provided.subnet_at,
         bridge_of=interfaces.provided.bridge_of,
@@ -255,37 +264,41 @@ class Container(containers.DeclarativeContainer):
 
     plugin_names = providers.Singleton(PluginNames, settings.provided.plugin_socket)
     containers = providers.Singleton(
-        DockerContainers,
+        DockerEngineClient,
         settings.provided.docker_socket,
         driver=settings.provided.plugin_socket.stem,
         is_ours=plugin_names.provided.is_ours,
     )
-    measured_containers = providers.Singleton(MeasuredContainers, containers, metrics)
-    reserving = providers.Singleton(
-        Reserving, ipam=ipam, store=measured_store, containers=measured_containers, clock=clock
+    instrumented_engine = providers.Singleton(InstrumentedEngine, containers, metrics)
+    reservation_service = providers.Singleton(
+        ReservationService,
+        ipam=ipam,
+        store=instrumented_store,
+        containers=instrumented_engine,
+        clock=clock,
     )
     reconciliation = providers.Singleton(
-        Reconciliation,
+        Reconciler,
         ipam=ipam,
-        containers=measured_containers,
+        containers=instrumented_engine,
         clock=clock,
         grace=settings.provided.reconcile,
     )
     on_lost = providers.Singleton(
-        OnLost,
+        LostLeaseHandler,
         action=settings.provided.on_lost,
         grace=settings.provided.on_lost_after,
         leasing=ipam.provided.leasing,
-        containers=measured_containers,
+        containers=instrumented_engine,
     )
 
 
-def _add_third_party(container: Container) -> None:
+def _add_third_party(container: DriverParts) -> None:
     stores, allocators = container.store.providers, container.allocators.kwargs
-    for name, make in third_party("d4d.stores", known=stores.__contains__).items():
+    for name, make in load_extensions("d4d.stores", known=stores.__contains__).items():
         store = providers.Singleton(make, settings=container.settings)
         container.store.set_providers(**{**container.store.providers, name: store})
-    for name, make in third_party("d4d.allocators", known=allocators.__contains__).items():
+    for name, make in load_extensions("d4d.allocators", known=allocators.__contains__).items():
         allocator = providers.Singleton(
             make,
             settings=container.settings,
@@ -296,9 +309,9 @@ def _add_third_party(container: Container) -> None:
         container.allocators.add_kwargs({name: allocator})
 
 
-def compose(settings: Settings) -> Container:
+def compose(settings: Settings) -> DriverParts:
     """The container for ``settings``. Raises BadRequest where they choose what is not there."""
-    container = Container(settings=settings)
+    container = DriverParts(settings=settings)
     _add_third_party(container)
     for name, chosen, known in (
         ("D4D_STORE", settings.store, container.store.providers),

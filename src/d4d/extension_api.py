@@ -7,7 +7,8 @@ one. D4D itself imports nothing of here.
 
 from d4d.adapters.stores.memory.store import MemoryLeaseStore
 from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
-from d4d.domain.address_selection import Claim, segment_of
+from d4d.domain.address_selection import AddressClaim
+from d4d.domain.addressing import Address, MacAddress, Subnet
 from d4d.domain.errors import (
     AddressInUse,
     BadRequest,
@@ -21,64 +22,51 @@ from d4d.domain.errors import (
     Superseded,
     UnknownPool,
 )
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress, RenewalForm, Terms
+from d4d.domain.events import EventKind, LeaseEvent
+from d4d.domain.leases import Endpoint, Lease, LeaseState, RenewalForm, Terms
+from d4d.domain.policies import Mode
 from d4d.domain.pools import (
-    Address,
-    Mode,
-    Network,
     Pool,
     PoolId,
     PoolOptions,
     PoolRecord,
     PoolRequest,
     Purpose,
-    Reservation,
+    ReservedAddress,
 )
-from d4d.domain.ports.allocator import (
-    DRAIN,
-    Allocator,
-    Beat,
-    Clock,
-    Contents,
-    Event,
-    EventKind,
-    Holder,
-    Hosts,
-    LeaseStore,
-    Names,
-    RangeStore,
-    Reservations,
-)
-from d4d.domain.reservations import OperatorReservation, Reserved
+from d4d.domain.ports.allocator import Allocator
+from d4d.domain.ports.clock import Clock
+from d4d.domain.ports.events import LeaseObserver
+from d4d.domain.ports.hosts import DRAIN, HeartbeatReply, HostRegistry, NameRegistry
+from d4d.domain.ports.stores import LeaseStore, RangeStore, ReservationStore, StoreContents
+from d4d.domain.reservations import Reservation, ReservationSet
+from d4d.domain.segments import segment_of
 from d4d.settings.model import Settings
 
 __all__ = [
     "DRAIN",
     "Address",
+    "AddressClaim",
     "AddressInUse",
     "Allocator",
     "BadRequest",
-    "Beat",
-    "Claim",
     "Clock",
-    "Contents",
     "D4DError",
     "Endpoint",
-    "Event",
     "EventKind",
-    "Holder",
-    "Hosts",
+    "HeartbeatReply",
+    "HostRegistry",
     "Lease",
+    "LeaseEvent",
+    "LeaseObserver",
     "LeaseState",
     "LeaseStore",
     "LinkDown",
     "MacAddress",
     "MemoryLeaseStore",
     "Mode",
-    "Names",
-    "Network",
+    "NameRegistry",
     "NoAddress",
-    "OperatorReservation",
     "Pool",
     "PoolId",
     "PoolOptions",
@@ -89,13 +77,16 @@ __all__ = [
     "RangeStore",
     "RenewalForm",
     "Reservation",
-    "Reservations",
-    "Reserved",
+    "ReservationSet",
+    "ReservationStore",
+    "ReservedAddress",
     "Settings",
     "SqliteLeaseStore",
     "StoreAway",
+    "StoreContents",
     "StoreTooNew",
     "StoreUnavailable",
+    "Subnet",
     "Superseded",
     "Terms",
     "UnknownPool",

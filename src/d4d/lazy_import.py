@@ -1,8 +1,8 @@
 """What a start does not import: Docker waits for it, and its first answers need few libraries.
 
-``late`` stands for a module that is imported when it is first used. ``import_late`` imports all of
-them, once Docker is served. ``absent`` hides a library from those that import it because it happens
-to be there.
+``lazy`` stands for a module that is imported when it is first used. ``import_lazy`` imports all of
+them, once Docker is served. ``without_packages`` hides a library from those that import it only
+because it happens to be there.
 """
 
 import sys
@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-_late: list["_Late"] = []
+_lazy: list["_LazyModule"] = []
 
 
-class _Late:
+class _LazyModule:
     """A module, imported by the first who wants something of it."""
 
     def __init__(self, name: str) -> None:
@@ -28,21 +28,21 @@ class _Late:
         return import_module(self._name)
 
 
-def late(name: str) -> Any:
+def lazy(name: str) -> Any:
     """The module ``name``, not imported yet. Type checkers are to be shown the plain import."""
-    module = _Late(name)
-    _late.append(module)
+    module = _LazyModule(name)
+    _lazy.append(module)
     return module
 
 
-def import_late() -> None:
+def import_lazy() -> None:
     """Import what was late, so that no later call waits for it. It may run in a thread."""
-    for module in _late:
+    for module in _lazy:
         module.imported()
 
 
 @contextmanager
-def absent(*names: str) -> Iterator[None]:
+def without_packages(*names: str) -> Iterator[None]:
     """Whatever is imported meanwhile finds none of these packages."""
     hidden = [name for name in names if name not in sys.modules]
     for name in hidden:

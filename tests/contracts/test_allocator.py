@@ -17,16 +17,18 @@ from random import Random
 import pytest
 
 from d4d.adapters.dhcp.allocator import DhcpAllocator, DhcpPolicy
-from d4d.adapters.dhcp.conflict_detection import OnConflict, Ours, Watch
+from d4d.adapters.dhcp.conflict_detection import ArpMonitor, OnConflict, OwnerOf
 from d4d.adapters.dhcp.routes import Routes
 from d4d.adapters.range_allocator import RangeAllocator
 from d4d.adapters.stores.memory.store import MemoryLeaseStore
 from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
+from d4d.domain.addressing import Address, MacAddress
 from d4d.domain.errors import AddressInUse, NoAddress
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
-from d4d.domain.pool_state import is_live
-from d4d.domain.pools import Address, Pool, PoolOptions, PoolRequest
-from d4d.domain.ports.allocator import Allocator, EventKind, RangeStore
+from d4d.domain.events import EventKind
+from d4d.domain.leases import Endpoint, Lease, LeaseState
+from d4d.domain.pools import Pool, PoolOptions, PoolRequest
+from d4d.domain.ports.allocator import Allocator
+from d4d.domain.ports.stores import RangeStore
 from tests.support.fake_dhcp_server import ROUTER, SUBNET, FakeDhcpServer, FakeInterfaces, interface
 from tests.support.fake_ports import RecordingEvents
 
@@ -62,7 +64,7 @@ class Bench:
     _pool: Pool | None = None
 
     async def pool(self) -> Pool:
-        """It is opened once, as Ipam does."""
+        """It is opened once, as IpamService does."""
         if self._pool is None:
             opened = await self.allocator.open(self.request)
             self._pool = replace(opened, gateway=self.gateway)
@@ -76,7 +78,7 @@ class Bench:
         hint: Address | None = None,
         taken: Collection[Address] = (),
     ) -> Lease:
-        """A lease as Leasing has it: with owner and generation, and kept."""
+        """A lease as LeaseService has it: with owner and generation, and kept."""
         lease = await self.allocator.allocate(
             await self.pool(),
             endpoint or container(1),
@@ -90,7 +92,7 @@ class Bench:
         return lease
 
     async def free(self, lease: Lease) -> None:
-        """As GivingBack does."""
+        """As ReleaseQueue does."""
         released = replace(lease, state=LeaseState.RELEASED, released_at=datetime.now(UTC))
         await self.allocator.free(released)
 
@@ -135,7 +137,7 @@ async def over_dhcp(_: Path) -> AsyncIterator[Bench]:
     )
 
 
-def _no_watch(parent: str, ours: Ours, on_conflict: OnConflict) -> Watch:
+def _no_watch(parent: str, ours: OwnerOf, on_conflict: OnConflict) -> ArpMonitor:
     raise AssertionError("nobody asked for a probe")
 
 
@@ -144,7 +146,7 @@ def over_store(store: RangeStore) -> Bench:
 
     async def held() -> set[Address]:
         contents = await store.load(HOST)
-        return {lease.address for lease in contents.leases if is_live(lease)}
+        return {lease.address for lease in contents.leases if lease.is_live}
 
     return Bench(
         allocator=RangeAllocator(store=store, owner=HOST, clock=lambda: datetime.now(UTC)),

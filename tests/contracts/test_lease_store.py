@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from d4d.adapters.stores.memory.store import MemoryLeaseStore
 from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import Superseded
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress, Terms
-from d4d.domain.pools import Pool, PoolId, PoolRecord, Purpose, Reservation
-from d4d.domain.ports.allocator import LeaseStore
+from d4d.domain.leases import Endpoint, Lease, LeaseState, Terms
+from d4d.domain.pools import Pool, PoolId, PoolRecord, Purpose, ReservedAddress
+from d4d.domain.ports.stores import LeaseStore
 from tests.support import strategies
 
 STORES: dict[str, Callable[[Path], LeaseStore]] = {
@@ -177,7 +178,7 @@ async def test_what_an_owner_holds_is_counted_until_it_is_freed(store: LeaseStor
 
 
 async def test_a_pool_is_replaced_when_saved_again(store: LeaseStore) -> None:
-    held = Reservation(address=ip_address("192.168.59.1"), purpose=Purpose.GATEWAY, count=2)
+    held = ReservedAddress(address=ip_address("192.168.59.1"), purpose=Purpose.GATEWAY, count=2)
     await store.save_pool(PoolRecord(pool=POOL, users=1), "host-a")
     await store.save_pool(PoolRecord(pool=POOL, users=2, reservations=(held,)), "host-a")
     contents = await store.load("host-a")

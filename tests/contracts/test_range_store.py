@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from d4d.adapters.stores.memory.store import MemoryLeaseStore
 from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
-from d4d.domain.address_selection import Claim
+from d4d.domain.address_selection import AddressClaim
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import AddressInUse, NoAddress, Superseded
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
-from d4d.domain.pools import Pool, PoolOptions, PoolRecord, Purpose, Reservation
-from d4d.domain.ports.allocator import RangeStore, Reservations
-from d4d.domain.reservations import OperatorReservation, Reserved
+from d4d.domain.leases import Endpoint, Lease, LeaseState
+from d4d.domain.pools import Pool, PoolOptions, PoolRecord, Purpose, ReservedAddress
+from d4d.domain.ports.stores import RangeStore, ReservationStore
+from d4d.domain.reservations import Reservation, ReservationSet
 
 STORES: dict[str, Callable[[Path], RangeStore]] = {
     "memory": lambda _: MemoryLeaseStore(),
@@ -54,8 +55,8 @@ def a_claim(
     owner: str = "host-a",
     at: datetime = NOW,
     reserved: tuple[str, ...] = (),
-) -> Claim:
-    return Claim(
+) -> AddressClaim:
+    return AddressClaim(
         pool=pool,
         endpoint=ENDPOINT,
         owner=owner,
@@ -67,7 +68,7 @@ def a_claim(
     )
 
 
-async def take(store: RangeStore, count: int, claim: Claim | None = None) -> list[Lease]:
+async def take(store: RangeStore, count: int, claim: AddressClaim | None = None) -> list[Lease]:
     return [await store.take(claim or a_claim()) for _ in range(count)]
 
 
@@ -83,7 +84,7 @@ def texts(leases: list[Lease]) -> list[str]:
 
 def a_record(*reserved: str, pool: Pool = POOL, users: int = 1) -> PoolRecord:
     reservations = tuple(
-        Reservation(address=ip_address(each), purpose=Purpose.AUXILIARY) for each in reserved
+        ReservedAddress(address=ip_address(each), purpose=Purpose.AUXILIARY) for each in reserved
     )
     return PoolRecord(pool=pool, users=users, reservations=reservations)
 
@@ -114,7 +115,7 @@ async def test_a_full_pool_is_refused_with_its_figures(store: RangeStore) -> Non
 async def test_the_pools_gateway_is_free_where_its_only_network_named_another(
     store: RangeStore,
 ) -> None:
-    named = Reservation(address=ip_address("10.1.0.6"), purpose=Purpose.GATEWAY)
+    named = ReservedAddress(address=ip_address("10.1.0.6"), purpose=Purpose.GATEWAY)
     record = PoolRecord(pool=POOL, users=1, reservations=(named,))
     anywhere = replace(a_claim(), reserved=())
     await store.save_pool(replace(record, users=2), "host-a")  # the other one may have named none
@@ -414,10 +415,10 @@ class World:
         self.usable = {ip_address(each) for each in FREE}
         self.holders: dict[object, Lease] = {}
         self.ended: list[Lease] = []
-        self.reserved = Reserved()
+        self.reserved = ReservationSet()
 
     @property
-    def reservations(self) -> Reservations:
+    def reservations(self) -> ReservationStore:
         return self._store  # type: ignore[return-value]  # every store of ours serves both ports
 
     async def step(self) -> None:
@@ -430,11 +431,13 @@ class World:
         if self.reserved.at(address) is not None or self._random.random() < 0.3:
             taken_away = await self.reservations.unreserve(a_claim().segment, address)
             assert taken_away == self.reserved.at(address)
-            self.reserved = Reserved(each for each in self.reserved if each.address != address)
+            self.reserved = ReservationSet(
+                each for each in self.reserved if each.address != address
+            )
             return
         endpoint = self._random.choice([None, *ENDPOINTS])
         by_mac = endpoint is not None and self._random.random() < 0.5
-        made = OperatorReservation(
+        made = Reservation(
             segment=a_claim().segment,
             address=address,
             made_at=self._now,

@@ -12,15 +12,17 @@ import pytest
 
 from d4d.adapters.stores.memory.store import MemoryLeaseStore
 from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
-from d4d.domain.address_selection import Claim, segment_of
+from d4d.domain.address_selection import AddressClaim
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import AddressInUse, NoAddress
-from d4d.domain.leases import Endpoint, LeaseState, MacAddress
+from d4d.domain.leases import Endpoint, LeaseState
 from d4d.domain.pools import Pool, PoolOptions
-from d4d.domain.ports.allocator import RangeStore, Reservations
-from d4d.domain.reservations import OperatorReservation
+from d4d.domain.ports.stores import RangeStore, ReservationStore
+from d4d.domain.reservations import Reservation
+from d4d.domain.segments import segment_of
 
 
-class Store(RangeStore, Reservations, Protocol):
+class Store(RangeStore, ReservationStore, Protocol):
     """A store of leases that also keeps reservations."""
 
 
@@ -51,8 +53,8 @@ def kept(
     name: str | None = None,
     note: str = "",
     pool: Pool = POOL,
-) -> OperatorReservation:
-    return OperatorReservation(
+) -> Reservation:
+    return Reservation(
         segment=segment_of(pool.id),
         address=ip_address(address),
         made_at=NOW,
@@ -69,8 +71,8 @@ def claim(
     hint: str | None = None,
     pool: Pool = POOL,
     owner: str = "host-a",
-) -> Claim:
-    return Claim(
+) -> AddressClaim:
+    return AddressClaim(
         pool=pool,
         endpoint=endpoint,
         owner=owner,
@@ -82,7 +84,7 @@ def claim(
     )
 
 
-async def taken(store: Store, *claims: Claim) -> list[str]:
+async def taken(store: Store, *claims: AddressClaim) -> list[str]:
     return [str((await store.take(each)).address) for each in claims]
 
 

@@ -11,11 +11,12 @@ from subprocess import run
 import pytest
 
 from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
-from d4d.bootstrap import Container, compose
+from d4d.bootstrap import DriverParts, compose
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import BadRequest, NoAddress
-from d4d.domain.leases import Endpoint, MacAddress
+from d4d.domain.leases import Endpoint
 from d4d.domain.pools import PoolOptions, PoolRequest
-from d4d.settings.model import load_settings
+from d4d.settings.loading import load_settings
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "extend/allocators-and-stores.md"
@@ -41,7 +42,7 @@ def site(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-async def driver(site: None, tmp_path: Path) -> AsyncIterator[Container]:
+async def driver(site: None, tmp_path: Path) -> AsyncIterator[DriverParts]:
     state_dir = tmp_path / "state"
     state_dir.mkdir()
     (state_dir / "table").write_text("web 10.9.0.7\n")
@@ -56,7 +57,7 @@ async def driver(site: None, tmp_path: Path) -> AsyncIterator[Container]:
     await composed.store().aclose()
 
 
-async def test_the_example_serves_a_network_and_a_container(driver: Container) -> None:
+async def test_the_example_serves_a_network_and_a_container(driver: DriverParts) -> None:
     ipam = driver.ipam()
     pool = await ipam.request_pool(PoolRequest(subnet=ip_network("10.9.0.0/24")))
     assert await ipam.request_address(pool.id, WEB, None) == "10.9.0.7/24"
@@ -66,7 +67,7 @@ async def test_the_example_serves_a_network_and_a_container(driver: Container) -
     await ipam.release_address(pool.id, stored.address)
 
 
-async def test_its_refusals_are_the_drivers(driver: Container) -> None:
+async def test_its_refusals_are_the_drivers(driver: DriverParts) -> None:
     ipam = driver.ipam()
     pool = await ipam.request_pool(PoolRequest(subnet=ip_network("10.9.0.0/24")))
     with pytest.raises(NoAddress, match=r"table has no such address for stranger .*: add it"):
@@ -75,7 +76,7 @@ async def test_its_refusals_are_the_drivers(driver: Container) -> None:
         await ipam.request_pool(PoolRequest(subnet=None))
 
 
-async def test_it_is_a_choice_for_one_network_and_stays_it(driver: Container) -> None:
+async def test_it_is_a_choice_for_one_network_and_stays_it(driver: DriverParts) -> None:
     options = PoolOptions(allocator="table")
     pool = await driver.ipam().request_pool(
         PoolRequest(subnet=ip_network("10.9.0.0/24"), options=options)

@@ -22,14 +22,16 @@ import typer.main
 
 from d4d.adapters.observability.event_log import EventLog
 from d4d.adapters.observability.log_setup import configure_logs
-from d4d.bootstrap import Container
+from d4d.bootstrap import DriverParts
 from d4d.doctor.catalogue import AILMENTS
 from d4d.domain import errors
-from d4d.domain.leases import Endpoint, MacAddress
+from d4d.domain.addressing import MacAddress
+from d4d.domain.events import EventKind, LeaseEvent
+from d4d.domain.leases import Endpoint
 from d4d.domain.pools import PoolId, PoolOptions
-from d4d.domain.ports.allocator import Event, EventKind
 from d4d.entrypoints.cli.app import cli
-from d4d.settings.model import Settings, load_settings
+from d4d.settings.loading import load_settings
+from d4d.settings.model import Settings
 from tests.support.fake_dockerd import Docker, started
 from tests.support.virtual_time import settle
 
@@ -134,8 +136,8 @@ def test_each_name_of_the_old_driver_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "choices"),
     [
-        ("D4D_STORE", Container.store.providers),
-        ("D4D_ALLOCATOR", Container.allocators.kwargs),
+        ("D4D_STORE", DriverParts.store.providers),
+        ("D4D_ALLOCATOR", DriverParts.allocators.kwargs),
     ],
 )
 def test_each_choice_is_told_where_it_is_made(setting: str, choices: Iterable[str]) -> None:
@@ -183,8 +185,8 @@ async def test_each_event_is_documented_once_with_its_level() -> None:
         assert todo
 
 
-def event(kind: EventKind) -> Event:
-    return Event(
+def event(kind: EventKind) -> LeaseEvent:
+    return LeaseEvent(
         kind=kind,
         at=datetime.now(UTC),
         pool=PoolId("192.168.59.0/24?gateway=192.168.59.1&parent=enp0s8"),

@@ -5,11 +5,12 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from random import Random
 
+from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.client import Client
 from d4d.domain.dhcp.effects import Effect, Effects, Grant, Send
 from d4d.domain.dhcp.messages import INFINITE, NO_ADDRESS, Identity, Message, MessageType
 from d4d.domain.dhcp.states import State
-from d4d.domain.leases import MacAddress, RenewalForm, Terms
+from d4d.domain.leases import RenewalForm, Terms
 
 MAC = MacAddress.parse("02:42:0a:4d:10:01")
 IDENTITY = Identity(chaddr=MAC, client_id=b"\x00host/web", hostname="web")

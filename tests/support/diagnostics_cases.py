@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from d4d.adapters.dhcp.server_probe import Offer, Probed
+from d4d.adapters.dhcp.server_probe import Offer, ProbeResult
 from d4d.adapters.docker.plugin_protocol import CAPABILITIES
 from d4d.doctor.collectors.database import DatabaseLook
 from d4d.doctor.collectors.docker import DockerLook
@@ -15,17 +15,12 @@ from d4d.doctor.collectors.links import HostLink
 from d4d.doctor.collectors.plugin_socket import PluginSocketLook, SocketState
 from d4d.doctor.collectors.processes import Privileges, Process
 from d4d.doctor.collectors.stores import DirectoryLook, RedisLook
-from d4d.doctor.facts import (
-    AdminLook,
-    DriverLook,
-    Facts,
-    ProbedNetwork,
-    RouterHere,
-)
-from d4d.domain.client_identity import IdentityPolicy
-from d4d.domain.leases import MacAddress, Terms
-from d4d.domain.ports.docker import Network, NetworkSubnet
-from d4d.settings.model import load_settings
+from d4d.doctor.facts import AdminLook, DriverLook, HostFacts, ProbedNetwork, RouterHere
+from d4d.domain.addressing import MacAddress
+from d4d.domain.leases import Terms
+from d4d.domain.policies import IdentityPolicy
+from d4d.domain.ports.docker import DockerNetwork, NetworkSubnet
+from d4d.settings.loading import load_settings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STATE = Path("/var/lib/d4d")
@@ -66,9 +61,9 @@ def network(
     parent: str = "eth0",
     options: Mapping[str, str] | None = None,
     driver: str = "macvlan",
-) -> Network:
+) -> DockerNetwork:
     config = NetworkSubnet(subnet=IPv4Network(subnet), gateway=gateway, way_out=way_out)
-    return Network(
+    return DockerNetwork(
         id=f"{name:0<64}",
         name=name,
         driver=driver,
@@ -95,13 +90,13 @@ def offer(server: IPv4Address = SERVER, *, address: str = "10.77.3.4", **terms: 
 def way(
     *offers: Offer,
     parent: str | None = "eth0",
-    networks: tuple[Network, ...] = (),
+    networks: tuple[DockerNetwork, ...] = (),
     servers: tuple[str, ...] = (),
     is_wanted: bool = True,
     **probed: Any,
 ) -> ProbedNetwork:
     return ProbedNetwork(
-        probed=Probed(parent=parent, offers=offers, **probed),
+        probed=ProbeResult(parent=parent, offers=offers, **probed),
         networks=networks,
         servers=servers,
         is_wanted=is_wanted,
@@ -112,14 +107,14 @@ SILENT = way()
 RELAY = way(offer(), parent=None, relay="10.77.0.2 -> 10.77.0.3")
 
 
-def engine(*networks: Network, **changed: Any) -> DockerLook:
+def engine(*networks: DockerNetwork, **changed: Any) -> DockerLook:
     look = DockerLook(engine="29.0.1", api=(1, 52), networks=networks or (network(),))
     return replace(look, **changed)
 
 
-def facts(*, settings: Mapping[str, Any] | None = None, **changed: Any) -> Facts:
+def facts(*, settings: Mapping[str, Any] | None = None, **changed: Any) -> HostFacts:
     """What is seen on a host that is well, but for what is given."""
-    well = Facts(
+    well = HostFacts(
         settings=load_settings(files=(), **(settings or {})),
         now=NOW,
         version="2.0.0",
@@ -136,7 +131,7 @@ def facts(*, settings: Mapping[str, Any] | None = None, **changed: Any) -> Facts
     return replace(well, **changed)
 
 
-def parent(*, kind: str | None = None, **changed: Any) -> Facts:
+def parent(*, kind: str | None = None, **changed: Any) -> HostFacts:
     """A host whose one parent is like this."""
     return facts(links=(LOOPBACK, link(kind=kind, **changed)))
 
@@ -145,28 +140,28 @@ def driver(**changed: Any) -> DriverLook:
     return replace(DRIVER, **changed)
 
 
-def plugin_socket(state: SocketState, **changed: Any) -> Facts:
+def plugin_socket(state: SocketState, **changed: Any) -> HostFacts:
     return facts(driver=driver(socket=PluginSocketLook(state=state, listener=OTHER, **changed)))
 
 
-def directory(**changed: Any) -> Facts:
+def directory(**changed: Any) -> HostFacts:
     return facts(directory=replace(DIRECTORY, **changed))
 
 
-def database(**changed: Any) -> Facts:
+def database(**changed: Any) -> HostFacts:
     return facts(database=replace(DATABASE, **changed))
 
 
-def redis(**changed: Any) -> Facts:
+def redis(**changed: Any) -> HostFacts:
     return facts(settings={"store": "redis"}, database=None, redis=replace(REDIS, **changed))
 
 
-def mismatched(**changed: Any) -> Facts:
+def mismatched(**changed: Any) -> HostFacts:
     net = network(**changed)
     return facts(docker=engine(net), probed=(way(offer(), networks=(net,)),))
 
 
-def on_bridge(*, other: MacAddress | None = None, has_default_route: bool = True) -> Facts:
+def on_bridge(*, other: MacAddress | None = None, has_default_route: bool = True) -> HostFacts:
     """A host whose bridge has the router's address."""
     net = network(driver="bridge", parent="br0", gateway=None)
     here = RouterHere(
@@ -186,14 +181,14 @@ class Case:
     """A host that has an ailment, and words that the finding must have."""
 
     code: str
-    facts: Facts
+    facts: HostFacts
     says: str
 
     def __str__(self) -> str:
         return self.code
 
 
-def case(code: str, facts: Facts, says: str) -> Case:
+def case(code: str, facts: HostFacts, says: str) -> Case:
     return Case(code=code, facts=facts, says=says)
 
 

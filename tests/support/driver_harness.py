@@ -6,11 +6,12 @@ from ipaddress import ip_address, ip_network
 
 from d4d.adapters.reservation_guard import HonouringAllocator
 from d4d.adapters.stores.memory.hosts import MemoryHosts
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
+from d4d.domain.addressing import MacAddress
+from d4d.domain.leases import Endpoint, Lease, LeaseState
 from d4d.domain.pools import PoolOptions, PoolRequest
-from d4d.domain.ports.allocator import Hosts, Names
-from d4d.domain.reservations import OperatorReservation
-from d4d.service_layer.ipam_service import Ipam
+from d4d.domain.ports.hosts import HostRegistry, NameRegistry
+from d4d.domain.reservations import Reservation
+from d4d.service_layer.ipam_service import IpamService
 from tests.support.fake_dhcp_server import FakeInterfaces
 from tests.support.fake_ports import FailingStore, FakeAllocator, FakeNeighbours, RecordingEvents
 from tests.support.virtual_time import FakeClock, settle
@@ -33,7 +34,7 @@ class Driver:
         by_name: bool = False,
         owner: str = "host-a",
         installation: str = "installation-1",
-        names: Names | None = None,
+        names: NameRegistry | None = None,
     ) -> None:
         self.owner = owner
         self.installation = installation
@@ -42,7 +43,7 @@ class Driver:
         self.store = FailingStore()
         self.allocator = FakeAllocator(self.clock, by_name=by_name)
         self.events = RecordingEvents()
-        self.hosts: Hosts = MemoryHosts()
+        self.hosts: HostRegistry = MemoryHosts()
         self.neighbours = FakeNeighbours()
         self.interfaces = FakeInterfaces([])
         self.hold = hold
@@ -60,14 +61,14 @@ class Driver:
         """Look at the other hosts for so long, as often as a driver does."""
         end = asyncio.get_running_loop().time() + seconds
         while True:
-            await self.ipam.draining.look()
+            await self.ipam.host_drain.look()
             left = end - asyncio.get_running_loop().time()
             if left <= 0:
                 return
-            await settle(min(left, self.ipam.presence.interval.total_seconds()))
+            await settle(min(left, self.ipam.heartbeat.interval.total_seconds()))
 
-    def _new(self) -> Ipam:
-        return Ipam(
+    def _new(self) -> IpamService:
+        return IpamService(
             store=self.store,
             allocators={"fake": HonouringAllocator(self.allocator, self.store)},
             default_allocator="fake",
@@ -129,7 +130,7 @@ class Driver:
 
     async def reserve(self, address: str, name: str) -> None:
         """An operator keeps an address of NET for a container."""
-        made = OperatorReservation(
+        made = Reservation(
             segment=NET, address=ip_address(address), made_at=self.clock(), name=name
         )
         await self.store.reserve(made)

@@ -8,9 +8,9 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from d4d.adapters.dhcp.link.base import Deliver, Wants
 from d4d.adapters.dhcp.routes import Route
 from d4d.adapters.network.interfaces import Interface, Interfaces
+from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.messages import Message, MessageType
 from d4d.domain.errors import LinkDown
-from d4d.domain.leases import MacAddress
 
 SERVER = IPv4Address("10.77.0.1")
 SUBNET = IPv4Network("10.77.0.0/16")

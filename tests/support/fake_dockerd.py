@@ -7,9 +7,10 @@ from pathlib import Path
 import httpx
 from dependency_injector import providers
 
-from d4d.bootstrap import Container, compose
+from d4d.bootstrap import DriverParts, compose
 from d4d.entrypoints.docker_plugin.handlers import create_app
-from d4d.settings.model import Settings, load_settings
+from d4d.settings.loading import load_settings
+from d4d.settings.model import Settings
 from tests.support.fake_ports import FailingStore, FakeAllocator
 from tests.support.virtual_time import FakeClock
 
@@ -40,7 +41,7 @@ class Docker:
             transport=httpx.ASGITransport(self.app), base_url="http://plugin"
         )
 
-    def _composed(self, settings: Settings) -> Container:
+    def _composed(self, settings: Settings) -> DriverParts:
         container = compose(settings)
         container.clock.override(providers.Object(self.clock))
         container.dhcp_allocator.override(providers.Object(self.allocator))

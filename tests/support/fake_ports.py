@@ -8,11 +8,15 @@ from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network
 
 from d4d.adapters.stores.memory.store import MemoryLeaseStore
+from d4d.domain.addressing import Address, MacAddress, Subnet
 from d4d.domain.errors import AddressInUse, LinkDown, NoAddress, NotAsked, StoreAway
-from d4d.domain.leases import Endpoint, Lease, MacAddress, Terms
-from d4d.domain.pools import Address, Network, Pool, PoolRecord, PoolRequest
-from d4d.domain.ports.allocator import Clock, Contents, Event, EventKind, Holder
-from d4d.domain.reservations import OperatorReservation, Reserved
+from d4d.domain.events import EventKind, LeaseEvent
+from d4d.domain.leases import Endpoint, Lease, Terms
+from d4d.domain.pools import Pool, PoolRecord, PoolRequest
+from d4d.domain.ports.clock import Clock
+from d4d.domain.ports.events import LeaseObserver
+from d4d.domain.ports.stores import StoreContents
+from d4d.domain.reservations import Reservation, ReservationSet
 
 SUBNET = IPv4Network("192.168.59.0/24")
 HOUR = timedelta(hours=1)
@@ -25,13 +29,13 @@ class FakeAllocator:
         self._clock = clock
         self._by_name = by_name
         self.router: Address | None = None
-        self.learns: Network = SUBNET
+        self.learns: Subnet = SUBNET
         self.lease_time = HOUR
         self.allocate_takes = 0.0
         self.free_takes = 0.0
         self.allocate_fails: Exception | None = None
         self.free_fails: Exception | None = None
-        self.bindings: dict[tuple[Network, Address], bytes] = {}
+        self.bindings: dict[tuple[Subnet, Address], bytes] = {}
         """The server's own records."""
         self.opened: list[PoolRequest] = []
         self.allocated: list[Lease] = []
@@ -45,7 +49,7 @@ class FakeAllocator:
         """By link, for a driver's health."""
         self.terms_routers: tuple[IPv4Address, ...] = ()
         """What a lease says of routers."""
-        self._holders: dict[tuple[str, Address], Holder] = {}
+        self._holders: dict[tuple[str, Address], LeaseObserver] = {}
 
     # The port
 
@@ -96,7 +100,7 @@ class FakeAllocator:
         self.kept[lease.pool, lease.address] = lease
         return lease
 
-    def keep(self, lease: Lease, holder: Holder, *, confirm: bool = False) -> None:
+    def keep(self, lease: Lease, holder: LeaseObserver, *, confirm: bool = False) -> None:
         self.kept[lease.pool, lease.address] = lease
         self._holders[lease.pool, lease.address] = holder
         if confirm:
@@ -184,9 +188,9 @@ class FakeNeighbours:
 
 class RecordingEvents:
     def __init__(self) -> None:
-        self.all: list[Event] = []
+        self.all: list[LeaseEvent] = []
 
-    def record(self, event: Event) -> None:
+    def record(self, event: LeaseEvent) -> None:
         self.all.append(event)
 
     @property
@@ -214,7 +218,7 @@ class FailingStore:
         copy.is_away, copy.away_for, copy.takes = self.is_away, self.away_for, self.takes
         return copy
 
-    async def load(self, owner: str) -> Contents:
+    async def load(self, owner: str) -> StoreContents:
         await self.reach("load")
         return await self.inner.load(owner)
 
@@ -238,19 +242,19 @@ class FailingStore:
         await self.reach("remove")
         return await self.inner.remove(lease)
 
-    async def reserve(self, reservation: OperatorReservation) -> bool:
+    async def reserve(self, reservation: Reservation) -> bool:
         await self.reach("reserve")
         return await self.inner.reserve(reservation)
 
-    async def unreserve(self, segment: str, address: Address) -> OperatorReservation | None:
+    async def unreserve(self, segment: str, address: Address) -> Reservation | None:
         await self.reach("unreserve")
         return await self.inner.unreserve(segment, address)
 
-    async def reserved(self, segment: str) -> Reserved:
+    async def reserved(self, segment: str) -> ReservationSet:
         self._refuse_away("reserved")
         return await self.inner.reserved(segment)
 
-    async def reservations(self) -> tuple[OperatorReservation, ...]:
+    async def reservations(self) -> tuple[Reservation, ...]:
         self._refuse_away("reservations")
         return await self.inner.reservations()
 

@@ -5,16 +5,10 @@ from ipaddress import IPv4Network, IPv6Network
 
 from hypothesis import strategies as st
 
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress, RenewalForm, Terms
-from d4d.domain.pools import (
-    Mode,
-    Pool,
-    PoolId,
-    PoolOptions,
-    PoolRecord,
-    Purpose,
-    Reservation,
-)
+from d4d.domain.addressing import MacAddress
+from d4d.domain.leases import Endpoint, Lease, LeaseState, RenewalForm, Terms
+from d4d.domain.policies import Mode
+from d4d.domain.pools import Pool, PoolId, PoolOptions, PoolRecord, Purpose, ReservedAddress
 
 ipv4 = st.ip_addresses(v=4)
 addresses = ipv4 | st.ip_addresses(v=6)
@@ -51,7 +45,7 @@ pools = st.builds(
     options=pool_options,
 )
 reservations = st.builds(
-    Reservation,
+    ReservedAddress,
     address=addresses,
     purpose=st.sampled_from(Purpose),
     count=st.integers(1, 1000),

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from d4d.bootstrap import Container, compose
+from d4d.bootstrap import DriverParts, compose
 from d4d.domain.errors import BadRequest
-from d4d.service_layer.ipam_service import Ipam
-from d4d.settings.model import Settings, load_settings
+from d4d.service_layer.ipam_service import IpamService
+from d4d.settings.loading import load_settings
+from d4d.settings.model import Settings
 
 
 def settings(state_dir: Path, **given: object) -> Settings:
@@ -16,13 +17,13 @@ def settings(state_dir: Path, **given: object) -> Settings:
 
 
 @pytest.fixture
-async def container(tmp_path: Path) -> AsyncIterator[Container]:
+async def container(tmp_path: Path) -> AsyncIterator[DriverParts]:
     composed = compose(settings(tmp_path))
     yield composed
     await composed.store().aclose()
 
 
-@pytest.mark.parametrize("store", sorted(Container.store.providers))
+@pytest.mark.parametrize("store", sorted(DriverParts.store.providers))
 async def test_each_store_can_be_chosen_and_built(tmp_path: Path, store: str) -> None:
     container = compose(settings(tmp_path / "state", store=store))
     built = container.store()
@@ -31,7 +32,7 @@ async def test_each_store_can_be_chosen_and_built(tmp_path: Path, store: str) ->
     await built.aclose()
 
 
-@pytest.mark.parametrize("allocator", sorted(Container.allocators.kwargs))
+@pytest.mark.parametrize("allocator", sorted(DriverParts.allocators.kwargs))
 async def test_each_allocator_can_be_chosen_and_built(tmp_path: Path, allocator: str) -> None:
     container = compose(settings(tmp_path, allocator=allocator))
     built = container.allocators()[allocator]
@@ -54,8 +55,8 @@ def test_a_choice_that_is_not_there_is_refused_with_those_that_are(
         compose(settings(tmp_path, **given))
 
 
-async def test_the_driver_is_built_once(container: Container) -> None:
-    assert isinstance(container.ipam(), Ipam)
+async def test_the_driver_is_built_once(container: DriverParts) -> None:
+    assert isinstance(container.ipam(), IpamService)
     assert container.ipam() is container.ipam()
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from d4d.domain.client_identity import IdentityPolicy
 from d4d.domain.errors import BadRequest
-from d4d.domain.pools import Mode
+from d4d.domain.policies import IdentityPolicy, Mode
 from d4d.settings.files import plugin_socket
-from d4d.settings.model import Settings, load_settings, shown
+from d4d.settings.loading import load_settings, shown
+from d4d.settings.model import Settings
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from typing import Any
 from d4d.domain.errors import BadRequest
 
 
-def third_party(group: str, *, known: Callable[[str], bool]) -> dict[str, Callable[..., Any]]:
+def load_extensions(group: str, *, known: Callable[[str], bool]) -> dict[str, Callable[..., Any]]:
     """What makes each that is installed; ``known`` names are ours, and nobody else's.
 
     Nothing is imported before it is made. Raises BadRequest.

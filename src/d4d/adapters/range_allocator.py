@@ -12,12 +12,16 @@ from datetime import timedelta
 
 import structlog
 
-from d4d.domain.address_selection import Claim, window_of
+from d4d.domain.address_selection import AddressClaim
+from d4d.domain.addressing import Address, Subnet
 from d4d.domain.errors import AddressInUse, BadRequest, NoAddress, StoreUnavailable, Superseded
 from d4d.domain.leases import Endpoint, Lease, LeaseState
-from d4d.domain.pools import Address, Network, Pool, PoolRequest
-from d4d.domain.ports.allocator import Clock, Holder, RangeStore
-from d4d.service_layer.concurrency.supervised_task import beside
+from d4d.domain.pools import Pool, PoolRequest
+from d4d.domain.ports.clock import Clock
+from d4d.domain.ports.events import LeaseObserver
+from d4d.domain.ports.stores import RangeStore
+from d4d.domain.segments import window_of
+from d4d.service_layer.concurrency.supervised_task import spawn
 
 _RETRY = 1.0  # seconds until a store that was away is asked what became of a claim
 _SETTLED = 5.0  # seconds in which a claim that was on its way to the store arrives there
@@ -44,7 +48,7 @@ class RangeAllocator:
         self._clock = clock
         self._rest = rest
         self._name = name
-        self._doubts: list[Claim] = []
+        self._doubts: list[AddressClaim] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -120,7 +124,7 @@ class RangeAllocator:
         """The lease under the container's name."""
         return replace(lease, endpoint=replace(lease.endpoint, name=name))
 
-    def keep(self, lease: Lease, holder: Holder, *, confirm: bool = False) -> None:
+    def keep(self, lease: Lease, holder: LeaseObserver, *, confirm: bool = False) -> None:
         """Nothing: the lease does not run out."""
 
     def forget(self, lease: Lease) -> None:
@@ -141,7 +145,7 @@ class RangeAllocator:
 
     # Claims whose outcome nobody heard of
 
-    async def _drop(self, lease: Lease, claim: Claim) -> None:
+    async def _drop(self, lease: Lease, claim: AddressClaim) -> None:
         """Remove a lease that nobody was told of."""
         try:
             await self._store.remove(lease)
@@ -151,7 +155,7 @@ class RangeAllocator:
             self._doubt(claim)
             raise
 
-    async def _is_doubted(self, claim: Claim) -> bool:
+    async def _is_doubted(self, claim: AddressClaim) -> bool:
         """Whether it was an earlier claim, whose answer got lost, that has the address: no more."""
         doubted = [
             each
@@ -162,7 +166,7 @@ class RangeAllocator:
         await self._remove_of(doubted)
         return bool(doubted)
 
-    def _doubt(self, claim: Claim) -> None:
+    def _doubt(self, claim: AddressClaim) -> None:
         """Ask the store later what became of ``claim``: its answer may have been lost."""
         self._doubts.append(claim)
         if len(self._doubts) == 1:
@@ -182,7 +186,7 @@ class RangeAllocator:
                 continue
             self._doubts = self._doubts[len(settled) :]
 
-    async def _remove_of(self, claims: Collection[Claim]) -> None:
+    async def _remove_of(self, claims: Collection[AddressClaim]) -> None:
         made = {(claim.pool.id, claim.endpoint, claim.at) for claim in claims}
         contents = await self._store.load(self._owner)
         for lease in contents.leases:
@@ -190,14 +194,14 @@ class RangeAllocator:
                 await self._store.remove(lease)
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
-        task = beside(work, "claims in doubt")
+        task = spawn(work, "claims in doubt")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def _claim(
         self, pool: Pool, endpoint: Endpoint, address: Address | None, hint: Address | None
-    ) -> Claim:
-        return Claim(
+    ) -> AddressClaim:
+        return AddressClaim(
             pool=pool,
             endpoint=endpoint,
             owner=self._owner,
@@ -208,7 +212,7 @@ class RangeAllocator:
         )
 
 
-def _first_host(subnet: Network) -> Address:
+def _first_host(subnet: Subnet) -> Address:
     """The lowest address that a host may have."""
     lowest = subnet.network_address
     return lowest + 1 if Pool(subnet=subnet).is_edge(lowest) else lowest

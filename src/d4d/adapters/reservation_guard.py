@@ -2,16 +2,19 @@
 
 from collections.abc import Collection, Iterator
 
-from d4d.domain.address_selection import segment_of
+from d4d.domain.addressing import Address
 from d4d.domain.leases import Endpoint, Lease
-from d4d.domain.pools import Address, Pool, PoolRequest
-from d4d.domain.ports.allocator import Allocator, Holder, Reservations
+from d4d.domain.pools import Pool, PoolRequest
+from d4d.domain.ports.allocator import Allocator
+from d4d.domain.ports.events import LeaseObserver
+from d4d.domain.ports.stores import ReservationStore
+from d4d.domain.segments import segment_of
 
 
 class HonouringAllocator:
     """An Allocator that tells another which addresses are kept, and for whom."""
 
-    def __init__(self, allocator: Allocator, reservations: Reservations) -> None:
+    def __init__(self, allocator: Allocator, reservations: ReservationStore) -> None:
         self._allocator = allocator
         self._reservations = reservations
 
@@ -54,7 +57,7 @@ class HonouringAllocator:
         """See ``Allocator``."""
         return self._allocator.rename(lease, name)
 
-    def keep(self, lease: Lease, holder: Holder, *, confirm: bool = False) -> None:
+    def keep(self, lease: Lease, holder: LeaseObserver, *, confirm: bool = False) -> None:
         """See ``Allocator``."""
         self._allocator.keep(lease, holder, confirm=confirm)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from d4d.adapters.admin_client import AdminClient
-from d4d.bootstrap import Container
-from d4d.doctor import catalogue as ailments
+from d4d.bootstrap import DriverParts
+from d4d.doctor import catalogue
 from d4d.doctor.collectors.arp import other_with
 from d4d.doctor.collectors.clock import is_synchronised
 from d4d.doctor.collectors.database import look_at_history, look_at_leases
@@ -20,11 +20,11 @@ from d4d.doctor.collectors.links import HostLink, has_default_route, host_links
 from d4d.doctor.collectors.plugin_socket import look_at_plugin_socket, specs_of_others
 from d4d.doctor.collectors.processes import lock_holder, other_drivers, privileges, udp_owners
 from d4d.doctor.collectors.stores import RedisLook, look_at_directory, look_at_redis
-from d4d.doctor.facts import AdminLook, DriverLook, Facts, ProbedNetwork, RouterHere
+from d4d.doctor.facts import AdminLook, DriverLook, HostFacts, ProbedNetwork, RouterHere
 from d4d.doctor.findings import Finding
 from d4d.doctor.probe_plan import Servers
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import D4DError
-from d4d.domain.leases import MacAddress
 from d4d.settings.model import Settings
 
 _DHCP_SERVERS_PORT = 67
@@ -44,7 +44,7 @@ class Looks:
         try:
             return await look
         except Exception as error:  # whatever it is, it is told, and the other looks are of use
-            self.failures.append(ailments.CHECK_FAILED.found(f"can't look at {what}: {error!r}"))
+            self.failures.append(catalogue.CHECK_FAILED.found(f"can't look at {what}: {error!r}"))
             return None
 
     async def aside(self, what: str, look: Callable[[], T]) -> T | None:
@@ -53,8 +53,8 @@ class Looks:
 
 
 async def look(
-    container: Container, looks: Looks, *, patience: timedelta, sources: Sequence[str] = ()
-) -> Facts:
+    container: DriverParts, looks: Looks, *, patience: timedelta, sources: Sequence[str] = ()
+) -> HostFacts:
     """All that there is to see, within a little more than ``patience``."""
     settings: Settings = container.settings()
     database, events = settings.state_dir / "leases.db", settings.state_dir / "history.db"
@@ -82,7 +82,7 @@ async def look(
     here = _routers_here(links or (), probed or ())
     asked = [looks.aside("neighbours", partial(_other, each, links or ())) for each in here]
     others = await asyncio.gather(*asked)
-    return Facts(
+    return HostFacts(
         settings=settings,
         now=datetime.now(UTC),
         version=version("d4d"),

@@ -6,15 +6,15 @@ from datetime import datetime
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
-from d4d.adapters.dhcp.server_probe import Probed
+from d4d.adapters.dhcp.server_probe import ProbeResult
 from d4d.doctor.collectors.database import DatabaseLook
 from d4d.doctor.collectors.docker import DockerLook
 from d4d.doctor.collectors.links import HostLink
 from d4d.doctor.collectors.plugin_socket import PluginSocketLook
 from d4d.doctor.collectors.processes import Privileges, Process
 from d4d.doctor.collectors.stores import DirectoryLook, RedisLook
-from d4d.domain.leases import MacAddress
-from d4d.domain.ports.docker import Network
+from d4d.domain.addressing import MacAddress
+from d4d.domain.ports.docker import DockerNetwork
 from d4d.settings.model import Settings
 
 
@@ -61,8 +61,8 @@ class RouterHere:
 class ProbedNetwork:
     """What was heard on a way to servers that a network, or a setting, goes."""
 
-    probed: Probed
-    networks: Sequence[Network] = ()
+    probed: ProbeResult
+    networks: Sequence[DockerNetwork] = ()
     """Of Docker's, that take their addresses by this way."""
     servers: Sequence[str] = ()
     """Whose offers are taken there; none is anybody's."""
@@ -71,7 +71,7 @@ class ProbedNetwork:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class HostFacts:
     """All of it."""
 
     settings: Settings
@@ -94,7 +94,7 @@ class Facts:
     """The files that settings came from."""
 
     @property
-    def networks(self) -> Sequence[Network]:
+    def networks(self) -> Sequence[DockerNetwork]:
         """Docker's networks that are ours; none where Docker was not asked."""
         return self.docker.networks if self.docker else ()
 

@@ -28,7 +28,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Ailment:
+class FindingType:
     """A kind of finding."""
 
     code: str

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from d4d.adapters.dhcp.routes import Route
-from d4d.adapters.dhcp.server_probe import Probe, Probed
+from d4d.adapters.dhcp.server_probe import ProbeResult, ServerProbe
 from d4d.bootstrap import compose
 from d4d.doctor.collectors.links import host_links
 from d4d.domain.errors import BadRequest, D4DError
@@ -14,7 +14,7 @@ from d4d.settings.model import Settings
 
 def probe_servers(
     settings: Settings, interfaces: Sequence[str], patience: timedelta
-) -> list[Probed]:
+) -> list[ProbeResult]:
     """What servers offer on ``interfaces``, or on all that could be parents.
 
     By broadcast on each, and as a relay where the settings say so. Raises D4DError.
@@ -24,7 +24,7 @@ def probe_servers(
         if name not in links:
             raise BadRequest(f"this host has no interface {name}: it has {', '.join(links)}")
     parents = list(interfaces) or [each.name for each in links.values() if each.may_be_parent]
-    probe: Probe = compose(settings).probe()
+    probe: ServerProbe = compose(settings).probe()
     ways = [Route(parent=parent) for parent in parents]
     relays, failed = _relays(probe, settings, interfaces or [settings.parent])
     ways += relays
@@ -33,14 +33,16 @@ def probe_servers(
     return [*asyncio.run(ask_all(probe, ways, patience)), *failed]
 
 
-async def ask_all(probe: Probe, ways: Sequence[Route], patience: timedelta) -> list[Probed]:
+async def ask_all(
+    probe: ServerProbe, ways: Sequence[Route], patience: timedelta
+) -> list[ProbeResult]:
     """What servers offer on these, asked side by side."""
     return list(await asyncio.gather(*(probe.ask(way, patience) for way in ways)))
 
 
 def _relays(
-    probe: Probe, settings: Settings, parents: Sequence[str | None]
-) -> tuple[list[Route], list[Probed]]:
+    probe: ServerProbe, settings: Settings, parents: Sequence[str | None]
+) -> tuple[list[Route], list[ProbeResult]]:
     """The routes of a relay with these parents, and those that there should be and are not."""
     ways, failed = [], []
     for parent in parents:
@@ -48,7 +50,7 @@ def _relays(
             relayed = probe.relayed(parent)
         except D4DError as error:
             whom = f"to {', '.join(map(str, settings.dhcp_server)) or 'no server'}"
-            failed.append(Probed(parent=parent, relay=whom, error=str(error)))
+            failed.append(ProbeResult(parent=parent, relay=whom, error=str(error)))
         else:
             ways += [relayed] if relayed is not None else []
     return list(dict.fromkeys(ways)), failed

@@ -7,31 +7,31 @@ from datetime import timedelta
 from ipaddress import IPv4Network
 
 from d4d.adapters.dhcp.routes import Route, Routes
-from d4d.adapters.dhcp.server_probe import Probe, Probed
+from d4d.adapters.dhcp.server_probe import ProbeResult, ServerProbe
 from d4d.doctor.collectors.links import HostLink
 from d4d.doctor.facts import ProbedNetwork
 from d4d.domain.errors import D4DError
 from d4d.domain.pools import PoolOptions
-from d4d.domain.ports.docker import Network
+from d4d.domain.ports.docker import DockerNetwork
 from d4d.settings.model import Settings
 
 
 @dataclass(slots=True)
 class _Way:
-    networks: list[Network] = field(default_factory=list)
+    networks: list[DockerNetwork] = field(default_factory=list)
     is_wanted: bool = True
 
 
 class Servers:
     """The DHCP servers that the settings and Docker's networks lead to."""
 
-    def __init__(self, *, probe: Probe, routes: Routes, settings: Settings) -> None:
+    def __init__(self, *, probe: ServerProbe, routes: Routes, settings: Settings) -> None:
         self._probe = probe
         self._routes = routes
         self._settings = settings
 
     async def ask(
-        self, links: Sequence[HostLink], networks: Sequence[Network], patience: timedelta
+        self, links: Sequence[HostLink], networks: Sequence[DockerNetwork], patience: timedelta
     ) -> list[ProbedNetwork]:
         """Who answers on each way; a parent that is absent or down is none."""
         ways, failed = self._ways({link.name: link for link in links}, networks)
@@ -50,7 +50,7 @@ class Servers:
         ]
 
     def _ways(
-        self, links: Mapping[str, HostLink], networks: Sequence[Network]
+        self, links: Mapping[str, HostLink], networks: Sequence[DockerNetwork]
     ) -> tuple[dict[Route, _Way], list[ProbedNetwork]]:
         ways: dict[Route, _Way] = {}
         failed: list[ProbedNetwork] = []
@@ -61,7 +61,7 @@ class Servers:
             except D4DError as error:
                 text = f"network {network.name}: {error}"
                 if network.options.get("parent") in (None, *links):  # else it is told already
-                    probed = Probed(parent=network.parent, error=text)
+                    probed = ProbeResult(parent=network.parent, error=text)
                     failed.append(ProbedNetwork(probed=probed, networks=[network]))
             else:
                 ways.setdefault(route, _Way()).networks.append(network)
@@ -84,7 +84,7 @@ class Servers:
             route = self._routes.route(PoolOptions(parent=parent), None)
         except D4DError as error:
             if parent is None or parent in alive:
-                failed.append(ProbedNetwork(probed=Probed(parent=parent, error=str(error))))
+                failed.append(ProbedNetwork(probed=ProbeResult(parent=parent, error=str(error))))
             return
         if route.is_relay or parent is not None:
             ways.setdefault(route, _Way())
@@ -96,7 +96,7 @@ class Servers:
     def _leases(self, options: Mapping[str, str]) -> bool:
         return options.get("allocator", self._settings.allocator) == "dhcp"
 
-    def _route_of(self, network: Network) -> Route:
+    def _route_of(self, network: DockerNetwork) -> Route:
         """Raises D4DError."""
         subnets = [each.subnet for each in network.subnets]
         subnet = next((each for each in subnets if isinstance(each, IPv4Network)), None)

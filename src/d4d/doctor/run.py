@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from d4d.adapters.dhcp.server_probe import PATIENCE
+from d4d.adapters.dhcp.server_probe import DEFAULT_TIMEOUT
 from d4d.bootstrap import compose
-from d4d.doctor import catalogue as ailments
-from d4d.doctor.checks import clock, dhcp, docker, driver, store
-from d4d.doctor.checks import interfaces as parents
+from d4d.doctor import catalogue
+from d4d.doctor.checks import clock, dhcp, docker, driver, interfaces, store
 from d4d.doctor.checks.settings import Written, read_settings
 from d4d.doctor.collect import Looks, look
-from d4d.doctor.facts import Facts
+from d4d.doctor.facts import HostFacts
 from d4d.doctor.findings import Finding, Severity
 from d4d.domain.errors import D4DError
 
@@ -21,8 +20,8 @@ class Check:
     """One subject: what is told of it, and what may be found."""
 
     name: str
-    seen: Callable[[Facts], str]
-    judge: Callable[[Facts], Iterable[Finding]]
+    seen: Callable[[HostFacts], str]
+    judge: Callable[[HostFacts], Iterable[Finding]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +41,7 @@ class Outcome:
 CHECKS = tuple(
     Check(name=name, seen=module.seen, judge=module.judge)
     for name, module in (
-        ("parents", parents),
+        ("parents", interfaces),
         ("driver", driver),
         ("docker", docker),
         ("store", store),
@@ -52,7 +51,7 @@ CHECKS = tuple(
 )
 
 
-def judge(facts: Facts, checks: Sequence[Check] = CHECKS) -> list[Outcome]:
+def judge(facts: HostFacts, checks: Sequence[Check] = CHECKS) -> list[Outcome]:
     """The outcome of each check; that one fails is a finding of its own."""
     outcomes = []
     for check in checks:
@@ -62,12 +61,12 @@ def judge(facts: Facts, checks: Sequence[Check] = CHECKS) -> list[Outcome]:
             seen = check.seen(facts)
             findings += check.judge(facts)
         except Exception as error:  # a bug of ours: the other checks are of use all the same
-            findings.append(ailments.CHECK_FAILED.found(f"check {check.name} failed: {error!r}"))
+            findings.append(catalogue.CHECK_FAILED.found(f"check {check.name} failed: {error!r}"))
         outcomes.append(Outcome(name=check.name, seen=seen, findings=findings))
     return outcomes
 
 
-async def examine(patience: timedelta = PATIENCE) -> list[Outcome]:
+async def examine(patience: timedelta = DEFAULT_TIMEOUT) -> list[Outcome]:
     """Look at this host, and judge."""
     written = read_settings()
     if written.settings is None:
@@ -75,7 +74,7 @@ async def examine(patience: timedelta = PATIENCE) -> list[Outcome]:
     try:
         container = compose(written.settings)
     except D4DError as error:
-        wrong = ailments.SETTING_INVALID.found(str(error))
+        wrong = catalogue.SETTING_INVALID.found(str(error))
         return [_of_settings(written, "nothing else is looked at before they are right", wrong)]
     looks = Looks()
     facts = await look(container, looks, patience=patience, sources=written.sources)

@@ -12,46 +12,22 @@ empty /30 and in a full /8.
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple, NoReturn, Protocol
-from urllib.parse import parse_qsl, urlencode
+from typing import NoReturn, Protocol
 
-from d4d.domain.errors import AddressInUse, BadRequest, NoAddress
+from d4d.domain.addressing import Address
+from d4d.domain.errors import AddressInUse, NoAddress
 from d4d.domain.leases import Endpoint, Lease
-from d4d.domain.pools import Address, Pool, PoolId
-from d4d.domain.reservations import OperatorReservation, Reserved
+from d4d.domain.pools import Pool
+from d4d.domain.reservations import Reservation, ReservationSet
+from d4d.domain.segments import Window, segment_of, window_of
 
 MOST_RESTING = 65_536
 """So many freed addresses of a range are remembered before the first of them goes before a
 never-used one, if its rest is over: a /64 would fill the store otherwise."""
 
 
-_IPV4_LENGTH = 4  # bytes
-
-
-class Window(NamedTuple):
-    """The addresses from ``first`` to ``last``, both included."""
-
-    first: Address
-    last: Address
-
-    def __contains__(self, address: object) -> bool:
-        return isinstance(address, type(self.first)) and int(self.first) <= int(address) <= self.end
-
-    @property
-    def end(self) -> int:
-        """The last address as a number."""
-        return int(self.last)
-
-    @property
-    def size(self) -> int:
-        """How many addresses there are."""
-        return self.end - int(self.first) + 1
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class AddressClaim:
     """One address is wanted for ``endpoint``."""
 
     pool: Pool
@@ -89,44 +65,12 @@ class Claim:
         )
 
 
-@lru_cache(maxsize=4096)
-def segment_of(pool: PoolId) -> str:
-    """Where the addresses of ``pool`` must be unique: its subnet, on its parent if it names one.
-
-    Pools that differ by range, gateway or allocator share a segment.
-    """
-    subnet, _, query = pool.partition("?")
-    parent = dict(parse_qsl(query)).get("parent")
-    return f"{subnet}?{urlencode({'parent': parent})}" if parent else subnet
-
-
-@lru_cache(maxsize=4096)
-def window_of(pool: Pool) -> Window:
-    """What containers of ``pool`` may get: its range without the subnet's edges.
-
-    Raises BadRequest where nothing is left.
-    """
-    network = pool.assignable
-    kind = type(network.network_address)
-    first, last = int(network.network_address), int(network.broadcast_address)
-    if pool.is_edge(kind(first)):
-        first += 1
-    if pool.is_edge(kind(last)):
-        last -= 1
-    if first > last:
-        raise BadRequest(
-            f"{network} has only the network or broadcast address of {pool.subnet}, which no "
-            f"host may have: choose another --ip-range"
-        )
-    return Window(kind(first), kind(last))
-
-
 def freed_at(lease: Lease) -> datetime:
     """From when the address of a lease that has ended rests."""
     return lease.released_at or lease.acquired_at
 
 
-class Book(Protocol):
+class SegmentView(Protocol):
     """What a store knows of one segment; only one chooses from it at a time."""
 
     def holder(self, address: Address) -> Lease | None:
@@ -135,7 +79,7 @@ class Book(Protocol):
     def reserved(self) -> Collection[Address]:
         """What is reserved in the pools of the segment, for whatever host."""
 
-    def kept(self) -> Reserved:
+    def kept(self) -> ReservationSet:
         """What an operator reserved in the segment."""
 
     def mark(self, window: Window) -> int:
@@ -157,7 +101,7 @@ class Book(Protocol):
         """How many freed ones there are in the segment."""
 
 
-def choose(claim: Claim, book: Book) -> Address:
+def select_address(claim: AddressClaim, book: SegmentView) -> Address:
     """The address for ``claim``. Raises AddressInUse, NoAddress.
 
     The Redis store's script does the same.
@@ -186,7 +130,7 @@ def choose(claim: Claim, book: Book) -> Address:
     return chosen
 
 
-def _never_used(window: Window, book: Book, reserved: Collection[Address]) -> Address | None:
+def _never_used(window: Window, book: SegmentView, reserved: Collection[Address]) -> Address | None:
     kind = type(window.first)
     mark = first = book.mark(window)
     chosen = None
@@ -205,7 +149,7 @@ def _never_used(window: Window, book: Book, reserved: Collection[Address]) -> Ad
 
 
 def _longest_rested(
-    window: Window, book: Book, reserved: Collection[Address], *, before: datetime | None
+    window: Window, book: SegmentView, reserved: Collection[Address], *, before: datetime | None
 ) -> Address | None:
     for address, since in book.resting(window):
         if address not in reserved:
@@ -220,7 +164,7 @@ def refuse_leased(address: Address, holder: Lease | None) -> NoReturn:
     raise AddressInUse(f"{address} is {whose}: choose an address that is free")
 
 
-def refuse_reserved(address: Address, claim: Claim, kept: OperatorReservation | None) -> NoReturn:
+def refuse_reserved(address: Address, claim: AddressClaim, kept: Reservation | None) -> NoReturn:
     """Raises AddressInUse; ``kept`` is the operator's reservation, if it is one."""
     if kept is not None:
         kept.refuse()
@@ -230,7 +174,7 @@ def refuse_reserved(address: Address, claim: Claim, kept: OperatorReservation | 
     )
 
 
-def refuse_full(claim: Claim, *, reserved: int) -> NoReturn:
+def refuse_full(claim: AddressClaim, *, reserved: int) -> NoReturn:
     """Raises NoAddress with the figures; nothing rests, as that would have been handed out."""
     size = claim.window.size
     raise NoAddress(
@@ -238,14 +182,3 @@ def refuse_full(claim: Claim, *, reserved: int) -> NoReturn:
         f"{size - reserved} are leased, {reserved} reserved, 0 resting: remove containers that "
         f"are not needed, or create a network with a larger --ip-range or --subnet"
     )
-
-
-def to_number(address: Address) -> str:
-    """The address in hex, all of one version in one length, so that texts sort as addresses do."""
-    return address.packed.hex()
-
-
-def from_number(number: str) -> Address:
-    """What ``to_number`` wrote. Raises ValueError."""
-    packed = bytes.fromhex(number)
-    return IPv4Address(packed) if len(packed) == _IPV4_LENGTH else IPv6Address(packed)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, IPv6Network
 from typing import NoReturn
 
+from d4d.domain.addressing import Address
 from d4d.domain.errors import BadRequest
-from d4d.domain.pools import Address, Pool
+from d4d.domain.pools import Pool
 
 _ROUTER, _HOST = "ROUTER", "HOST"
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from d4d.domain.pools import Address, Purpose, Reservation
+from d4d.domain.addressing import Address
+from d4d.domain.pools import Purpose, ReservedAddress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,7 @@ _ONE = _Claim(count=1)
 class Claims:
     """Those of one pool, in memory. Only what is more than one answer for one lease is kept."""
 
-    def __init__(self, stored: Iterable[Reservation]) -> None:
+    def __init__(self, stored: Iterable[ReservedAddress]) -> None:
         """``stored`` are those that ``stored`` gave."""
         self._claims = {
             each.address: _Claim(count=each.count, is_doubtful=True)
@@ -38,10 +39,10 @@ class Claims:
         }
 
     @property
-    def stored(self) -> tuple[Reservation, ...]:
+    def stored(self) -> tuple[ReservedAddress, ...]:
         """The doubtful ones, to be stored: what a restart must not make certain."""
         return tuple(
-            Reservation(address=address, purpose=Purpose.CLAIMED, count=claim.count)
+            ReservedAddress(address=address, purpose=Purpose.CLAIMED, count=claim.count)
             for address, claim in self._claims.items()
             if claim.is_doubtful
         )

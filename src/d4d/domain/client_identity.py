@@ -1,28 +1,16 @@
 """What a container is called towards the DHCP server: its client id and its hostname."""
 
 import re
-from enum import Enum
 from hashlib import blake2b
 from string import Formatter
 
+from d4d.domain.addressing import MacAddress, Subnet
 from d4d.domain.errors import BadRequest
-from d4d.domain.leases import Endpoint, MacAddress
-from d4d.domain.pools import Network
+from d4d.domain.leases import Endpoint
+from d4d.domain.policies import IdentityPolicy
 
 _HARDWARE_ETHERNET, _NOT_HARDWARE = b"\x01", b"\x00"  # RFC 2132 section 9.14, the type byte
 _LONGEST_LABEL = 63  # RFC 1123 section 2.1, by RFC 1035
-
-
-class IdentityPolicy(Enum):
-    """What the client id is made of."""
-
-    AUTO = "auto"
-    """The name where the engine gives it, else the MAC."""
-    MAC = "mac"
-    NAME = "name"
-    """The name, and an error where the engine gives none."""
-    CLUSTER_NAME = "cluster-name"
-    """The name, which hosts share: whichever has the container, it is the same client."""
 
 
 def client_id(
@@ -31,7 +19,7 @@ def client_id(
     policy: IdentityPolicy,
     host: str,
     anchor: bytes,
-    subnet: Network,
+    subnet: Subnet,
 ) -> bytes:
     """Option 61 for ``endpoint``, with its type byte: 7 or 21 bytes.
 
@@ -53,7 +41,7 @@ def client_id(
     return _NOT_HARDWARE + b"d4d:" + digest.hexdigest().encode()
 
 
-def made_up_mac(anchor: bytes, *, purpose: bytes = b"") -> MacAddress:
+def synthetic_mac(anchor: bytes, *, purpose: bytes = b"") -> MacAddress:
     """A locally administered address for asking in nobody's name, the same for each ``anchor``.
 
     A server keeps what it offered for minutes: another address each time would cost one each time.

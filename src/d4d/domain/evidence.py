@@ -7,10 +7,11 @@ seen. Presence needs little: whoever has the MAC or the address, on whatever net
 from collections.abc import Collection, Iterable
 from enum import Enum
 
+from d4d.domain.addressing import Address
 from d4d.domain.errors import BadRequest
 from d4d.domain.leases import Lease
-from d4d.domain.pools import Address, Pool, PoolId, PoolOptions, PoolRecord
-from d4d.domain.ports.docker import Attachment, Network, NetworkSubnet
+from d4d.domain.pools import Pool, PoolId, PoolOptions, PoolRecord
+from d4d.domain.ports.docker import Attachment, DockerNetwork, NetworkSubnet
 
 
 class Evidence(Enum):
@@ -27,7 +28,7 @@ class Look:
     def __init__(
         self,
         *,
-        networks: Collection[Network],
+        networks: Collection[DockerNetwork],
         attachments: Iterable[Attachment],
         pools: Collection[PoolRecord],
     ) -> None:
@@ -56,7 +57,7 @@ class Look:
         return pool in self._seen or pool in self._given_back
 
 
-def _seen(networks: Collection[Network], pools: Collection[Pool]) -> set[PoolId]:
+def _seen(networks: Collection[DockerNetwork], pools: Collection[Pool]) -> set[PoolId]:
     """The pools that these networks take their addresses from.
 
     Docker does not say which pool a network has. Where its users did not name a parent for D4D, it

@@ -1,44 +1,12 @@
 """Leases: whose address, from whom, until when."""
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from ipaddress import IPv4Address, IPv4Network
 
-from d4d.domain.errors import BadRequest
-from d4d.domain.pools import Address, PoolId
-
-_MAC = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
-_MAC_LENGTH = 6
-
-
-class MacAddress(bytes):
-    """An Ethernet address: six bytes, printed as ``02:42:c0:a8:3b:0a``."""
-
-    __slots__ = ()
-
-    def __new__(cls, octets: bytes) -> "MacAddress":
-        """Raises ValueError unless ``octets`` are six."""
-        if len(octets) != _MAC_LENGTH:
-            raise ValueError(f"a MAC address has 6 bytes, not {len(octets)}")
-        return super().__new__(cls, octets)
-
-    @classmethod
-    def parse(cls, text: str) -> "MacAddress":
-        """Read ``02:42:c0:a8:3b:0a``. Raises BadRequest, also for a group or zero address."""
-        if not _MAC.fullmatch(text):
-            raise BadRequest(f"MAC address {text!r} is malformed: write it as 02:42:c0:a8:3b:0a")
-        octets = bytes.fromhex(text.replace(":", "").replace("-", ""))
-        if octets[0] & 1 or not any(octets):
-            raise BadRequest(f"MAC address {text!r} is no host's: it is a group or zero address")
-        return cls(octets)
-
-    def __str__(self) -> str:
-        return self.hex(":")
-
-    def __repr__(self) -> str:
-        return f"MacAddress.parse({self.hex(':')!r})"
+from d4d.domain.addressing import Address, MacAddress
+from d4d.domain.pools import PoolId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +32,9 @@ class LeaseState(StrEnum):
     """Docker gave it back; the server has still to be told."""
     FREED = "freed"
     """The server was told. Kept so that the same container can ask for its address again."""
+
+
+_LIVE = frozenset(LeaseState) - {LeaseState.RELEASED, LeaseState.FREED}
 
 
 class RenewalForm(Enum):
@@ -120,3 +91,13 @@ class Lease:
     terms: Terms | None = None
     """None where no server gave it."""
     form: RenewalForm = RenewalForm.SELECTING
+
+    @property
+    def is_live(self) -> bool:
+        """Whether Docker still uses it."""
+        return self.state in _LIVE
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the server may still count it as ours."""
+        return self.state is not LeaseState.FREED

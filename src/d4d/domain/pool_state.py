@@ -2,14 +2,13 @@
 
 from collections.abc import Collection, Iterator
 
+from d4d.domain.addressing import Address, MacAddress
 from d4d.domain.claims import Claims
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
-from d4d.domain.pools import Address, Pool, PoolRecord, Purpose, Reservation
-
-_LIVE = frozenset(LeaseState) - {LeaseState.RELEASED, LeaseState.FREED}
+from d4d.domain.leases import Endpoint, Lease
+from d4d.domain.pools import Pool, PoolRecord, Purpose, ReservedAddress
 
 
-class Holdings:
+class PoolState:
     """One pool's users, reservations and leases, in memory. Nothing here waits or writes."""
 
     def __init__(self, record: PoolRecord) -> None:
@@ -38,14 +37,14 @@ class Holdings:
     @property
     def is_used(self) -> bool:
         """Whether a network uses the pool, or a lease of it is still held."""
-        return self.users > 0 or any(is_held(lease) for lease in self._leases.values())
+        return self.users > 0 or any(lease.is_held for lease in self._leases.values())
 
     # Reservations
 
     def reserve(self, address: Address, purpose: Purpose) -> None:
         """Reserve ``address`` once more."""
         held = self._reservations.get(address)
-        self._reservations[address] = Reservation(
+        self._reservations[address] = ReservedAddress(
             address=address,
             purpose=held.purpose if held else purpose,
             count=held.count + 1 if held else 1,
@@ -55,7 +54,7 @@ class Holdings:
         """Let go of one reservation of ``address``; False where there is none."""
         held = self._reservations.pop(address, None)
         if held is not None and held.count > 1:
-            self._reservations[address] = Reservation(
+            self._reservations[address] = ReservedAddress(
                 address=address, purpose=held.purpose, count=held.count - 1
             )
         return held is not None
@@ -88,7 +87,7 @@ class Holdings:
     def lease(self, address: Address) -> Lease | None:
         """The lease of ``address`` that Docker still uses."""
         lease = self._leases.get(address)
-        return lease if lease is not None and is_live(lease) else None
+        return lease if lease is not None and lease.is_live else None
 
     def latest(self, address: Address) -> Lease | None:
         """The lease of ``address`` in any state."""
@@ -107,7 +106,7 @@ class Holdings:
         """Whether a container is better known by ``lease``: the live one, then the newest."""
         if other is None:
             return True
-        return (is_live(lease), lease.generation) >= (is_live(other), other.generation)
+        return (lease.is_live, lease.generation) >= (other.is_live, other.generation)
 
     def discard(self, address: Address) -> None:
         """Forget the lease of ``address``, if there is one."""
@@ -139,7 +138,7 @@ class Holdings:
         if (reserved := self.reservation(address)) is not None:
             return f"reserved ({reserved})"
         lease = self._leases.get(address)
-        if lease is None or not is_held(lease) or is_same(lease.endpoint, but):
+        if lease is None or not lease.is_held or is_same(lease.endpoint, but):
             return None
         return f"leased to {lease.endpoint}"
 
@@ -147,7 +146,7 @@ class Holdings:
 class _TakenByOthers(Collection[Address]):
     """A view, not a copy: what is taken may change while a server is asked."""
 
-    def __init__(self, holdings: Holdings, endpoint: Endpoint) -> None:
+    def __init__(self, holdings: PoolState, endpoint: Endpoint) -> None:
         self._holdings = holdings
         self._endpoint = endpoint
 
@@ -161,16 +160,6 @@ class _TakenByOthers(Collection[Address]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
-
-
-def is_live(lease: Lease) -> bool:
-    """Whether Docker still uses the lease."""
-    return lease.state in _LIVE
-
-
-def is_held(lease: Lease) -> bool:
-    """Whether the server may still count the lease as ours."""
-    return lease.state is not LeaseState.FREED
 
 
 def is_same(one: Endpoint, other: Endpoint) -> bool:

@@ -7,53 +7,17 @@ parses back into it: a driver that lost its store serves an old network all the 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-    ip_network,
-)
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import NewType
 from urllib.parse import parse_qsl, urlencode
 
+from d4d.domain.addressing import Address, Subnet, parse_address, parse_subnet
 from d4d.domain.errors import BadRequest
+from d4d.domain.policies import Mode
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
 PoolId = NewType("PoolId", str)
 
 _POINT_TO_POINT = 2  # host bits at most of a subnet without network and broadcast address
-
-
-class Mode(Enum):
-    """How DHCP messages travel."""
-
-    AUTO = "auto"
-    L2 = "l2"
-    RELAY = "relay"
-
-
-def parse_network(text: str, *, what: str) -> Network:
-    """The network that ``text`` (CIDR, host bits allowed) names; ``what`` it is, for the error.
-
-    Raises BadRequest.
-    """
-    if "/" not in text:
-        raise BadRequest(f"{what} {text!r} has no prefix length: write it as 192.168.59.0/24")
-    try:
-        return ip_network(text, strict=False)
-    except ValueError as error:
-        raise BadRequest(f"{what} {text!r} is no CIDR: {error}") from error
-
-
-def parse_address(text: str, *, what: str) -> Address:
-    """The address that ``text`` names; ``what`` it is, for the error. Raises BadRequest."""
-    try:
-        return ip_address(text)
-    except ValueError as error:
-        raise BadRequest(f"{what} {text!r} is no IP address") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +84,8 @@ def _parse_mode(text: str) -> Mode:
 class PoolRequest:
     """What RequestPool asks for; a subnet of None is to be learnt from the network."""
 
-    subnet: Network | None = None
-    range: Network | None = None
+    subnet: Subnet | None = None
+    range: Subnet | None = None
     options: PoolOptions = PoolOptions()
     version: int = 4
 
@@ -138,8 +102,8 @@ class PoolRequest:
 class Pool:
     """A subnet, the part of it that containers may get, and how its addresses are had."""
 
-    subnet: Network
-    range: Network | None = None
+    subnet: Subnet
+    range: Subnet | None = None
     gateway: Address | None = None
     """Learnt from the DHCP server; a gateway that the user names is a reservation instead."""
     options: PoolOptions = PoolOptions()
@@ -165,14 +129,14 @@ class Pool:
         options = dict(parse_qsl(query))
         range_, gateway = options.pop("range", None), options.pop("gateway", None)
         return cls(
-            subnet=parse_network(subnet, what="pool id"),
-            range=parse_network(range_, what="range") if range_ else None,
+            subnet=parse_subnet(subnet, what="pool id"),
+            range=parse_subnet(range_, what="range") if range_ else None,
             gateway=parse_address(gateway, what="gateway") if gateway else None,
             options=PoolOptions.parse(options),
         )
 
     @property
-    def assignable(self) -> Network:
+    def assignable(self) -> Subnet:
         """Where an address comes from when Docker names none: the range, or the whole subnet."""
         return self.range or self.subnet
 
@@ -206,7 +170,7 @@ class Pool:
         return f"{address!s}/{self.subnet.prefixlen}"
 
 
-def _within(inner: Network, outer: Network) -> bool:
+def _within(inner: Subnet, outer: Subnet) -> bool:
     if isinstance(inner, IPv4Network) and isinstance(outer, IPv4Network):
         return inner.subnet_of(outer)
     if isinstance(inner, IPv6Network) and isinstance(outer, IPv6Network):
@@ -224,7 +188,7 @@ class Purpose(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reservation:
+class ReservedAddress:
     """An address held without a lease; as often as Docker asked for it, so often it is let go."""
 
     address: Address
@@ -238,7 +202,7 @@ class PoolRecord:
 
     pool: Pool
     users: int
-    reservations: tuple[Reservation, ...] = ()
+    reservations: tuple[ReservedAddress, ...] = ()
 
     @property
     def reserved(self) -> Mapping[Address, Purpose]:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NoReturn
 
+from d4d.domain.addressing import Address, MacAddress
 from d4d.domain.errors import AddressInUse
-from d4d.domain.leases import Endpoint, MacAddress
-from d4d.domain.pools import Address
+from d4d.domain.leases import Endpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OperatorReservation:
+class Reservation:
     """An address, and who alone may have it: by MAC, by name, or nobody."""
 
     segment: str
@@ -54,30 +54,30 @@ class OperatorReservation:
         )
 
 
-class Reserved:
+class ReservationSet:
     """An operator's reservations in one segment. It does not change: ``plus`` makes another."""
 
-    def __init__(self, reservations: Iterable[OperatorReservation] = ()) -> None:
+    def __init__(self, reservations: Iterable[Reservation] = ()) -> None:
         self._at = {each.address: each for each in reservations}
         self._by_mac = {each.mac: each for each in self if each.mac is not None}
         self._by_name = {each.name: each for each in self if each.name is not None}
 
-    def __iter__(self) -> Iterator[OperatorReservation]:
+    def __iter__(self) -> Iterator[Reservation]:
         return iter(self._at.values())
 
     def __len__(self) -> int:
         return len(self._at)
 
-    def at(self, address: Address) -> OperatorReservation | None:
+    def at(self, address: Address) -> Reservation | None:
         """The reservation of ``address``."""
         return self._at.get(address)
 
-    def of(self, endpoint: Endpoint) -> OperatorReservation | None:
+    def of(self, endpoint: Endpoint) -> Reservation | None:
         """The address that is kept for ``endpoint``: by its MAC, else by its name."""
         by_mac = self._by_mac.get(endpoint.mac)
         return by_mac or (self._by_name.get(endpoint.name) if endpoint.name else None)
 
-    def against(self, address: Address, endpoint: Endpoint) -> OperatorReservation | None:
+    def against(self, address: Address, endpoint: Endpoint) -> Reservation | None:
         """What keeps ``address`` from ``endpoint``."""
         found = self._at.get(address)
         return found if found is not None and not found.is_for(endpoint) else None
@@ -86,7 +86,7 @@ class Reserved:
         """Every address that ``endpoint`` can't have."""
         return {each.address for each in self if not each.is_for(endpoint)}
 
-    def plus(self, reservation: OperatorReservation) -> "Reserved":
+    def plus(self, reservation: Reservation) -> "ReservationSet":
         """These and one more.
 
         Raises AddressInUse where its address is reserved, or its container has one already.
@@ -97,10 +97,10 @@ class Reserved:
         found = found or (self._by_name.get(reservation.name) if reservation.name else None)
         if found is not None:
             refuse_second(found)
-        return Reserved([*self, reservation])
+        return ReservationSet([*self, reservation])
 
 
-def refuse_reserved_already(found: OperatorReservation) -> NoReturn:
+def refuse_reserved_already(found: Reservation) -> NoReturn:
     """Raises AddressInUse."""
     raise AddressInUse(
         f"{found} already: first take that away with: "
@@ -108,7 +108,7 @@ def refuse_reserved_already(found: OperatorReservation) -> NoReturn:
     )
 
 
-def refuse_second(found: OperatorReservation) -> NoReturn:
+def refuse_second(found: Reservation) -> NoReturn:
     """Raises AddressInUse: a container has one address in a segment."""
     raise AddressInUse(
         f"{found.whom} has a reservation there, of {found.address}: first take that away with: "

@@ -3,13 +3,13 @@
 from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 
+from d4d.domain.addressing import Address
 from d4d.domain.leases import Lease
-from d4d.domain.pool_state import is_held
-from d4d.domain.pools import Address, Pool, PoolId, PoolRecord
+from d4d.domain.pools import Pool, PoolId, PoolRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fill:
+class PoolUtilization:
     """Addresses of a pool, counted within its range. What others lease there nobody tells us."""
 
     size: int
@@ -29,7 +29,7 @@ class Fill:
         return 100 * (1 - self.free / self.size) if self.size else 100.0
 
 
-class NearlyFull:
+class UtilizationAlert:
     """Which pools have become nearly full: each once, until it has had room again."""
 
     def __init__(self, percent: float) -> None:
@@ -38,21 +38,23 @@ class NearlyFull:
         self._room = 0.9 * percent
         self._told: set[PoolId] = set()
 
-    def look(self, fills: Mapping[PoolId, Fill]) -> list[PoolId]:
+    def look(self, fills: Mapping[PoolId, PoolUtilization]) -> list[PoolId]:
         """The pools that are nearly full by now and were not before."""
         self._told = {
             pool for pool in self._told if pool in fills and fills[pool].percent >= self._room
         }
         news = [
             pool
-            for pool, fill in fills.items()
-            if fill.percent >= self._full and pool not in self._told
+            for pool, utilization_of in fills.items()
+            if utilization_of.percent >= self._full and pool not in self._told
         ]
         self._told.update(news)
         return news
 
 
-def fill(record: PoolRecord, leases: Iterable[Lease], kept: Collection[Address] = ()) -> Fill:
+def utilization_of(
+    record: PoolRecord, leases: Iterable[Lease], kept: Collection[Address] = ()
+) -> PoolUtilization:
     """How full the pool is with ``leases``, of which those of other pools are passed over.
 
     ``kept`` is what an operator reserved there.
@@ -61,16 +63,18 @@ def fill(record: PoolRecord, leases: Iterable[Lease], kept: Collection[Address] 
     used = {
         lease.address
         for lease in leases
-        if lease.pool == pool.id and is_held(lease) and lease.address in pool.assignable
+        if lease.pool == pool.id and lease.is_held and lease.address in pool.assignable
     }
     return filled(record, used, kept)
 
 
-def filled(record: PoolRecord, used: Set[Address], kept: Collection[Address] = ()) -> Fill:
+def filled(
+    record: PoolRecord, used: Set[Address], kept: Collection[Address] = ()
+) -> PoolUtilization:
     """How full it is where ``used`` are the addresses of its range that leases hold."""
     pool = record.pool
     reserved = {each for each in (*kept, *record.reserved) if each in pool.assignable} - used
-    return Fill(size=_size(pool), used=len(used), reserved=len(reserved))
+    return PoolUtilization(size=_size(pool), used=len(used), reserved=len(reserved))
 
 
 def _size(pool: Pool) -> int:

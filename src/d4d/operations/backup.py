@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 
 from d4d.adapters.stores.backup_file import Backup
-from d4d.adapters.system.state_directory import StateDir
-from d4d.bootstrap import Container, compose
+from d4d.adapters.system.state_directory import StateDirectory
+from d4d.bootstrap import DriverParts, compose
 from d4d.domain.errors import AddressInUse, BadRequest, StoreUnavailable
 from d4d.domain.leases import Lease
-from d4d.domain.pool_state import is_held
-from d4d.domain.ports.allocator import Contents, LeaseStore, Names
-from d4d.domain.reservations import OperatorReservation
+from d4d.domain.ports.hosts import NameRegistry
+from d4d.domain.ports.stores import LeaseStore, StoreContents
+from d4d.domain.reservations import Reservation
 from d4d.settings.model import Settings
 
 Agree = Callable[[str], None]
@@ -35,7 +35,7 @@ async def back_up(settings: Settings, *, everyone: bool) -> Backup:
     """What the store holds of this host, or of ``everyone``. A driver may run. Raises D4DError."""
     container = compose(settings)
     _refuse_memory(container)
-    state_dir: StateDir = container.state_dir()
+    state_dir: StateDirectory = container.state_dir()
     host = state_dir.known_host()
     if host is None:
         raise BadRequest(
@@ -61,7 +61,7 @@ async def restore(settings: Settings, backup: Backup, *, replacing: bool, agree:
     """Put ``backup`` into the store. Raises D4DError; where a driver runs, nothing was changed."""
     container = compose(settings)
     _refuse_memory(container)
-    state_dir: StateDir = container.state_dir()
+    state_dir: StateDirectory = container.state_dir()
     with state_dir.as_its_owner():
         state_dir.lock()
         try:
@@ -71,7 +71,9 @@ async def restore(settings: Settings, backup: Backup, *, replacing: bool, agree:
             state_dir.close()
 
 
-async def _restore(container: Container, backup: Backup, replacing: bool, agree: Agree) -> Restored:
+async def _restore(
+    container: DriverParts, backup: Backup, replacing: bool, agree: Agree
+) -> Restored:
     store, settings, state_dir = container.store(), container.settings(), container.state_dir()
     is_one = len(backup.hosts) == 1
     host = state_dir.known_host() or (backup.host if is_one else settings.host)
@@ -95,7 +97,7 @@ async def _restore(container: Container, backup: Backup, replacing: bool, agree:
     return restored
 
 
-def _refuse_memory(container: Container) -> None:
+def _refuse_memory(container: DriverParts) -> None:
     if container.settings().store == "memory":
         raise BadRequest(
             "D4D_STORE=memory keeps everything in the driver's memory: it can't be backed up or "
@@ -108,12 +110,12 @@ async def _owners(store: LeaseStore) -> list[str]:
     return await hosts.owners() if hosts is not None else []
 
 
-async def _reservations(store: LeaseStore) -> tuple[OperatorReservation, ...]:
+async def _reservations(store: LeaseStore) -> tuple[Reservation, ...]:
     read = getattr(store, "reservations", None)  # another package's store may keep none
     return await read() if read is not None else ()
 
 
-async def _refuse_alive(container: Container, store: LeaseStore, others: Collection[str]) -> None:
+async def _refuse_alive(container: DriverParts, store: LeaseStore, others: Collection[str]) -> None:
     """No driver of another host may find its leases changed behind its back."""
     hosts = getattr(store, "hosts", None)  # a store of one host alone has none
     if hosts is None:
@@ -128,7 +130,7 @@ async def _refuse_alive(container: Container, store: LeaseStore, others: Collect
             )
 
 
-def _refuse_present(present: dict[str, Contents], replacing: bool) -> None:
+def _refuse_present(present: dict[str, StoreContents], replacing: bool) -> None:
     for name, contents in present.items():
         if (contents.pools or contents.leases) and not replacing:
             raise BadRequest(
@@ -137,7 +139,7 @@ def _refuse_present(present: dict[str, Contents], replacing: bool) -> None:
             )
 
 
-def _intent(backup: Backup, host: str, present: dict[str, Contents]) -> str:
+def _intent(backup: Backup, host: str, present: dict[str, StoreContents]) -> str:
     """What an operator must know before it is done."""
     parts = [f"{backup}, of {', '.join(backup.hosts)}, made at {backup.made_at:%Y-%m-%d %H:%M:%S}Z"]
     if len(backup.hosts) == 1 and host not in backup.hosts:
@@ -153,11 +155,11 @@ def _intent(backup: Backup, host: str, present: dict[str, Contents]) -> str:
     return "To be restored: " + ".\n".join(parts) + "."
 
 
-def _count(contents: Contents) -> str:
+def _count(contents: StoreContents) -> str:
     return f"{len(contents.pools)} pools, {len(contents.leases)} leases"
 
 
-async def _clear(store: LeaseStore, owner: str, contents: Contents) -> None:
+async def _clear(store: LeaseStore, owner: str, contents: StoreContents) -> None:
     for lease in contents.leases:
         await store.remove(lease)
     for record in contents.pools:
@@ -165,7 +167,11 @@ async def _clear(store: LeaseStore, owner: str, contents: Contents) -> None:
 
 
 async def _fill(
-    store: LeaseStore, names: Names | None, owner: str, contents: Contents, restored: Restored
+    store: LeaseStore,
+    names: NameRegistry | None,
+    owner: str,
+    contents: StoreContents,
+    restored: Restored,
 ) -> None:
     for record in contents.pools:
         await store.save_pool(record, owner)
@@ -174,17 +180,17 @@ async def _fill(
         try:
             stored = await store.add(replace(lease, owner=owner), unless_held=True)
         except AddressInUse as error:
-            if is_held(lease):
+            if lease.is_held:
                 restored.refused.append(f"the lease of {lease.endpoint}: {error}")
             else:
                 restored.outdated += 1
         else:
             restored.leases += 1
-            if names is not None and lease.endpoint.name and is_held(lease):
+            if names is not None and lease.endpoint.name and lease.is_held:
                 await _claim(names, stored, restored)
 
 
-async def _claim(names: Names, lease: Lease, restored: Restored) -> None:
+async def _claim(names: NameRegistry, lease: Lease, restored: Restored) -> None:
     """Let other hosts know whose the container's name is: one of theirs would get its address."""
     try:
         await names.settle_name(lease)
@@ -194,11 +200,11 @@ async def _claim(names: Names, lease: Lease, restored: Restored) -> None:
 
 def _turn(lease: Lease) -> tuple[bool, int]:
     """Freed ones first, as they keep no held one out; then the newest last, as it was."""
-    return is_held(lease), lease.generation
+    return lease.is_held, lease.generation
 
 
 async def _reserve(
-    store: LeaseStore, reservations: tuple[OperatorReservation, ...], restored: Restored
+    store: LeaseStore, reservations: tuple[Reservation, ...], restored: Restored
 ) -> None:
     present = set(await _reservations(store))
     reserve = getattr(store, "reserve", None)  # another package's store may keep none

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from d4d.adapters.observability.log_stream import lost
-from d4d.operations.view import Operations
+from d4d.operations.view import OperatorView
 from d4d.service_layer.concurrency.supervised_task import failing
 
 
@@ -42,7 +42,7 @@ def starting() -> Health:
     return Health(checks=[check])
 
 
-def readiness(operations: Operations) -> Health:
+def readiness(operations: OperatorView) -> Health:
     """Whether leases can be had, kept and stored."""
     checks = [
         _store(operations),
@@ -55,15 +55,15 @@ def readiness(operations: Operations) -> Health:
     return Health(checks=checks)
 
 
-def _store(operations: Operations) -> Check:
+def _store(operations: OperatorView) -> Check:
     writes = operations.ipam.leasing.writes
-    trouble = operations.ipam.presence.trouble or operations.store.trouble
+    trouble = operations.ipam.heartbeat.trouble or operations.store.trouble
     if writes.is_held_up and not trouble:
         trouble = f"{len(writes)} leases and pools wait to be stored"
     return Check(name="store", ok=not trouble, detail=trouble or "takes what is written")
 
 
-def _parents(operations: Operations) -> Check:
+def _parents(operations: OperatorView) -> Check:
     there = {each.name: each.is_up for each in operations.interfaces.all()}
     wanted = {
         record.pool.options.parent
@@ -77,12 +77,12 @@ def _parents(operations: Operations) -> Check:
     return Check(name="parents", ok=not wrong, detail="; ".join(wrong) or fine)
 
 
-def _links(operations: Operations) -> Check:
+def _links(operations: OperatorView) -> Check:
     silent = [f"{name}: {said}" for name, said in sorted(operations.silences().items())]
     return Check(name="links", ok=not silent, detail="; ".join(silent) or "hear what comes in")
 
 
-def _servers(operations: Operations) -> Check:
+def _servers(operations: OperatorView) -> Check:
     answered = max(
         (each.bound_at for each in operations.ipam.leasing.leases if each.bound_at), default=None
     )
@@ -110,7 +110,7 @@ def _tasks() -> Check:
     return Check(name="tasks", ok=not wrong, detail=("; ".join(wrong) or "all go on") + said)
 
 
-def _renewals(operations: Operations) -> Check:
+def _renewals(operations: OperatorView) -> Check:
     late = operations.overdue()
     if not late:
         return Check(name="renewals", ok=True, detail="on time")

@@ -9,21 +9,21 @@ from datetime import timedelta
 from d4d.adapters.history.store import SqliteHistory
 from d4d.adapters.network.interfaces import Interfaces
 from d4d.adapters.observability.event_stream import EventStream
-from d4d.adapters.observability.instrumented import MeasuredAllocator, MeasuredStore
+from d4d.adapters.observability.instrumented import InstrumentedAllocator, InstrumentedStore
 from d4d.adapters.observability.log_stream import lost
 from d4d.adapters.observability.metrics import Metrics, State
 from d4d.adapters.observability.tracing import Traces
 from d4d.adapters.observability.webhook import Webhook
-from d4d.bootstrap import Container
+from d4d.bootstrap import DriverParts
+from d4d.domain.addressing import Address
 from d4d.domain.leases import Lease, LeaseState
-from d4d.domain.pool_state import is_held, is_live
-from d4d.domain.pools import Address, PoolId
-from d4d.domain.ports.allocator import Clock
-from d4d.domain.utilization import Fill, fill, filled
+from d4d.domain.pools import PoolId
+from d4d.domain.ports.clock import Clock
+from d4d.domain.utilization import PoolUtilization, filled, utilization_of
 from d4d.service_layer.concurrency.pace import Pace
 from d4d.service_layer.concurrency.supervised_task import failing
-from d4d.service_layer.ipam_service import Ipam
-from d4d.service_layer.reservation_service import Reserving
+from d4d.service_layer.ipam_service import IpamService
+from d4d.service_layer.reservation_service import ReservationService
 
 _PATIENCE = 1.0  # seconds for a store, where the last that is known will do
 
@@ -32,11 +32,11 @@ OVERDUE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operations:
+class OperatorView:
     """One driver's parts that an operator asks."""
 
-    ipam: Ipam
-    reserving: Reserving
+    ipam: IpamService
+    reservation_service: ReservationService
     host: str
     clock: Clock
     stream: EventStream
@@ -46,19 +46,19 @@ class Operations:
     """None where none is set."""
     metrics: Metrics
     traces: Traces
-    store: MeasuredStore
-    allocators: Mapping[str, MeasuredAllocator]
+    store: InstrumentedStore
+    allocators: Mapping[str, InstrumentedAllocator]
     interfaces: Interfaces
     silences: Callable[[], Mapping[str, str]]
     """What is known of each link by which requests go out and nothing comes in."""
 
     @classmethod
-    def of(cls, container: Container) -> "Operations":
+    def of(cls, container: DriverParts) -> "OperatorView":
         """The parts of ``container``."""
         settings = container.settings()
         return cls(
             ipam=container.ipam(),
-            reserving=container.reserving(),
+            reservation_service=container.reservation_service(),
             host=container.owner(),
             clock=container.clock(),
             stream=container.event_stream(),
@@ -66,38 +66,38 @@ class Operations:
             webhook=container.webhook() if settings.webhook_url else None,
             metrics=container.metrics(),
             traces=container.traces(),
-            store=container.measured_store(),
-            allocators=container.measured_allocators(),
+            store=container.instrumented_store(),
+            allocators=container.instrumented_allocators(),
             interfaces=container.interfaces(),
             silences=container.dhcp_allocator().silences,
         )
 
-    def fills(self) -> dict[PoolId, Fill]:
+    def fills(self) -> dict[PoolId, PoolUtilization]:
         """How full each pool in use is."""
         by_pool: dict[PoolId, list[Lease]] = {}
         for lease in self.ipam.leasing.leases:
             by_pool.setdefault(lease.pool, []).append(lease)
         return {
-            record.pool.id: fill(
-                record, by_pool.get(record.pool.id, ()), self.reserving.kept_in(record)
+            record.pool.id: utilization_of(
+                record, by_pool.get(record.pool.id, ()), self.reservation_service.kept_in(record)
             )
             for record in self.ipam.pools
         }
 
     async def leases_of_others(self) -> list[Lease]:
         """What the store says of other hosts' leases. Raises StoreUnavailable."""
-        draining = self.ipam.draining
-        others = [each.name for each in await draining.hosts() if each.name != self.host]
+        host_drain = self.ipam.host_drain
+        others = [each.name for each in await host_drain.hosts() if each.name != self.host]
         leases: list[Lease] = []
         for name in others:
-            leases += await draining.leases_of(name)
+            leases += await host_drain.leases_of(name)
         return leases
 
     async def learn_reservations(self) -> None:
         """Read what operators reserved, also on other hosts, for the figures that follow."""
         try:
             async with asyncio.timeout(_PATIENCE):
-                await self.reserving.refresh()
+                await self.reservation_service.refresh()
         except TimeoutError:
             return  # the last that is known will do; the store's own health tells
 
@@ -106,7 +106,7 @@ class Operations:
         late = self.clock() - OVERDUE
 
         def is_late(lease: Lease) -> bool:
-            return is_live(lease) and lease.renew_at is not None and lease.renew_at < late
+            return lease.is_live and lease.renew_at is not None and lease.renew_at < late
 
         return is_late
 
@@ -127,12 +127,14 @@ class Operations:
             leases[lease.pool, lease.state] += 1
             overdue += is_overdue(lease)
             record = records.get(lease.pool)
-            if record and is_held(lease) and lease.address in record.pool.assignable:
+            if record and lease.is_held and lease.address in record.pool.assignable:
                 used[lease.pool].add(lease.address)
 
         await pace.each(count, self.ipam.leasing.leases)
         fills = await pace.each(
-            lambda record: filled(record, used[record.pool.id], self.reserving.kept_in(record)),
+            lambda record: filled(
+                record, used[record.pool.id], self.reservation_service.kept_in(record)
+            ),
             records.values(),
         )
         return State(

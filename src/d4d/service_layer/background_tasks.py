@@ -11,12 +11,12 @@ from datetime import timedelta
 import structlog
 
 from d4d.domain.errors import D4DError, DockerUnavailable, StoreUnavailable
-from d4d.domain.ports.docker import Containers
-from d4d.lazy_import import import_late
-from d4d.service_layer.concurrency.supervised_task import answered, beside, forever, tell
-from d4d.service_layer.host_drain import Reclaim
-from d4d.service_layer.ipam_service import Ipam
-from d4d.service_layer.reconciler import Findings, Reconciliation
+from d4d.domain.policies import ReclaimPolicy
+from d4d.domain.ports.docker import DockerEngine
+from d4d.lazy_import import import_lazy
+from d4d.service_layer.concurrency.supervised_task import answered, forever, report_failure, spawn
+from d4d.service_layer.ipam_service import IpamService
+from d4d.service_layer.reconciler import Reconciler, ReconcileResult
 
 CALLS_FIRST = 0.1  # seconds for calls that waited for us: what else a start does delays them
 _SOON = 5.0  # seconds until a Docker that does not answer yet is asked again, after its start
@@ -26,21 +26,21 @@ _SETTLE = 0.3  # seconds after an event: containers that start together are look
 log = structlog.get_logger()
 
 
-class Background:
+class BackgroundTasks:
     """The tasks that reconcile, that listen for containers that start, and that beat."""
 
     def __init__(
         self,
         *,
-        reconciliation: Reconciliation,
-        containers: Containers,
+        reconciliation: Reconciler,
+        containers: DockerEngine,
         interval: timedelta,
-        ipam: Ipam,
-        reclaim: Reclaim,
+        ipam: IpamService,
+        reclaim: ReclaimPolicy,
     ) -> None:
         """Docker's API is asked every ``interval``, or never where that is 0."""
-        self._presence = ipam.presence
-        self._draining = ipam.draining
+        self._presence = ipam.heartbeat
+        self._draining = ipam.host_drain
         self._reclaim = reclaim
         self._store_error = self._presence.trouble
         self._reconciliation = reconciliation
@@ -103,7 +103,7 @@ class Background:
 
     async def _watch_others(self) -> None:
         """Look who is silent. What is taken back from them must not delay our own heartbeats."""
-        if self._reclaim is not Reclaim.AUTO:
+        if self._reclaim is not ReclaimPolicy.AUTO:
             self._has_looked = not self._has_looked  # each second time will do for an operator
             if self._has_looked:
                 await self._draining.look()
@@ -115,7 +115,7 @@ class Background:
             self._drain_after.pop(host, None)
         dead = [host for host in silent if self._drain_after.get(host, now) <= now]
         if dead and (self._drains is None or self._drains.done()):
-            self._drains = beside(self._drain_dead(dead), "draining")
+            self._drains = spawn(self._drain_dead(dead), "draining")
 
     async def _drain_dead(self, dead: list[str]) -> None:
         for host in dead:
@@ -126,7 +126,9 @@ class Background:
                 drained = await self._draining.drain(host)
             except Exception as error:  # it came back, another was faster, the store is away
                 if not isinstance(error, D4DError):
-                    tell(error, f"draining {host}")  # a bug that one host meets is its own
+                    report_failure(
+                        error, f"draining {host}"
+                    )  # a bug that one host meets is its own
                 if self._is_new(host, str(error)):
                     log.warning("not drained", host=host, error=str(error))
                 continue
@@ -173,7 +175,7 @@ class Background:
         with answered(self._container_started):
             await self._attempt(self._reconciliation.learn)
 
-    async def _attempt(self, reconcile: Callable[[], Awaitable[Findings]]) -> bool:
+    async def _attempt(self, reconcile: Callable[[], Awaitable[ReconcileResult]]) -> bool:
         """Reconcile, and log what came of it; False where Docker did not answer."""
         try:
             findings = await reconcile()
@@ -200,5 +202,5 @@ class Background:
         """What speaks with Docker is imported late; in a thread, so that calls are answered."""
         if not self._has_imported:
             await asyncio.sleep(CALLS_FIRST)
-            await asyncio.to_thread(import_late)
+            await asyncio.to_thread(import_lazy)
             self._has_imported = True

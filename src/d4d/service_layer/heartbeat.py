@@ -13,29 +13,31 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from d4d.domain.errors import StoreAway, StoreUnavailable
-from d4d.domain.ports.allocator import Beat, Clock, Contents, Hosts, LeaseStore
+from d4d.domain.ports.clock import Clock
+from d4d.domain.ports.hosts import HeartbeatReply, HostRegistry
+from d4d.domain.ports.stores import LeaseStore, StoreContents
 from d4d.service_layer.concurrency.shared_attempt import SharedAttempt
-from d4d.service_layer.host_watch import Watch
+from d4d.service_layer.host_watch import HostWatch
 
 _BEATS = 8
 """So many in a grace: some may get lost."""
 
 
-class Presence:
+class HeartbeatService:
     """This host among those that use its store."""
 
     def __init__(
         self,
         *,
         store: LeaseStore,
-        hosts: Hosts,
+        hosts: HostRegistry,
         owner: str,
         installation: str,
         clock: Clock,
-        watch: Watch,
+        watch: HostWatch,
         grace: timedelta,
-        take_up: Callable[[Contents], Awaitable[None]],
-        compare: Callable[[Contents], Awaitable[None]],
+        take_up: Callable[[StoreContents], Awaitable[None]],
+        compare: Callable[[StoreContents], Awaitable[None]],
     ) -> None:
         """``installation`` tells this ``owner`` from another of that name, whom ``watch`` watches.
 
@@ -96,13 +98,13 @@ class Presence:
         try:
             sent, was_sure = self._clock(), self._is_sure
             beat = await self._send(sent)
-            if beat is Beat.DRAINED:
+            if beat is HeartbeatReply.DRAINED:
                 self._sure_until = None
                 raise StoreAway(
                     f"{self._owner} was not heard of for {self._grace}, and another host takes "
                     f"back what it held: this ends within a minute"
                 )
-            if beat is Beat.NAMESAKE:
+            if beat is HeartbeatReply.NAMESAKE:
                 self._sure_until = None
                 await self._watch_namesake()
                 raise StoreAway(
@@ -111,7 +113,7 @@ class Presence:
                     f"machine is gone, this ends when it was silent for {self._grace} while this "
                     f"one watched"
                 )
-            if not was_sure or beat is Beat.NEW:
+            if not was_sure or beat is HeartbeatReply.NEW:
                 self._sure_until = None
                 await self._find_out()
             self._sure_until = sent + self._grace * (_BEATS - 1) / _BEATS
@@ -121,7 +123,7 @@ class Presence:
             raise
         self.trouble = ""
 
-    async def _send(self, sent: datetime) -> Beat:
+    async def _send(self, sent: datetime) -> HeartbeatReply:
         try:
             return await self._hosts.beat(
                 self._owner, self._installation, self._grace, sent, instead_of=self._left

@@ -20,33 +20,19 @@ from datetime import timedelta
 from enum import Enum
 
 from d4d.domain.errors import BadRequest, D4DError, NotAsked, StoreUnavailable, Superseded
+from d4d.domain.events import EventKind, LeaseEvent
 from d4d.domain.leases import Lease, LeaseState
-from d4d.domain.pool_state import is_held
 from d4d.domain.pools import Pool
-from d4d.domain.ports.allocator import (
-    Allocator,
-    Clock,
-    Event,
-    EventKind,
-    Events,
-    Heard,
-    Hosts,
-    LeaseStore,
-    Neighbours,
-)
-from d4d.service_layer.host_watch import Watch
+from d4d.domain.ports.allocator import Allocator
+from d4d.domain.ports.clock import Clock
+from d4d.domain.ports.events import EventSink
+from d4d.domain.ports.hosts import Heard, HostRegistry
+from d4d.domain.ports.neighbours import Neighbours
+from d4d.domain.ports.stores import LeaseStore
+from d4d.service_layer.host_watch import HostWatch
 
 _TOGETHER = 32
 """Addresses that are asked for at once: what comes back must be acted on while it is true."""
-
-
-class Reclaim(Enum):
-    """D4D_RECLAIM: what becomes of the leases of a host that is not heard of any more."""
-
-    MANUAL = "manual"
-    """They stay its own until an operator drains it."""
-    AUTO = "auto"
-    """Another host drains it."""
 
 
 class Life(Enum):
@@ -80,7 +66,7 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drained:
+class DrainResult:
     """What draining a host came to."""
 
     host: str
@@ -91,19 +77,19 @@ class Drained:
     """Not given back, and why. These stay the host's."""
 
 
-class Draining:
+class HostDrain:
     """Asks which hosts there are, and takes back what one of them held."""
 
     def __init__(
         self,
         *,
         store: LeaseStore,
-        hosts: Hosts,
+        hosts: HostRegistry,
         allocator: Callable[[Pool], Allocator],
         neighbours: Neighbours,
-        events: Events,
+        events: EventSink,
         clock: Clock,
-        watch: Watch,
+        watch: HostWatch,
         owner: str,
         grace: timedelta,
     ) -> None:
@@ -122,7 +108,7 @@ class Draining:
     # What is known
 
     async def look(self) -> Heard:
-        """See ``Watch``."""
+        """See ``HostWatch``."""
         return await self._watch.look()
 
     def lost_sight(self) -> None:
@@ -175,7 +161,7 @@ class Draining:
 
     # What is done
 
-    async def drain(self, host: str, *, force: bool = False) -> Drained:
+    async def drain(self, host: str, *, force: bool = False) -> DrainResult:
         """Give back all that ``host`` holds and nobody uses, and forget it.
 
         ``force`` is an operator who knows that the host is off: it need not have been watched for
@@ -200,10 +186,10 @@ class Draining:
                 f"{host} was heard of just now, or another host drains it: a host is drained by "
                 f"one other, and only while nothing is heard of it"
             )
-        drained = Drained(host=host)
+        drained = DrainResult(host=host)
         contents = await self._store.load(host)
         try:
-            held = [lease for lease in contents.leases if is_held(lease)]
+            held = [lease for lease in contents.leases if lease.is_held]
             for first in range(0, len(held), _TOGETHER):
                 leases = held[first : first + _TOGETHER]
                 await self._take_all_back(leases, beat, drained, force=force)
@@ -240,7 +226,7 @@ class Draining:
         return await self._hosts.begin_drain(host, self._owner, beat, self._clock())
 
     async def _take_all_back(
-        self, leases: Sequence[Lease], beat: int | None, drained: Drained, *, force: bool
+        self, leases: Sequence[Lease], beat: int | None, drained: DrainResult, *, force: bool
     ) -> None:
         asked = await asyncio.gather(*(self._in_use(lease) for lease in leases))
         for lease, answer in zip(leases, asked, strict=True):
@@ -273,7 +259,7 @@ class Draining:
     def _has_expired(self, lease: Lease) -> bool:
         return lease.expires_at is not None and lease.expires_at <= self._clock()
 
-    async def _take_back(self, lease: Lease, drained: Drained, *, unasked: str) -> None:
+    async def _take_back(self, lease: Lease, drained: DrainResult, *, unasked: str) -> None:
         released = replace(
             lease,
             state=LeaseState.RELEASED,
@@ -294,7 +280,7 @@ class Draining:
         drained.freed.append(lease)
         if unasked:
             drained.unasked.append((lease, unasked))
-        event = Event(
+        event = LeaseEvent(
             kind=EventKind.DRAINED,
             at=self._clock(),
             pool=lease.pool,

@@ -3,14 +3,15 @@
 import asyncio
 from datetime import timedelta
 
-from d4d.domain.ports.allocator import Clock, Heard, Hosts
+from d4d.domain.ports.clock import Clock
+from d4d.domain.ports.hosts import Heard, HostRegistry
 from d4d.domain.silence import Instant, Silence
 
 
-class Watch:
+class HostWatch:
     """Reads the heartbeats, and knows who is silent."""
 
-    def __init__(self, hosts: Hosts, *, clock: Clock, wall: Clock, grace: timedelta) -> None:
+    def __init__(self, hosts: HostRegistry, *, clock: Clock, wall: Clock, grace: timedelta) -> None:
         """``wall`` is this host's clock that may be set. It must be looked twice in a ``grace``."""
         self._hosts = hosts
         self._clock = clock

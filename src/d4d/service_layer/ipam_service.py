@@ -10,38 +10,28 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
+from d4d.domain.addressing import Address, Subnet
 from d4d.domain.bridges import Bridge
-from d4d.domain.errors import (
-    AddressInUse,
-    BadRequest,
-    NoAddress,
-    PoolOverlap,
-    UnknownPool,
-)
+from d4d.domain.errors import AddressInUse, BadRequest, NoAddress, PoolOverlap, UnknownPool
 from d4d.domain.leases import Endpoint
-from d4d.domain.pool_state import Holdings
-from d4d.domain.pools import Address, Network, Pool, PoolId, PoolRecord, PoolRequest, Purpose
-from d4d.domain.ports.allocator import (
-    Allocator,
-    Clock,
-    Contents,
-    Events,
-    Hosts,
-    LeaseStore,
-    Names,
-    Neighbours,
-    Reservations,
-)
-from d4d.service_layer.concurrency.keyed_lock import Turns
+from d4d.domain.pool_state import PoolState
+from d4d.domain.pools import Pool, PoolId, PoolRecord, PoolRequest, Purpose
+from d4d.domain.ports.allocator import Allocator
+from d4d.domain.ports.clock import Clock
+from d4d.domain.ports.events import EventSink
+from d4d.domain.ports.hosts import HostRegistry, NameRegistry
+from d4d.domain.ports.neighbours import Neighbours
+from d4d.domain.ports.stores import LeaseStore, ReservationStore, StoreContents
+from d4d.service_layer.concurrency.keyed_lock import KeyedLocks
 from d4d.service_layer.concurrency.patience import patiently
-from d4d.service_layer.heartbeat import Presence
-from d4d.service_layer.host_drain import Draining
-from d4d.service_layer.host_watch import Watch
-from d4d.service_layer.lease_service import Leasing
-from d4d.service_layer.pool_registry import PoolTable
+from d4d.service_layer.heartbeat import HeartbeatService
+from d4d.service_layer.host_drain import HostDrain
+from d4d.service_layer.host_watch import HostWatch
+from d4d.service_layer.lease_service import LeaseService
+from d4d.service_layer.pool_registry import PoolRegistry
 
 
-class Ipam:
+class IpamService:
     """The driver: what Docker asks, and what becomes of it."""
 
     def __init__(
@@ -50,19 +40,19 @@ class Ipam:
         store: LeaseStore,
         allocators: Mapping[str, Allocator],
         default_allocator: str,
-        events: Events,
+        events: EventSink,
         clock: Clock,
         owner: str,
-        hosts: Hosts,
+        hosts: HostRegistry,
         installation: str,
         grace: timedelta,
         neighbours: Neighbours,
         wall: Clock | None = None,
         hold: timedelta = timedelta(0),
-        reservations: Reservations | None = None,
-        names: Names | None = None,
-        subnet_at: Callable[[Address], Network | None] = lambda _: None,
-        bridge_of: Callable[[str | None, Network], Bridge | None] = lambda *_: None,
+        reservations: ReservationStore | None = None,
+        names: NameRegistry | None = None,
+        subnet_at: Callable[[Address], Subnet | None] = lambda _: None,
+        bridge_of: Callable[[str | None, Subnet], Bridge | None] = lambda *_: None,
         driver: str = "talkingdata",
     ) -> None:
         """``hosts`` are those of the store; one not heard of for ``grace`` may lose its leases.
@@ -81,11 +71,11 @@ class Ipam:
         """The routers that were learnt for pools on bridges, and not handed out: for the error."""
         self._store = store
         self._owner = owner
-        self._opening = Turns()
-        self._pools = PoolTable(
+        self._opening = KeyedLocks()
+        self._pools = PoolRegistry(
             allocators=allocators, default_allocator=default_allocator, subnet_at=subnet_at
         )
-        self.leasing = Leasing(
+        self.leasing = LeaseService(
             pools=self._pools,
             store=store,
             events=events,
@@ -96,26 +86,26 @@ class Ipam:
             names=names,
         )
         """The leases, for those who ask outside of Docker's calls."""
-        self.presence = Presence(
+        self.heartbeat = HeartbeatService(
             store=store,
             hosts=hosts,
             owner=owner,
             installation=installation,
             clock=clock,
-            watch=Watch(hosts, clock=clock, wall=wall or clock, grace=grace),
+            watch=HostWatch(hosts, clock=clock, wall=wall or clock, grace=grace),
             grace=grace,
             take_up=self._take_up,
             compare=self.leasing.compare,
         )
         """Whether the leases are known to be ours."""
-        self.draining = Draining(
+        self.host_drain = HostDrain(
             store=store,
             hosts=hosts,
             allocator=self._pools.allocator,
             neighbours=neighbours,
             events=events,
             clock=clock,
-            watch=Watch(hosts, clock=clock, wall=wall or clock, grace=grace),
+            watch=HostWatch(hosts, clock=clock, wall=wall or clock, grace=grace),
             owner=owner,
             grace=grace,
         )
@@ -125,12 +115,12 @@ class Ipam:
     async def open(self) -> None:
         """Take up what the store holds: pools, leases with their timers, releases still to send.
 
-        Where it is away, that is done when it is back: see ``Presence``. Raises StoreUnavailable,
-        StoreTooNew.
+        Where it is away, that is done when it is back: see ``HeartbeatService``.
+        Raises StoreUnavailable, StoreTooNew.
         """
-        await self.presence.open()
+        await self.heartbeat.open()
 
-    async def _take_up(self, contents: Contents) -> None:
+    async def _take_up(self, contents: StoreContents) -> None:
         for record in contents.pools:
             self._pools.add(record)
         self.leasing.open(contents.leases)
@@ -155,7 +145,7 @@ class Ipam:
         On a bridge of the host's it has no gateway: see ``bridges``. Raises BadRequest,
         PoolOverlap, AddressInUse, NoAddress where subnet or gateway can't be learnt.
         """
-        await patiently(self.presence.confirm)
+        await patiently(self.heartbeat.confirm)
         allocator = self._pools.allocator_named(request.options.allocator)
         pool = await allocator.open(request)
         bridge = self._bridge_of(pool.options.parent, pool.subnet)
@@ -187,7 +177,7 @@ class Ipam:
         Leases stay: they go when Docker releases them, or when their containers prove to be gone.
         An unknown pool is no error.
         """
-        if not self.presence.is_loaded:
+        if not self.heartbeat.is_loaded:
             self._told_early.append(partial(self.release_pool, pool_id))
             return
         holdings = self._pools.find(pool_id)
@@ -198,7 +188,7 @@ class Ipam:
 
     async def adopt_pool(
         self, request: PoolRequest, reserved: Mapping[Address, Purpose]
-    ) -> Holdings:
+    ) -> PoolState:
         """The pool of a network that Docker has, as it was before our store was lost.
 
         Raises what ``request_pool`` does.
@@ -268,9 +258,9 @@ class Ipam:
 
         A lease that was answered to one request is marked in the store, and the server is told
         behind the answer. One that was answered to more stays until Docker's API proves that no
-        container has it: see ``Reconciliation``.
+        container has it: see ``Reconciler``.
         """
-        if not self.presence.is_loaded:
+        if not self.heartbeat.is_loaded:
             self._told_early.append(partial(self.release_address, pool_id, address))
             return
         holdings = self._pools.find(pool_id)
@@ -290,12 +280,12 @@ class Ipam:
 
     # Within
 
-    async def _known(self, pool_id: str) -> Holdings:
+    async def _known(self, pool_id: str) -> PoolState:
         """The pool of that id, rebuilt from it if nobody remembers.
 
         Raises UnknownPool, StoreUnavailable where it is not known what is held here.
         """
-        await patiently(self.presence.confirm)
+        await patiently(self.heartbeat.confirm)
         holdings = self._pools.find(pool_id)
         if holdings is None:
             try:
@@ -311,7 +301,7 @@ class Ipam:
             await self._save(holdings)
         return holdings
 
-    async def _save(self, holdings: Holdings, undo: Callable[[], object] | None = None) -> None:
+    async def _save(self, holdings: PoolState, undo: Callable[[], object] | None = None) -> None:
         """Store a pool before Docker hears of it. Raises StoreUnavailable, when ``undo`` is done.
 
         The store may have it then, or an older state than is true by now: that is stored behind.
@@ -327,13 +317,13 @@ class Ipam:
         if holdings.record != record:
             self.leasing.writes.add_pool(holdings.record)
 
-    async def _reserve(self, holdings: Holdings, address: Address, purpose: Purpose) -> str:
+    async def _reserve(self, holdings: PoolState, address: Address, purpose: Purpose) -> str:
         holdings.pool.refuse_unusable(address)
         holdings.reserve(address, purpose)
         await self._save(holdings, undo=partial(holdings.unreserve, address))
         return holdings.pool.cidr(address)
 
-    def _refuse_leased_gateway(self, holdings: Holdings) -> None:
+    def _refuse_leased_gateway(self, holdings: PoolState) -> None:
         """Raises AddressInUse where a container has what would be one more network's gateway."""
         gateway = holdings.pool.gateway
         lease = holdings.lease(gateway) if gateway is not None else None
@@ -362,14 +352,14 @@ class Ipam:
             )
         return learnt.gateway
 
-    def _refuse_unusable(self, holdings: Holdings, endpoint: Endpoint, address: Address) -> None:
+    def _refuse_unusable(self, holdings: PoolState, endpoint: Endpoint, address: Address) -> None:
         holdings.pool.refuse_unusable(address)
         holder = holdings.who_has(address, but=endpoint)
         if holder is not None:
             raise AddressInUse(f"{address} is {holder}: choose an address that is free")
 
 
-def _leave(holdings: Holdings) -> None:
+def _leave(holdings: PoolState) -> None:
     """One network less uses the pool; with the last one its reservations go."""
     holdings.users = max(holdings.users - 1, 0)
     if not holdings.users:

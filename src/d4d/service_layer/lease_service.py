@@ -11,27 +11,23 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address
 
-from d4d.domain.address_selection import segment_of
+from d4d.domain.addressing import Address
 from d4d.domain.errors import AddressInUse, D4DError, StoreUnavailable, Superseded
+from d4d.domain.events import EventKind, LeaseEvent
 from d4d.domain.leases import Endpoint, Lease, LeaseState
-from d4d.domain.pool_state import Holdings, is_held, is_live
-from d4d.domain.pools import Address, PoolId
-from d4d.domain.ports.allocator import (
-    Allocator,
-    Clock,
-    Contents,
-    Event,
-    EventKind,
-    Events,
-    LeaseStore,
-    Names,
-    Reservations,
-)
-from d4d.service_layer.concurrency.keyed_lock import Turn, Turns
+from d4d.domain.pool_state import PoolState
+from d4d.domain.pools import PoolId
+from d4d.domain.ports.allocator import Allocator
+from d4d.domain.ports.clock import Clock
+from d4d.domain.ports.events import EventSink
+from d4d.domain.ports.hosts import NameRegistry
+from d4d.domain.ports.stores import LeaseStore, ReservationStore, StoreContents
+from d4d.domain.segments import segment_of
+from d4d.service_layer.concurrency.keyed_lock import KeyedLock, KeyedLocks
 from d4d.service_layer.concurrency.patience import patiently
-from d4d.service_layer.concurrency.supervised_task import its_own, tell
-from d4d.service_layer.pool_registry import PoolTable
-from d4d.service_layer.release_queue import GivingBack
+from d4d.service_layer.concurrency.supervised_task import its_own, report_failure
+from d4d.service_layer.pool_registry import PoolRegistry
+from d4d.service_layer.release_queue import ReleaseQueue
 from d4d.service_layer.write_behind import WAIT, WriteBehind
 
 _AT_ONCE = timedelta(seconds=2)
@@ -40,20 +36,20 @@ _UNANSWERED = timedelta(minutes=2)
 """Longer than any server is waited for: an older record is of a lease that was granted."""
 
 
-class Leasing:
+class LeaseService:
     """Every lease of this host."""
 
     def __init__(
         self,
         *,
-        pools: PoolTable,
+        pools: PoolRegistry,
         store: LeaseStore,
-        events: Events,
+        events: EventSink,
         clock: Clock,
         owner: str,
         hold: timedelta,
-        names: Names | None,
-        reservations: Reservations | None = None,
+        names: NameRegistry | None,
+        reservations: ReservationStore | None = None,
     ) -> None:
         """``names`` are those that hosts share, if they do."""
         self._reservations = reservations
@@ -63,9 +59,9 @@ class Leasing:
         self._clock = clock
         self._owner = owner
         self._names = names
-        self._turns = Turns()
+        self._turns = KeyedLocks()
         self._compared: set[tuple[PoolId, tuple[IPv4Address, ...]]] = set()
-        self._giving_back = GivingBack(give_back=self._give_back, clock=clock, hold=hold)
+        self._giving_back = ReleaseQueue(give_back=self._give_back, clock=clock, hold=hold)
         self.writes = WriteBehind(store, owner, on_superseded=self._settle)
         """What is stored behind."""
 
@@ -79,15 +75,15 @@ class Leasing:
             self._pools.at(lease.pool).put(lease)
         newest = max((lease.acquired_at for lease in leases), default=self._clock())
         for lease in self.leases:
-            if is_live(lease):
+            if lease.is_live:
                 is_young = lease.bound_at == lease.acquired_at > newest - _UNANSWERED
                 with its_own(f"taking up {lease.address}"):
                     self._allocator(lease).keep(lease, self, confirm=is_young)
-            elif is_held(lease):
+            elif lease.is_held:
                 self._giving_back.add(lease)
         self._giving_back.start()
 
-    async def compare(self, contents: Contents) -> None:
+    async def compare(self, contents: StoreContents) -> None:
         """Hold what is held here against what the store holds, after nobody heard of this host.
 
         Raises StoreUnavailable.
@@ -95,8 +91,8 @@ class Leasing:
         stored = {(lease.pool, lease.address): lease for lease in contents.leases}
         for lease in self.leases:
             kept = stored.get((lease.pool, lease.address))
-            same = kept is not None and kept.generation == lease.generation and is_held(kept)
-            if is_held(lease) and not same:
+            same = kept is not None and kept.generation == lease.generation and kept.is_held
+            if lease.is_held and not same:
                 await self._settle(lease, was_drained=kept is not None)
         records = {record.pool.id: record for record in contents.pools}
         for holdings in self._pools:
@@ -116,12 +112,12 @@ class Leasing:
     def current(self, lease: Lease) -> Lease | None:
         """What became of ``lease``; None where Docker uses it no more, or it was got anew."""
         _, now = self._known(lease)
-        return now if now is not None and is_live(now) else None
+        return now if now is not None and now.is_live else None
 
     # Docker's wishes
 
     async def request(
-        self, holdings: Holdings, endpoint: Endpoint, address: Address | None
+        self, holdings: PoolState, endpoint: Endpoint, address: Address | None
     ) -> Lease:
         """The lease that ``endpoint`` has, or a new one, of ``address`` if given: durable.
 
@@ -131,7 +127,7 @@ class Leasing:
             lease = await patiently(self._again, holdings, endpoint, address)
             return lease or await self._allocate(holdings, endpoint, address)
 
-    async def release(self, holdings: Holdings, lease: Lease, reason: str = "") -> None:
+    async def release(self, holdings: PoolState, lease: Lease, reason: str = "") -> None:
         """Docker has no use for ``lease``: the server is told behind the answer.
 
         ``reason`` is why, where it was not Docker's wish.
@@ -146,7 +142,7 @@ class Leasing:
         except (StoreUnavailable, TimeoutError):
             pass  # it is stored behind
         except Exception as error:  # a bug of the store's must not reach Docker, who asks once
-            tell(error, "storing a release")
+            report_failure(error, "storing a release")
         finally:  # Docker never asks twice: whatever the store did, the release must not be lost
             latest = self._released(lease)
             if latest is not None:
@@ -163,7 +159,7 @@ class Leasing:
     # What Docker's API and an operator tell
 
     async def adopt(
-        self, holdings: Holdings, endpoint: Endpoint, address: Address, *, named: bool
+        self, holdings: PoolState, endpoint: Endpoint, address: Address, *, named: bool
     ) -> bool:
         """Take up the lease of a running container that we know nothing of, and confirm it.
 
@@ -258,7 +254,7 @@ class Leasing:
         holdings, current = self._known(lease)
         if current is None:
             return
-        if not is_live(current):  # held over its release: its times are news, its state is not
+        if not current.is_live:  # held over its release: its times are news, its state is not
             lease = replace(lease, state=current.state, released_at=current.released_at)
         holdings.put(lease)
         self.note(kind, lease, detail)
@@ -267,7 +263,7 @@ class Leasing:
 
     def note(self, kind: EventKind, lease: Lease, detail: str) -> None:
         """Let it be known that this happened to ``lease``."""
-        event = Event(
+        event = LeaseEvent(
             kind=kind,
             at=self._clock(),
             pool=lease.pool,
@@ -279,17 +275,17 @@ class Leasing:
 
     # Within
 
-    def _turn(self, holdings: Holdings, endpoint: Endpoint) -> Turn:
+    def _turn(self, holdings: PoolState, endpoint: Endpoint) -> KeyedLock:
         """To be alone with this MAC and this name in its pool, within ``async with``."""
         known = filter(None, (endpoint.mac, endpoint.name))
         return self._turns.of(*((holdings.pool.id, each) for each in known))
 
     async def _again(
-        self, holdings: Holdings, endpoint: Endpoint, address: Address | None
+        self, holdings: PoolState, endpoint: Endpoint, address: Address | None
     ) -> Lease | None:
         """The lease that ``endpoint`` has already, or gave back a moment ago; None without one."""
         lease = holdings.of_mac(endpoint.mac)
-        if lease is not None and is_live(lease):
+        if lease is not None and lease.is_live:
             other = lease.endpoint.name
             if endpoint.name and other and other != endpoint.name:
                 raise AddressInUse(
@@ -325,7 +321,7 @@ class Leasing:
         is_moved = own is not None and own.address != lease.address
         return is_moved or reserved.against(lease.address, endpoint) is not None
 
-    async def _revive(self, holdings: Holdings, lease: Lease, endpoint: Endpoint) -> Lease | None:
+    async def _revive(self, holdings: PoolState, lease: Lease, endpoint: Endpoint) -> Lease | None:
         """Take back a lease whose release the server has not heard of."""
         same_mac = lease.endpoint.mac == endpoint.mac
         if same_mac and endpoint.name is None:
@@ -352,7 +348,7 @@ class Leasing:
         return revived
 
     async def _allocate(
-        self, holdings: Holdings, endpoint: Endpoint, address: Address | None
+        self, holdings: PoolState, endpoint: Endpoint, address: Address | None
     ) -> Lease:
         allocator = self._pools.allocator(holdings.pool)
         previous = holdings.of_name(endpoint.name) or holdings.of_mac(endpoint.mac)
@@ -394,7 +390,7 @@ class Leasing:
                 allocator.forget(lease)  # it runs out by itself
             raise
 
-    async def _settle_name(self, names: Names, lease: Lease) -> None:
+    async def _settle_name(self, names: NameRegistry, lease: Lease) -> None:
         """Let hosts know what this one's claim came to, or give the lease back."""
         try:
             await patiently(names.settle_name, lease)
@@ -405,16 +401,16 @@ class Leasing:
             self._giving_back.add(released, "its name could not be claimed")
             raise
 
-    def _take_in(self, holdings: Holdings, lease: Lease) -> None:
+    def _take_in(self, holdings: PoolState, lease: Lease) -> None:
         """A new lease, in place of whatever had its address."""
         replaced = holdings.latest(lease.address)
         if replaced is not None:
             self._giving_back.discard(replaced)
-            if is_live(replaced):  # its container came back with another MAC: no release was heard
+            if replaced.is_live:  # its container came back with another MAC: no release was heard
                 holdings.claims.doubt(lease.address)
         holdings.put(lease)
 
-    def _compare_router(self, holdings: Holdings, lease: Lease) -> None:
+    def _compare_router(self, holdings: PoolState, lease: Lease) -> None:
         """Report a router of the server's that is not the network's gateway, once for each.
 
         Nor an auxiliary address: with Docker's bridge driver the gateway is the host's own.
@@ -448,7 +444,7 @@ class Leasing:
                     return
             await self._free(holdings, current, reason)
 
-    async def _free(self, holdings: Holdings, lease: Lease, reason: str) -> None:
+    async def _free(self, holdings: PoolState, lease: Lease, reason: str) -> None:
         """Tell the server of a release; within the turn of its container."""
         await self._pools.allocator(holdings.pool).free(lease)
         current = self._released(lease)
@@ -466,7 +462,7 @@ class Leasing:
         Raises StoreUnavailable.
         """
         holdings, current = self._known(lease)
-        if current is None or not is_held(current):
+        if current is None or not current.is_held:
             return
         try:
             stored = await self._store.add(current, unless_held=True)
@@ -486,7 +482,7 @@ class Leasing:
         holdings.put(regained)
         if latest is not current:
             self.writes.add(regained)
-        if not is_live(regained):
+        if not regained.is_live:
             self._giving_back.add(regained)
             return
         allocator = self._allocator(regained)
@@ -502,10 +498,10 @@ class Leasing:
         self._giving_back.discard(current)
         self._pools.allocator(holdings.pool).forget(current)
         holdings.discard(current.address)
-        if is_live(current):
+        if current.is_live:
             self.note(EventKind.LOST, current, "another host has it in the store by now")
 
-    def _known(self, lease: Lease) -> tuple[Holdings, Lease | None]:
+    def _known(self, lease: Lease) -> tuple[PoolState, Lease | None]:
         """The pool of ``lease``, and what this acquisition is now; None where it is no more."""
         holdings = self._pools.at(lease.pool)
         latest = holdings.latest(lease.address)

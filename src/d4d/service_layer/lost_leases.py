@@ -2,31 +2,20 @@
 
 import asyncio
 from datetime import timedelta
-from enum import Enum
 
 from d4d.domain.errors import D4DError
+from d4d.domain.events import EventKind, LeaseEvent
 from d4d.domain.leases import Lease, LeaseState
-from d4d.domain.ports.allocator import Event, EventKind
-from d4d.domain.ports.docker import Attachment, Containers
-from d4d.service_layer.concurrency.supervised_task import beside, tell
-from d4d.service_layer.lease_service import Leasing
+from d4d.domain.policies import LossAction
+from d4d.domain.ports.docker import Attachment, DockerEngine
+from d4d.service_layer.concurrency.supervised_task import report_failure, spawn
+from d4d.service_layer.lease_service import LeaseService
 
 _TRIES = 30
 _SHORTEST_PAUSE = 1.0  # seconds between two tries
 
 
-class LossAction(Enum):
-    """D4D_ON_LOST."""
-
-    KEEP = "keep"
-    """Nothing: the container goes on using the address, and D4D goes on asking for it."""
-    RECONNECT = "reconnect"
-    """Disconnect it from the network and connect it again: it gets another address."""
-    RESTART = "restart"
-    STOP = "stop"
-
-
-class OnLost:
+class LostLeaseHandler:
     """Acts on lost leases over Docker's API, behind every call of Docker's."""
 
     def __init__(
@@ -34,8 +23,8 @@ class OnLost:
         *,
         action: LossAction,
         grace: timedelta,
-        leasing: Leasing,
-        containers: Containers,
+        leasing: LeaseService,
+        containers: DockerEngine,
     ) -> None:
         """``grace`` is how long the server has to give the address back first."""
         self._action = action
@@ -44,7 +33,7 @@ class OnLost:
         self._containers = containers
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def record(self, event: Event) -> None:
+    def record(self, event: LeaseEvent) -> None:
         """Act on a lease that was lost, if it still is when the grace is over (ports.Events)."""
         if event.kind is not EventKind.LOST or self._action is LossAction.KEEP:
             return
@@ -53,7 +42,7 @@ class OnLost:
                 self._begin(lease)
 
     def _begin(self, lease: Lease) -> None:
-        task = beside(self._act_later(lease), "on lost")
+        task = spawn(self._act_later(lease), "on lost")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -82,7 +71,7 @@ class OnLost:
                 await self._act(attachment)
             except Exception as error:
                 if not isinstance(error, D4DError):
-                    tell(error, f"on lost, {lease.address}")
+                    report_failure(error, f"on lost, {lease.address}")
                 failed = str(error) or type(error).__name__
                 await asyncio.sleep(max(self._grace.total_seconds(), _SHORTEST_PAUSE))
             else:

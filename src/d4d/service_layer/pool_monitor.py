@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from d4d.domain.events import EventKind, LeaseEvent
 from d4d.domain.pools import PoolId
-from d4d.domain.ports.allocator import Event, EventKind
-from d4d.domain.utilization import Fill, NearlyFull
+from d4d.domain.utilization import PoolUtilization, UtilizationAlert
 from d4d.service_layer.concurrency.supervised_task import answered, forever
 
 _FILLING = frozenset({EventKind.ACQUIRED, EventKind.ADOPTED, EventKind.RELEASED})
@@ -16,18 +16,18 @@ _PAUSE = 2.0  # seconds: all leases are counted at each look
 _log = structlog.get_logger()
 
 
-class PoolWatch:
+class PoolMonitor:
     """A listener to events: where they filled a pool, it is looked at soon after."""
 
     def __init__(
         self,
-        fills: Callable[[], Mapping[PoolId, Fill]],
+        fills: Callable[[], Mapping[PoolId, PoolUtilization]],
         *,
         percent: float,
-        tell: Callable[[PoolId, Fill], None] | None,
+        tell: Callable[[PoolId, PoolUtilization], None] | None,
     ) -> None:
         self._fills = fills
-        self._nearly_full = NearlyFull(percent)
+        self._nearly_full = UtilizationAlert(percent)
         self._tell = tell
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -43,7 +43,7 @@ class PoolWatch:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def record(self, event: Event) -> None:
+    def record(self, event: LeaseEvent) -> None:
         """Have the pools looked at, if ``event`` changed how full one is (ports.Events)."""
         if event.kind in _FILLING:
             self._news.set()

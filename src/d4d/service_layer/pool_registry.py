@@ -4,15 +4,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
+from d4d.domain.addressing import Address, Subnet, parse_address
 from d4d.domain.errors import BadRequest, PoolOverlap
-from d4d.domain.pool_state import Holdings
-from d4d.domain.pools import Address, Network, Pool, PoolId, PoolRecord, parse_address
+from d4d.domain.pool_state import PoolState
+from d4d.domain.pools import Pool, PoolId, PoolRecord
 from d4d.domain.ports.allocator import Allocator
 
 _BARE_ADDRESS = re.compile(r"[0-9.]+")
 
 
-class PoolTable:
+class PoolRegistry:
     """Pools by id, and which allocator serves each. Nothing here waits or writes."""
 
     def __init__(
@@ -20,33 +21,33 @@ class PoolTable:
         *,
         allocators: Mapping[str, Allocator],
         default_allocator: str,
-        subnet_at: Callable[[Address], Network | None] = lambda _: None,
+        subnet_at: Callable[[Address], Subnet | None] = lambda _: None,
     ) -> None:
         """``subnet_at`` finds this host's subnet of a network address, for the seed's pool ids."""
         self._allocators = allocators
         self._default_allocator = default_allocator
         self._subnet_at = subnet_at
-        self._pools: dict[PoolId, Holdings] = {}
+        self._pools: dict[PoolId, PoolState] = {}
         self._aliases: dict[str, PoolId] = {}
 
-    def __iter__(self) -> Iterator[Holdings]:
+    def __iter__(self) -> Iterator[PoolState]:
         return iter(tuple(self._pools.values()))
 
-    def get(self, pool_id: PoolId) -> Holdings | None:
+    def get(self, pool_id: PoolId) -> PoolState | None:
         """The pool of exactly that id."""
         return self._pools.get(pool_id)
 
-    def add(self, record: PoolRecord) -> Holdings:
+    def add(self, record: PoolRecord) -> PoolState:
         """Take in a pool, in place of what is known of it."""
-        holdings = self._pools[record.pool.id] = Holdings(record)
+        holdings = self._pools[record.pool.id] = PoolState(record)
         return holdings
 
-    def at(self, pool_id: PoolId) -> Holdings:
+    def at(self, pool_id: PoolId) -> PoolState:
         """The pool of exactly that id, made from it if it is new. Raises BadRequest."""
         known = self._pools.get(pool_id)
         return known or self.add(PoolRecord(pool=Pool.parse(pool_id), users=0))
 
-    def find(self, pool_id: str) -> Holdings | None:
+    def find(self, pool_id: str) -> PoolState | None:
         """The pool of that id, or one that differs by the router that was learnt for it."""
         holdings = self._pools.get(self._aliases.get(pool_id, PoolId(pool_id)))
         if holdings is None:
@@ -58,7 +59,7 @@ class PoolTable:
                 self._aliases[pool_id] = holdings.pool.id
         return holdings
 
-    def alike(self, pool: Pool) -> Holdings | None:
+    def alike(self, pool: Pool) -> PoolState | None:
         """The pool that another network has by the same request, whatever the router was then."""
         for holdings in self._pools.values():
             if holdings.is_used and replace(holdings.pool, gateway=pool.gateway) == pool:

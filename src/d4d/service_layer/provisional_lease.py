@@ -2,7 +2,7 @@
 
 The OFFER says all that an ACK will. Docker hears of the lease when both have spoken, as always; the
 record of one that the server then refuses is removed again. D4D may be killed in between: see
-``Leasing.open``.
+``LeaseService.open``.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ from d4d.domain.dhcp.effects import Grant
 from d4d.domain.dhcp.lease_mapping import confirmed
 from d4d.domain.errors import D4DError
 from d4d.domain.leases import Lease
-from d4d.domain.ports.allocator import LeaseStore
-from d4d.service_layer.concurrency.supervised_task import beside
+from d4d.domain.ports.stores import LeaseStore
+from d4d.service_layer.concurrency.supervised_task import spawn
 
 log = structlog.get_logger()
 
 
-class Ahead:
+class ProvisionalLease:
     """The record of one allocation."""
 
     def __init__(
@@ -65,7 +65,7 @@ class Ahead:
         """Remove what was stored and is not ``stored`` by now: it is not granted, or not wanted."""
         adding, self._adding = self._adding, None
         if adding is not None:
-            task = beside(self._remove(adding[1]), "a lease that was not granted")
+            task = spawn(self._remove(adding[1]), "a lease that was not granted")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

@@ -10,15 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from d4d.domain.addressing import Address, MacAddress
 from d4d.domain.errors import AddressInUse, D4DError
 from d4d.domain.evidence import Evidence, Look
-from d4d.domain.leases import Endpoint, Lease, MacAddress
-from d4d.domain.pool_state import Holdings, is_live
-from d4d.domain.pools import Address, PoolId, PoolOptions, PoolRequest, Purpose
-from d4d.domain.ports.allocator import Clock
-from d4d.domain.ports.docker import Attachment, Containers, Network
+from d4d.domain.leases import Endpoint, Lease
+from d4d.domain.pool_state import PoolState
+from d4d.domain.pools import PoolId, PoolOptions, PoolRequest, Purpose
+from d4d.domain.ports.clock import Clock
+from d4d.domain.ports.docker import Attachment, DockerEngine, DockerNetwork
 from d4d.service_layer.concurrency.supervised_task import its_own
-from d4d.service_layer.ipam_service import Ipam
+from d4d.service_layer.ipam_service import IpamService
 
 _REMEMBER = timedelta(days=7)  # how long a freed address is kept for its container's return
 
@@ -26,7 +27,7 @@ Key = tuple[PoolId, Address, int]
 
 
 @dataclass(slots=True, kw_only=True)
-class Findings:
+class ReconcileResult:
     """What one reconciliation came to."""
 
     gone: list[Lease] = field(default_factory=list)
@@ -41,11 +42,11 @@ class Findings:
     """Pools that were found now to have no network, and what that means: told once of each."""
 
 
-class Reconciliation:
+class Reconciler:
     """Compares, and remembers between two runs what was missing."""
 
     def __init__(
-        self, *, ipam: Ipam, containers: Containers, clock: Clock, grace: timedelta
+        self, *, ipam: IpamService, containers: DockerEngine, clock: Clock, grace: timedelta
     ) -> None:
         """Leases younger than ``grace`` are left alone: Docker may still be starting those.
 
@@ -59,19 +60,19 @@ class Reconciliation:
         """Since when each lease is missing."""
         self._unseen: set[PoolId] = set()
 
-    async def run(self) -> Findings:
+    async def run(self) -> ReconcileResult:
         """Release what is gone, take up what is unknown, learn names.
 
         Raises DockerUnavailable, or StoreUnavailable where it is not known what is held here: then
         nothing was changed.
         """
-        await self._ipam.presence.confirm()
+        await self._ipam.heartbeat.confirm()
         before = [
-            lease for lease in self._ipam.leasing.leases if is_live(lease)
+            lease for lease in self._ipam.leasing.leases if lease.is_live
         ]  # leases come first
         began = self._clock()
         look = await self._look()
-        findings = Findings()
+        findings = ReconcileResult()
         await self._release_gone(before, look, began, findings)
         await self._ipam.leasing.forget_claims(
             lambda pool, address: look.of_address(pool, address) is Evidence.GONE
@@ -80,15 +81,15 @@ class Reconciliation:
         await self._ipam.leasing.forget_freed(_REMEMBER)
         return findings
 
-    async def learn(self) -> Findings:
+    async def learn(self) -> ReconcileResult:
         """Only take up what is unknown, and learn names: after a container has started.
 
         Raises what ``run`` does.
         """
-        await self._ipam.presence.confirm()
+        await self._ipam.heartbeat.confirm()
         began = self._clock()
         look = await self._look()
-        findings = Findings()
+        findings = ReconcileResult()
         await self._learn(look, began, findings)
         return findings
 
@@ -102,7 +103,7 @@ class Reconciliation:
         )
 
     async def _release_gone(
-        self, leases: list[Lease], look: Look, began: datetime, findings: Findings
+        self, leases: list[Lease], look: Look, began: datetime, findings: ReconcileResult
     ) -> None:
         missed: dict[Key, datetime] = {}
         withheld: dict[PoolId, list[Lease]] = {}
@@ -133,7 +134,7 @@ class Reconciliation:
         self._tell_unseen(look, withheld, findings)
 
     def _tell_unseen(
-        self, look: Look, withheld: dict[PoolId, list[Lease]], findings: Findings
+        self, look: Look, withheld: dict[PoolId, list[Lease]], findings: ReconcileResult
     ) -> None:
         self._unseen = {pool for pool in self._unseen if not look.shows(pool)}
         for pool, leases in withheld.items():
@@ -147,7 +148,7 @@ class Reconciliation:
                 f"gone for good, release them with d4d release"
             )
 
-    async def _learn(self, look: Look, began: datetime, findings: Findings) -> None:
+    async def _learn(self, look: Look, began: datetime, findings: ReconcileResult) -> None:
         """By the networks' own ends: the list of containers has those of one that ends for longer.
 
         That it has an address is no reason to take it up again, if Docker has just released it.
@@ -159,17 +160,17 @@ class Reconciliation:
 
     async def _learn_of(
         self,
-        network: Network,
+        network: DockerNetwork,
         held: Mapping[tuple[Address, MacAddress], Lease],
         began: datetime,
-        findings: Findings,
+        findings: ReconcileResult,
     ) -> None:
         unknown = []
         for each in network.ends:
             lease = held.get((each.address, each.mac))
             if lease is not None and lease.released_at and lease.released_at >= began:
                 continue
-            if lease is None or not is_live(lease):
+            if lease is None or not lease.is_live:
                 unknown.append(each)
             elif each.name and lease.endpoint.name != each.name:
                 await self._ipam.leasing.name(lease, each.name)
@@ -177,7 +178,9 @@ class Reconciliation:
         if unknown and network.is_ours:
             await self._adopt(network, unknown, findings)
 
-    async def _adopt(self, network: Network, unknown: list[Attachment], findings: Findings) -> None:
+    async def _adopt(
+        self, network: DockerNetwork, unknown: list[Attachment], findings: ReconcileResult
+    ) -> None:
         """Take up the containers of a network whose leases we don't know: the store was lost."""
         try:
             requests = list(_requests(network))
@@ -191,7 +194,7 @@ class Reconciliation:
                     await self._adopt_one(network, pool, each, findings)
 
     async def _adopt_one(
-        self, network: Network, pool: Holdings, each: Attachment, findings: Findings
+        self, network: DockerNetwork, pool: PoolState, each: Attachment, findings: ReconcileResult
     ) -> None:
         try:
             endpoint = Endpoint(mac=each.mac, name=each.name)
@@ -208,7 +211,7 @@ class Reconciliation:
             findings.refused.append(f"network {network.name}: {error}")
 
 
-def _requests(network: Network) -> list[PoolRequest]:
+def _requests(network: DockerNetwork) -> list[PoolRequest]:
     """What Docker asked when it made the network, as far as its API tells."""
     options = PoolOptions.parse(network.options)
     return [
@@ -222,7 +225,7 @@ def _requests(network: Network) -> list[PoolRequest]:
     ]
 
 
-def _reserved(network: Network) -> dict[Address, Purpose]:
+def _reserved(network: DockerNetwork) -> dict[Address, Purpose]:
     reserved: dict[Address, Purpose] = {}
     for config in network.subnets:
         reserved |= dict.fromkeys(config.auxiliary, Purpose.AUXILIARY)

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
+from d4d.domain.addressing import Address
 from d4d.domain.errors import D4DError
 from d4d.domain.leases import Lease
-from d4d.domain.pools import Address, PoolId
-from d4d.domain.ports.allocator import Clock
-from d4d.service_layer.concurrency.supervised_task import forever, tell
+from d4d.domain.pools import PoolId
+from d4d.domain.ports.clock import Clock
+from d4d.service_layer.concurrency.supervised_task import forever, report_failure
 
 _TRY = 2.0  # seconds for the turn of a MAC that is just being served
 _BREATH = 0.003  # seconds between two releases: nobody answers one, so none may be overrun
@@ -22,7 +23,7 @@ GiveBack = Callable[[Lease, str], Awaitable[None]]
 Key = tuple[PoolId, Address]
 
 
-class GivingBack:
+class ReleaseQueue:
     """One queue and one task, however many leases wait in it."""
 
     def __init__(self, *, give_back: GiveBack, clock: Clock, hold: timedelta) -> None:
@@ -87,7 +88,7 @@ class GivingBack:
         except (D4DError, TimeoutError):  # a link that is down or gone is not so for ever
             self._again(lease, reason, retry)
         except Exception as error:  # a bug that one lease meets must not keep the others
-            tell(error, "giving back")
+            report_failure(error, "giving back")
             self._again(lease, reason, retry)
 
     def _again(self, lease: Lease, reason: str, retry: timedelta) -> None:

@@ -3,36 +3,36 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from d4d.domain.address_selection import segment_of
+from d4d.domain.addressing import Address, MacAddress
 from d4d.domain.errors import AddressInUse, BadRequest, StoreUnavailable, UnknownPool
-from d4d.domain.leases import MacAddress
-from d4d.domain.pool_state import is_held
-from d4d.domain.pools import Address, PoolId, PoolRecord
-from d4d.domain.ports.allocator import Clock, Reservations
-from d4d.domain.ports.docker import Containers
-from d4d.domain.reservations import OperatorReservation
-from d4d.service_layer.ipam_service import Ipam
+from d4d.domain.pools import PoolId, PoolRecord
+from d4d.domain.ports.clock import Clock
+from d4d.domain.ports.docker import DockerEngine
+from d4d.domain.ports.stores import ReservationStore
+from d4d.domain.reservations import Reservation
+from d4d.domain.segments import segment_of
+from d4d.service_layer.ipam_service import IpamService
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """A reservation that was made, and what its operator should know."""
 
-    reservation: OperatorReservation
+    reservation: Reservation
     warnings: tuple[str, ...] = ()
 
 
-class Reserving:
+class ReservationService:
     """The operator's side of reservations."""
 
     def __init__(
-        self, *, ipam: Ipam, store: Reservations, containers: Containers, clock: Clock
+        self, *, ipam: IpamService, store: ReservationStore, containers: DockerEngine, clock: Clock
     ) -> None:
         self._ipam = ipam
         self._store = store
         self._containers = containers
         self._clock = clock
-        self.known: tuple[OperatorReservation, ...] = ()
+        self.known: tuple[Reservation, ...] = ()
         """As they were last read, for who can't wait."""
 
     async def reserve(
@@ -48,7 +48,7 @@ class Reserving:
             record.pool.refuse_unusable(address)
             _refuse_network(record, address)
         mac, name = _read(whom)
-        reservation = OperatorReservation(
+        reservation = Reservation(
             segment=segment_of(records[0].pool.id),
             address=address,
             made_at=self._clock(),
@@ -60,7 +60,7 @@ class Reserving:
         await self.refresh()
         return Outcome(reservation=reservation, warnings=self._warnings(reservation, is_leased))
 
-    async def unreserve(self, pool: str, address: Address) -> OperatorReservation:
+    async def unreserve(self, pool: str, address: Address) -> Reservation:
         """Take a reservation away. Raises UnknownPool, AddressInUse, StoreUnavailable."""
         found = [each for each in await self.all(pool) if each.address == address]
         if len(found) > 1:
@@ -72,7 +72,7 @@ class Reserving:
             raise UnknownPool(f"no reservation of {address} in {pool}: see d4d reservations")
         return removed
 
-    async def all(self, pool: str | None = None) -> tuple[OperatorReservation, ...]:
+    async def all(self, pool: str | None = None) -> tuple[Reservation, ...]:
         """Every reservation, or those that hold in ``pool``. Raises StoreUnavailable."""
         self.known = await self._store.reservations()
         if pool is None:
@@ -91,7 +91,7 @@ class Reserving:
         except StoreUnavailable:
             return  # the store's own health tells
 
-    def pool_of(self, reservation: OperatorReservation) -> str:
+    def pool_of(self, reservation: Reservation) -> str:
         """The pool that it is shown with: one in use here, else where it holds."""
         for record in self._ipam.pools:
             if segment_of(record.pool.id) == reservation.segment:
@@ -119,7 +119,7 @@ class Reserving:
             raise BadRequest(f"{pool} is in several places, name one: {', '.join(segments)}")
         return [each for each in records if segment_of(each.pool.id) in segments]
 
-    def _warnings(self, reservation: OperatorReservation, is_leased: bool) -> tuple[str, ...]:
+    def _warnings(self, reservation: Reservation, is_leased: bool) -> tuple[str, ...]:
         warnings = []
         holder = next(
             (
@@ -127,7 +127,7 @@ class Reserving:
                 for lease in self._ipam.leasing.leases
                 if lease.address == reservation.address
                 and segment_of(lease.pool) == reservation.segment
-                and is_held(lease)
+                and lease.is_held
             ),
             None,
         )

@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
+from d4d.domain.addressing import Address
 from d4d.domain.errors import StoreUnavailable, Superseded
 from d4d.domain.leases import Lease
-from d4d.domain.pools import Address, PoolId, PoolRecord
-from d4d.domain.ports.allocator import LeaseStore
+from d4d.domain.pools import PoolId, PoolRecord
+from d4d.domain.ports.stores import LeaseStore
 from d4d.service_layer.concurrency.shared_attempt import PAUSE, once_more
-from d4d.service_layer.concurrency.supervised_task import tell, until_done
+from d4d.service_layer.concurrency.supervised_task import report_failure, until_done
 
 WAIT = 2.0
 """Seconds for which what Docker tells once waits for the store: then it is stored behind."""
@@ -122,7 +123,7 @@ class WriteBehind:
         except StoreUnavailable:
             return False
         except Exception as error:  # a bug that one lease meets must not keep the others
-            tell(error, f"write behind of {lease.address}")
+            report_failure(error, f"write behind of {lease.address}")
             return False
         if self._leases.get(key) is lease:
             del self._leases[key]
@@ -136,7 +137,7 @@ class WriteBehind:
         except StoreUnavailable:
             return False
         except Exception as error:  # nor one that a pool meets
-            tell(error, f"write behind of {record.pool.id}")
+            report_failure(error, f"write behind of {record.pool.id}")
             return False
         self._stored_pool(record)
         return True

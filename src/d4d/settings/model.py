@@ -1,12 +1,7 @@
 """Everything that an operator can set: by environment, or in a file of the same names."""
 
-import difflib
-import os
-import re
 import socket
-from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
-from enum import Enum
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,18 +13,17 @@ from pydantic import (
     BeforeValidator,
     Field,
     SecretStr,
-    ValidationError,
     ValidationInfo,
     field_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from d4d.domain.client_identity import IdentityPolicy, check_template
+from d4d.domain.addressing import parse_address
+from d4d.domain.client_identity import check_template
 from d4d.domain.errors import BadRequest
-from d4d.domain.pools import Mode, parse_address, parse_servers
-from d4d.service_layer.host_drain import Reclaim
-from d4d.service_layer.lost_leases import LossAction
-from d4d.settings.files import FILES, PLUGIN_SOCKET, values_in
+from d4d.domain.policies import IdentityPolicy, LossAction, Mode, ReclaimPolicy
+from d4d.domain.pools import parse_servers
+from d4d.settings.files import PLUGIN_SOCKET
 from d4d.settings.types import AdminBind, WebhookUrl, parse_bind, parse_url
 
 
@@ -131,7 +125,7 @@ class Settings(BaseSettings):
     hold: Duration = timedelta(0)
     host_grace: Annotated[Duration, AfterValidator(_above_zero)] = timedelta(minutes=2)
     """A host that shares the store, and was not heard of for so long, may be drained."""
-    reclaim: Reclaim = Reclaim.MANUAL
+    reclaim: ReclaimPolicy = ReclaimPolicy.MANUAL
     rest: Duration = timedelta(seconds=60)
     admin_token: SecretStr | None = Field(None, min_length=16)
     admin_bind: Bind = AdminBind(path=Path("/run/d4d/admin.sock"))
@@ -149,84 +143,3 @@ class Settings(BaseSettings):
         if bind.is_public and not info.data.get("admin_token"):
             raise ValueError(f"{bind} is reached from other hosts: set D4D_ADMIN_TOKEN as well")
         return bind
-
-
-def load_settings(*, files: Sequence[Path] = FILES, **given: Any) -> Settings:
-    """The settings from ``files``, environment and ``given``, the later ones winning.
-
-    Raises BadRequest, naming each setting that is wrong or unknown.
-    """
-    _refuse_unknown([*os.environ, *(name for path in files for name in values_in(path))])
-    try:
-        return Settings(_env_file=tuple(files), **given)  # type: ignore[call-arg]  # pydantic-settings' own, which mypy takes for a field
-    except ValidationError as error:
-        wrong = "; ".join(
-            f"D4D_{str(each['loc'][0]).removeprefix('D4D_').upper()}: {each['msg']}"
-            for each in error.errors()
-        )
-        raise BadRequest(f"settings: {wrong}") from error
-
-
-def shown(settings: Settings, field: str) -> str:
-    """A setting's value in print: as it is written, and without its secrets."""
-    value = getattr(settings, field)
-    if isinstance(value, timedelta):
-        return durationpy.to_str(value) if value else "0s"
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    if isinstance(value, Enum):
-        return str(value.value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    return re.sub(r"(?<=://)[^/@]*(?=@)", "***", str(value)) if value is not None else ""
-
-
-def source(field: str, *, files: Sequence[Path] = FILES, given: Collection[str] = ()) -> str:
-    """Where a setting was taken from: command line, a variable, a file, or its default.
-
-    Raises BadRequest.
-    """
-    if field in given:
-        return "command line"
-    alias = Settings.model_fields[field].validation_alias
-    names = alias.choices if isinstance(alias, AliasChoices) else [f"D4D_{field.upper()}"]
-    for name in names:
-        if os.environ.get(str(name)):
-            return f"environment {name}"
-    for path in reversed(files):
-        written = values_in(path)
-        for name in names:
-            if written.get(str(name)):
-                return f"{path} {name}"
-    return "default"
-
-
-def correction(name: str) -> str | None:
-    """What may be meant by a ``D4D_`` name that there is not; None for one that there is."""
-    known = [f"D4D_{field.upper()}" for field in Settings.model_fields]
-    if not name.startswith("D4D_") or name in known:
-        return None
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-
-
-def is_read(name: str) -> bool:
-    """Whether there is a setting of this name, ours or the seed's."""
-    return len(names_of(name)) > 1 or (name.startswith("D4D_") and correction(name) is None)
-
-
-def names_of(name: str) -> tuple[str, ...]:
-    """All names of the setting that has this one, ours and the seed's."""
-    for field in Settings.model_fields.values():
-        if isinstance(field.validation_alias, AliasChoices):
-            names = tuple(map(str, field.validation_alias.choices))
-            if name in names:
-                return names
-    return (name,)
-
-
-def _refuse_unknown(names: Iterable[str]) -> None:
-    """A misspelt setting would be ignored in silence. Raises BadRequest."""
-    for name in names:
-        if meant := correction(name):
-            raise BadRequest(f"unknown setting {name}: {meant}")

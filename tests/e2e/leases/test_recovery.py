@@ -20,15 +20,7 @@ import pytest
 from lab.dhcp_servers import Dhcpd, Dnsmasq, Kea, Server, Site
 from lab.lab import Lab
 from lab.processes import LabError, eventually
-from tests.support.scenarios import (
-    LONG,
-    NewEngine,
-    SideBySide,
-    Wire,
-    World,
-    events,
-    running_end,
-)
+from tests.support.scenarios import LONG, NewEngine, SideBySide, Wire, World, events, running_end
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from d4d.adapters.stores.redis.store import RedisLeaseStore
-from d4d.adapters.system.state_directory import StateDir
+from d4d.adapters.system.state_directory import StateDirectory
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import AddressInUse
-from d4d.domain.leases import Endpoint, Lease, MacAddress
+from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import PoolId
 from d4d.operations.backup import back_up, restore
-from d4d.settings.model import load_settings
+from d4d.settings.loading import load_settings
 from lab.dhcp_servers import Dhcpd, Site
 from lab.lab import Lab
 from lab.processes import LabError
@@ -46,7 +47,7 @@ async def test_names_that_hosts_share_are_claimed_again(tmp_path: Path) -> None:
             host="host-a",
             identity="cluster-name",
         )
-        state_dir = StateDir(settings.state_dir)
+        state_dir = StateDirectory(settings.state_dir)
         state_dir.lock()
         state_dir.host("host-a")
         state_dir.close()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from d4d.entrypoints.admin_api import schemas as forms
+from d4d.entrypoints.admin_api import schemas
 from lab.dhcp_servers import Dhcpd
 from lab.engineless_host import PluginHost, next_mac
 from lab.lab import Lab
@@ -58,12 +58,12 @@ class Host(PluginHost):
             said = self.driver.cli("hosts", "--json")
         except LabError:
             return {}
-        hosts = forms.HostsAnswer.model_validate_json(said).hosts
+        hosts = schemas.HostsAnswer.model_validate_json(said).hosts
         return {each.host: each.is_alive for each in hosts}
 
     def addresses(self) -> set[str]:
         """Of the leases that it says to hold."""
-        return {each.address for each in self.json(forms.LeasesAnswer, "leases").leases}
+        return {each.address for each in self.json(schemas.LeasesAnswer, "leases").leases}
 
 
 class World:

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from d4d.adapters.dhcp.link.base import Deliver, Link, Wants
-from d4d.adapters.dhcp.link.layer2 import PacketLink
+from d4d.adapters.dhcp.link.layer2 import Layer2Link
 from d4d.adapters.dhcp.link.relay import RelayLink
 from d4d.adapters.dhcp.link.udp_frame import ETHERNET, ethernet, udp_payload
 from d4d.adapters.dhcp.wire.codec import decode, dissect, encode
+from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.messages import (
     Identity,
     Message,
@@ -30,7 +31,6 @@ from d4d.domain.dhcp.messages import (
     request_selecting,
 )
 from d4d.domain.errors import LinkDown
-from d4d.domain.leases import MacAddress
 from lab.network import inside
 from tests.support.event_loops import each_loop
 from tests.support.event_loops import run as on_loop
@@ -198,8 +198,8 @@ def container() -> Identity:
     return Identity(chaddr=mac, client_id=b"\x00test-" + mac.hex().encode(), hostname="web")
 
 
-def packet_link(wants: Wants, deliver: Deliver) -> PacketLink:
-    return PacketLink("eth0", wants=wants, deliver=deliver)
+def packet_link(wants: Wants, deliver: Deliver) -> Layer2Link:
+    return Layer2Link("eth0", wants=wants, deliver=deliver)
 
 
 def relay_link(wants: Wants, deliver: Deliver) -> RelayLink:
@@ -353,7 +353,7 @@ def test_a_release_goes_to_the_mac_that_answered_and_ahead_of_what_follows(
 
     async def life() -> None:
         talk = Conversation(
-            lambda wants, deliver: PacketLink(
+            lambda wants, deliver: Layer2Link(
                 "eth0", wants=wants, deliver=deliver, src_mac_container=src_mac_container
             )
         )

@@ -10,9 +10,9 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from d4d.adapters.docker.engine import DockerContainers
+from d4d.adapters.docker.engine import DockerEngineClient
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import DockerUnavailable
-from d4d.domain.leases import MacAddress
 from d4d.domain.ports.docker import Attachment, Change, ContainerEvent, NetworkSubnet
 from lab.d4d_driver import NAME
 from lab.dhcp_servers import Dhcpd, Site
@@ -63,13 +63,13 @@ def engine(server_and_host: tuple[Dhcpd, Host]) -> Iterator[Engine]:
 
 
 @pytest.fixture
-async def docker(engine: Engine) -> AsyncIterator[DockerContainers]:
-    docker = DockerContainers(engine.socket, driver=NAME)
+async def docker(engine: Engine) -> AsyncIterator[DockerEngineClient]:
+    docker = DockerEngineClient(engine.socket, driver=NAME)
     yield docker
     await docker.aclose()
 
 
-async def end_of(docker: DockerContainers, name: str) -> Attachment:
+async def end_of(docker: DockerEngineClient, name: str) -> Attachment:
     (found,) = [each for each in await docker.attachments() if each.name == name]
     return found
 
@@ -88,7 +88,7 @@ def settings(engine: Engine, name: str) -> dict[str, object]:
     return found
 
 
-async def test_networks_are_those_of_our_driver(engine: Engine, docker: DockerContainers) -> None:
+async def test_networks_are_those_of_our_driver(engine: Engine, docker: DockerEngineClient) -> None:
     (network,) = await docker.networks()  # and not Docker's own: host and none
     assert network.id == engine.docker("network", "inspect", "-f", "{{.Id}}", "lan").strip()
     assert (network.name, network.driver, network.parent) == ("lan", "macvlan", "eth0")
@@ -104,7 +104,7 @@ async def test_networks_are_those_of_our_driver(engine: Engine, docker: DockerCo
 
 
 async def test_attachments_are_what_docker_inspect_says(
-    engine: Engine, docker: DockerContainers
+    engine: Engine, docker: DockerEngineClient
 ) -> None:
     assert await docker.attachments() == ()
     running, paused = engine.run("web"), engine.run("db")
@@ -130,7 +130,7 @@ async def test_attachments_are_what_docker_inspect_says(
 
 
 async def test_docker_answers_while_it_waits_for_an_address_of_ours(
-    engine: Engine, docker: DockerContainers, server: Dhcpd
+    engine: Engine, docker: DockerEngineClient, server: Dhcpd
 ) -> None:
     engine.run("before")
     server.stop()
@@ -149,7 +149,7 @@ async def test_docker_answers_while_it_waits_for_an_address_of_ours(
 
 
 async def test_starts_connections_and_renames_are_told(
-    engine: Engine, docker: DockerContainers
+    engine: Engine, docker: DockerEngineClient
 ) -> None:
     async with aclosing(docker.started()) as events:
         assert (await anext(events)).change is Change.MISSED
@@ -167,7 +167,7 @@ async def test_starts_connections_and_renames_are_told(
 
 
 async def test_an_engine_that_stops_is_unknown_and_found_again(
-    engine: Engine, docker: DockerContainers
+    engine: Engine, docker: DockerEngineClient
 ) -> None:
     assert await docker.attachments() == ()
     async with aclosing(docker.started()) as events:
@@ -190,7 +190,7 @@ async def test_an_engine_that_stops_is_unknown_and_found_again(
 
 
 async def test_a_crash_of_the_engine_in_the_middle_of_events_is_a_gap(
-    engine: Engine, docker: DockerContainers
+    engine: Engine, docker: DockerEngineClient
 ) -> None:
     async with aclosing(docker.started()) as events:
         await anext(events)
@@ -201,7 +201,7 @@ async def test_a_crash_of_the_engine_in_the_middle_of_events_is_a_gap(
 
 
 async def test_reconnecting_gives_another_address_and_keeps_the_aliases(
-    engine: Engine, docker: DockerContainers
+    engine: Engine, docker: DockerEngineClient
 ) -> None:
     engine.run("web", "--network-alias", "www")
     aliases = settings(engine, "web")["Aliases"]
@@ -222,7 +222,7 @@ async def test_reconnecting_gives_another_address_and_keeps_the_aliases(
 
 
 async def test_reconnecting_keeps_an_address_that_the_user_chose(
-    engine: Engine, docker: DockerContainers
+    engine: Engine, docker: DockerEngineClient
 ) -> None:
     engine.run("web", "--ip", "10.77.17.99")
     chosen = settings(engine, "web")["IPAMConfig"]
@@ -235,7 +235,7 @@ async def test_reconnecting_keeps_an_address_that_the_user_chose(
 
 
 async def test_reconnecting_is_finished_when_there_are_addresses_again(
-    engine: Engine, docker: DockerContainers, server: Dhcpd
+    engine: Engine, docker: DockerEngineClient, server: Dhcpd
 ) -> None:
     engine.run("web", "--network-alias", "www")
     before = await end_of(docker, "web")
@@ -253,7 +253,7 @@ async def test_reconnecting_is_finished_when_there_are_addresses_again(
     assert "www" in aliases
 
 
-async def test_restarting_and_stopping_do_so(engine: Engine, docker: DockerContainers) -> None:
+async def test_restarting_and_stopping_do_so(engine: Engine, docker: DockerEngineClient) -> None:
     engine.run("web", "--restart", "always")
     web = container_id(engine, "web")
     pid = engine.docker("inspect", "--format", "{{.State.Pid}}", "web")
@@ -269,7 +269,7 @@ async def test_restarting_and_stopping_do_so(engine: Engine, docker: DockerConta
 
 
 async def test_a_container_that_is_gone_is_an_error(
-    engine: Engine, docker: DockerContainers
+    engine: Engine, docker: DockerEngineClient
 ) -> None:
     engine.run("web")
     web = await end_of(docker, "web")

@@ -13,8 +13,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from d4d.adapters.network.arp_watch import ArpWatch
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import LinkDown
-from d4d.domain.leases import MacAddress
 from lab.network import inside
 from tests.integration.dhcp.test_layer2_link import address, cable, namespaces, run
 from tests.support.event_loops import each_loop

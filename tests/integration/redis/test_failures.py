@@ -16,11 +16,12 @@ from redis import Redis
 
 from d4d.adapters.range_allocator import RangeAllocator
 from d4d.adapters.stores.redis.store import RedisLeaseStore
-from d4d.domain.address_selection import Claim
+from d4d.domain.address_selection import AddressClaim
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import NoAddress, StoreAway, StoreUnavailable
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
-from d4d.domain.pools import Pool, PoolRecord, PoolRequest, Purpose, Reservation
-from d4d.domain.ports.allocator import Beat
+from d4d.domain.leases import Endpoint, Lease, LeaseState
+from d4d.domain.pools import Pool, PoolRecord, PoolRequest, Purpose, ReservedAddress
+from d4d.domain.ports.hosts import HeartbeatReply
 from lab.cable import cable
 from lab.redis_sentinel import Guarded
 from lab.redis_servers import PROGRAMS, RedisServer, free_port
@@ -34,7 +35,9 @@ WEB = Endpoint(mac=MacAddress.parse("02:42:0a:01:00:02"), name="web")
 RECORD = PoolRecord(
     pool=POOL,
     users=1,
-    reservations=(Reservation(address=ip_address("10.1.0.9"), purpose=Purpose.AUXILIARY, count=2),),
+    reservations=(
+        ReservedAddress(address=ip_address("10.1.0.9"), purpose=Purpose.AUXILIARY, count=2),
+    ),
 )
 
 
@@ -72,9 +75,9 @@ async def opened(url: str) -> AsyncIterator[RedisLeaseStore]:
         await store.aclose()
 
 
-def a_claim(pool: Pool = POOL, *, owner: str = "host-a") -> Claim:
+def a_claim(pool: Pool = POOL, *, owner: str = "host-a") -> AddressClaim:
     now = datetime.now(UTC)
-    return Claim(pool=pool, endpoint=WEB, owner=owner, at=now, rest=timedelta(seconds=60))
+    return AddressClaim(pool=pool, endpoint=WEB, owner=owner, at=now, rest=timedelta(seconds=60))
 
 
 async def roundtrip(store: RedisLeaseStore) -> None:
@@ -89,7 +92,10 @@ async def roundtrip(store: RedisLeaseStore) -> None:
     }
     assert await store.remove(taken)
     now = datetime.now(UTC)
-    assert await store.hosts.beat("host-a", "installation", timedelta(minutes=2), now) is Beat.NEW
+    assert (
+        await store.hosts.beat("host-a", "installation", timedelta(minutes=2), now)
+        is HeartbeatReply.NEW
+    )
     heard = await store.hosts.heard(now)
     assert [*heard.beats] == ["host-a"]
     assert await store.hosts.owners() == ["host-a"]
@@ -158,7 +164,7 @@ async def test_what_a_hung_redis_did_after_all_is_given_back(
     pool = await allocator.open(PoolRequest(subnet=ip_network("10.1.0.0/29")))
 
     async def allocate() -> Lease:
-        taken = {pool.subnet[1]}  # as Ipam has it of the gateway
+        taken = {pool.subnet[1]}  # as IpamService has it of the gateway
         return await allocator.allocate(pool, WEB, address=None, hint=None, taken=taken)
 
     kept = await allocate()

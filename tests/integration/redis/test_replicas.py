@@ -15,12 +15,13 @@ import pytest
 from d4d.adapters.range_allocator import RangeAllocator
 from d4d.adapters.stores.redis.store import RedisLeaseStore
 from d4d.bootstrap import compose
-from d4d.domain.address_selection import Claim
+from d4d.domain.address_selection import AddressClaim
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import BadRequest, StoreAway, StoreUnavailable
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
+from d4d.domain.leases import Endpoint, Lease, LeaseState
 from d4d.domain.pools import Pool, PoolRecord, PoolRequest
-from d4d.domain.ports.allocator import Contents
-from d4d.settings.model import load_settings
+from d4d.domain.ports.stores import StoreContents
+from d4d.settings.loading import load_settings
 from lab.redis_sentinel import Guarded
 from lab.redis_servers import PROGRAMS, RedisServer
 
@@ -42,9 +43,9 @@ async def opened(url: str, *, wait: int = 0) -> AsyncIterator[RedisLeaseStore]:
         await store.aclose()
 
 
-def a_claim() -> Claim:
+def a_claim() -> AddressClaim:
     now = datetime.now(UTC)
-    return Claim(pool=POOL, endpoint=WEB, owner="host-a", at=now, rest=timedelta(seconds=60))
+    return AddressClaim(pool=POOL, endpoint=WEB, owner="host-a", at=now, rest=timedelta(seconds=60))
 
 
 async def eventually(store: RedisLeaseStore) -> Lease:
@@ -90,7 +91,7 @@ async def test_what_a_replica_acknowledged_is_there_after_a_failover(
             assert following.address not in {lease.address for lease in leases}
 
 
-async def loaded(store: RedisLeaseStore) -> Contents:
+async def loaded(store: RedisLeaseStore) -> StoreContents:
     """What is stored, when there is a master again."""
     deadline = time.monotonic() + 30
     while True:

@@ -14,11 +14,12 @@ import structlog
 from redis.crc import key_slot
 
 from d4d.adapters.stores.redis.store import RedisLeaseStore
-from d4d.domain.address_selection import Claim
+from d4d.domain.address_selection import AddressClaim
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import AddressInUse, BadRequest, StoreTooNew, StoreUnavailable, Superseded
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
+from d4d.domain.leases import Endpoint, Lease, LeaseState
 from d4d.domain.pools import Pool, PoolOptions, PoolRecord
-from d4d.domain.ports.allocator import Beat, Hosts
+from d4d.domain.ports.hosts import HeartbeatReply, HostRegistry
 from lab.redis_servers import RedisServer
 from tests.contracts import test_allocator as test_allocator_contract
 from tests.contracts import test_host_registry as test_hosts_contract
@@ -52,7 +53,7 @@ async def store(redis_server: RedisServer) -> AsyncIterator[RedisLeaseStore]:
 
 
 @pytest.fixture
-def hosts(store: RedisLeaseStore) -> Hosts:
+def hosts(store: RedisLeaseStore) -> HostRegistry:
     return store.hosts
 
 
@@ -66,8 +67,10 @@ async def bench(store: RedisLeaseStore) -> AsyncIterator[Bench]:
 # What only Redis has
 
 
-def a_claim(pool: Pool = POOL, *, owner: str = "host-a", address: str | None = None) -> Claim:
-    return Claim(
+def a_claim(
+    pool: Pool = POOL, *, owner: str = "host-a", address: str | None = None
+) -> AddressClaim:
+    return AddressClaim(
         pool=pool,
         endpoint=Endpoint(mac=MacAddress.parse("02:42:0a:01:00:02")),
         owner=owner,
@@ -311,7 +314,7 @@ def stamped(offset: timedelta) -> int:
     return int((datetime.now(UTC) + offset).timestamp() * 1_000_000)
 
 
-async def beats(store: RedisLeaseStore) -> Beat:
+async def beats(store: RedisLeaseStore) -> HeartbeatReply:
     return await store.hosts.beat("host-a", "1", timedelta(minutes=2), datetime.now(UTC))
 
 
@@ -322,7 +325,7 @@ async def test_a_clock_that_was_set_back_leaves_each_heartbeat_another_number(
         before = stamped(offset)
         with redis_server.admin() as client:
             client.hset(f"{store.redis.prefix}hosts", "@host-a", f"{before} @1")
-        assert await beats(store) is Beat.KNOWN
+        assert await beats(store) is HeartbeatReply.KNOWN
         after = (await store.hosts.heard(datetime.now(UTC))).beats["host-a"].number
         assert (after > before) is rises
         assert after != before
@@ -336,8 +339,8 @@ async def test_a_drain_whose_begin_is_far_from_now_locks_nobody_out(
     with redis_server.admin() as client:
         value = f"{stamped(-timedelta(minutes=5))} {stamped(offset)} @host-b"
         client.hset(f"{store.redis.prefix}hosts", "@host-a", value)
-    assert await beats(store) is Beat.NEW
-    assert await beats(store) is Beat.KNOWN
+    assert await beats(store) is HeartbeatReply.NEW
+    assert await beats(store) is HeartbeatReply.KNOWN
 
 
 async def test_a_heartbeat_that_can_not_be_read_hides_no_other(
@@ -349,5 +352,5 @@ async def test_a_heartbeat_that_can_not_be_read_hides_no_other(
             client.hset(f"{store.redis.prefix}hosts", f"@bad-{number}", value)
     assert [*(await store.hosts.heard(datetime.now(UTC))).beats] == ["host-a"]
     again = await store.hosts.beat("bad-1", "1", timedelta(minutes=2), datetime.now(UTC))
-    assert again in (Beat.NEW, Beat.KNOWN)
+    assert again in (HeartbeatReply.NEW, HeartbeatReply.KNOWN)
     assert "bad-1" in (await store.hosts.heard(datetime.now(UTC))).beats

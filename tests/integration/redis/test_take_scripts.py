@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from d4d.adapters.stores.redis import records as redis_lease
-from d4d.adapters.stores.redis import scripts as redis_scripts
+from d4d.adapters.stores.redis import records, scripts
 from d4d.adapters.stores.redis.store import RedisLeaseStore
-from d4d.domain.address_selection import Claim
+from d4d.domain.address_selection import AddressClaim
+from d4d.domain.addressing import Address, MacAddress
 from d4d.domain.errors import D4DError
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
-from d4d.domain.pools import Address, Pool, PoolRecord, Purpose, Reservation
-from d4d.domain.reservations import OperatorReservation
+from d4d.domain.leases import Endpoint, Lease, LeaseState
+from d4d.domain.pools import Pool, PoolRecord, Purpose, ReservedAddress
+from d4d.domain.reservations import Reservation
 from lab.redis_servers import RedisServer
 
 BOTH_LOOPS = True
@@ -28,7 +28,7 @@ POOL = Pool(subnet=ip_network("10.1.0.0/27"))
 UPPER = replace(POOL, range=ip_network("10.1.0.16/29"))
 WEB = Endpoint(mac=MacAddress.parse("02:42:0a:01:00:02"), name="web")
 ENDPOINTS = (WEB, Endpoint(mac=MacAddress.parse("02:42:0a:01:00:03")))
-PLAIN = Claim(pool=POOL, endpoint=WEB, owner="host-a", at=NOW, rest=SECOND)
+PLAIN = AddressClaim(pool=POOL, endpoint=WEB, owner="host-a", at=NOW, rest=SECOND)
 
 Pair = tuple[RedisLeaseStore, RedisLeaseStore]
 
@@ -38,7 +38,7 @@ async def stores(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> 
     """One as it is, and one without the short way."""
     redis_server.command("FLUSHALL")
     short = RedisLeaseStore(redis_server.url, prefix="short:", steps=20)
-    monkeypatch.setattr(redis_scripts, "_AHEAD", {})
+    monkeypatch.setattr(scripts, "_AHEAD", {})
     long = RedisLeaseStore(redis_server.url, prefix="long:", steps=20)
     yield short, long
     await short.aclose()
@@ -99,7 +99,7 @@ class Twins:
     async def _keep(self) -> None:
         """An operator reserves an address, or takes that back."""
         address, mac = self._address(), self._random.choice([WEB.mac, None])
-        made = OperatorReservation(
+        made = Reservation(
             segment=PLAIN.segment, address=address, made_at=self._at, mac=mac, name=None
         )
         if self._random.random() < 0.5:
@@ -108,7 +108,7 @@ class Twins:
             await self._both(lambda store, _: store.unreserve(PLAIN.segment, address))
 
     async def _save(self) -> None:
-        reserved = Reservation(address=self._address(), purpose=Purpose.AUXILIARY)
+        reserved = ReservedAddress(address=self._address(), purpose=Purpose.AUXILIARY)
         users = self._random.choice([0, 1, 1, 1])
         record = PoolRecord(pool=POOL, users=users, reservations=(reserved,))
         await self._both(lambda store, _: store.save_pool(record, "host-b"))
@@ -188,7 +188,7 @@ async def test_both_ways_pass_by_what_an_operator_reserved(
     redis_server: RedisServer, stores: Pair
 ) -> None:
     """Where nothing rests, and the owner has a lease: all else is as the short way wants it."""
-    kept = OperatorReservation(
+    kept = Reservation(
         segment=PLAIN.segment, address=POOL.subnet[2], made_at=NOW, mac=None, name=None
     )
     for store in stores:
@@ -202,7 +202,7 @@ async def test_both_ways_pass_by_what_an_operator_reserved(
 async def test_both_ways_take_what_rested_where_much_rests(
     redis_server: RedisServer, stores: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_lease, "MOST_RESTING", 2)
+    monkeypatch.setattr(records, "MOST_RESTING", 2)
     claim = replace(PLAIN, owner="who-has-much-resting")  # what owners' claims say is remembered
     later = replace(claim, at=NOW + 60 * SECOND)
     for store in stores:
@@ -216,7 +216,7 @@ async def test_both_ways_take_what_rested_where_much_rests(
 
 async def test_the_short_way_is_the_usual_one(redis_server: RedisServer, stores: Pair) -> None:
     """Also where a gateway is reserved, and an address rests. Only take.lua asks for a length."""
-    gateway = Reservation(address=ip_address("10.1.0.1"), purpose=Purpose.GATEWAY)
+    gateway = ReservedAddress(address=ip_address("10.1.0.1"), purpose=Purpose.GATEWAY)
     short, _ = stores
     lease = await short.take(PLAIN)
     assert "hlen" not in await commands(redis_server, short, PLAIN)
@@ -247,7 +247,9 @@ async def test_both_ways_pass_by_what_a_claim_reserves(
     assert stored(redis_server, "short:") == stored(redis_server, "long:")
 
 
-async def commands(redis_server: RedisServer, store: RedisLeaseStore, claim: Claim) -> set[str]:
+async def commands(
+    redis_server: RedisServer, store: RedisLeaseStore, claim: AddressClaim
+) -> set[str]:
     """Those that a script runs for a claim."""
     redis_server.command("CONFIG RESETSTAT")
     await store.take(claim)

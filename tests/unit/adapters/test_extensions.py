@@ -7,7 +7,8 @@ import pytest
 
 from d4d.bootstrap import compose
 from d4d.domain.errors import BadRequest
-from d4d.settings.model import Settings, load_settings
+from d4d.settings.loading import load_settings
+from d4d.settings.model import Settings
 
 PAPER = """
 from d4d.adapters.range_allocator import RangeAllocator

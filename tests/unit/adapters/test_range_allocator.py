@@ -10,11 +10,13 @@ import pytest
 
 from d4d.adapters.range_allocator import RangeAllocator
 from d4d.adapters.stores.memory.store import MemoryLeaseStore
-from d4d.domain.address_selection import Claim
+from d4d.domain.address_selection import AddressClaim
+from d4d.domain.addressing import Address, MacAddress
 from d4d.domain.errors import AddressInUse, BadRequest, D4DError, NoAddress, StoreUnavailable
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
-from d4d.domain.pools import Address, Mode, Pool, PoolOptions, PoolRequest
-from d4d.domain.ports.allocator import Contents
+from d4d.domain.leases import Endpoint, Lease, LeaseState
+from d4d.domain.policies import Mode
+from d4d.domain.pools import Pool, PoolOptions, PoolRequest
+from d4d.domain.ports.stores import StoreContents
 from tests.support.virtual_time import FakeClock, settle
 
 VIRTUAL_TIME = True
@@ -35,13 +37,13 @@ class LossyStore(MemoryLeaseStore):
         self.loses_answers = False
         self.is_away = False
 
-    async def take(self, claim: Claim) -> Lease:
+    async def take(self, claim: AddressClaim) -> Lease:
         if self.loses_answers:
             self._arrive(claim, self.arrives_after)
             raise StoreUnavailable("no answer")
         return await asyncio.shield(self._arrive(claim, self.takes))
 
-    async def load(self, owner: str) -> Contents:
+    async def load(self, owner: str) -> StoreContents:
         self._reach()
         return await super().load(owner)
 
@@ -57,7 +59,7 @@ class LossyStore(MemoryLeaseStore):
         if self.is_away:
             raise StoreUnavailable("away")
 
-    def _arrive(self, claim: Claim, after: float) -> asyncio.Task[Lease]:
+    def _arrive(self, claim: AddressClaim, after: float) -> asyncio.Task[Lease]:
         async def arrive() -> Lease:
             await asyncio.sleep(after)
             return await MemoryLeaseStore.take(self, claim)

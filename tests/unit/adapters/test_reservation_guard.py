@@ -5,10 +5,11 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from d4d.adapters.reservation_guard import HonouringAllocator
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import AddressInUse, NoAddress
-from d4d.domain.leases import Endpoint, MacAddress
+from d4d.domain.leases import Endpoint
 from d4d.domain.pools import Pool
-from d4d.domain.reservations import OperatorReservation
+from d4d.domain.reservations import Reservation
 from tests.support.fake_ports import FailingStore, FakeAllocator
 from tests.support.virtual_time import FakeClock
 
@@ -26,7 +27,7 @@ class Bench:
         self.allocator = HonouringAllocator(FakeAllocator(self.clock), self.store)
 
     async def reserve(self, address: str, name: str | None = None) -> None:
-        made = OperatorReservation(
+        made = Reservation(
             segment=str(POOL.subnet), address=ip_address(address), made_at=self.clock(), name=name
         )
         await self.store.reserve(made)

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from d4d.adapters.docker.plugin_protocol import CAPABILITIES
-from d4d.doctor import catalogue as ailments
+from d4d.doctor import catalogue
 from d4d.doctor.collect import Looks
 from d4d.doctor.collectors.docker import DockerLook
 from d4d.doctor.collectors.plugin_socket import PluginSocketLook, SocketState
 from d4d.doctor.collectors.processes import Privileges, Process
-from d4d.doctor.facts import Facts
+from d4d.doctor.facts import HostFacts
 from d4d.doctor.findings import Finding, Severity
 from d4d.doctor.run import CHECKS, Check, judge
-from d4d.domain.ports.docker import Network
-from d4d.settings.model import load_settings
+from d4d.domain.ports.docker import DockerNetwork
+from d4d.settings.loading import load_settings
 from tests.support.diagnostics_cases import (
     ALL_CAPABILITIES,
     CASES,
@@ -52,11 +52,11 @@ from tests.support.diagnostics_cases import (
 )
 
 
-def findings(seen: Facts) -> dict[str, Finding]:
+def findings(seen: HostFacts) -> dict[str, Finding]:
     return {each.code: each for outcome in judge(seen) for each in outcome.findings}
 
 
-def codes(seen: Facts) -> set[str]:
+def codes(seen: HostFacts) -> set[str]:
     return set(findings(seen))
 
 
@@ -73,7 +73,7 @@ def test_a_host_that_is_well_has_nothing_found() -> None:
 def test_what_a_host_suffers_from_is_found(case: Case) -> None:
     finding = findings(case.facts)[case.code]
     assert case.says in finding.found
-    (ailment,) = (each for each in ailments.AILMENTS if each.code == case.code)
+    (ailment,) = (each for each in catalogue.AILMENTS if each.code == case.code)
     assert finding.severity is ailment.severity
     assert "{" not in finding.remedy, "a name that was left in braces"
 
@@ -87,11 +87,11 @@ def test_no_ailment_is_without_a_case() -> None:
     own = {"check-failed"}  # the doctor's, below
     tried = [*(case.code for case in CASES), *SETTINGS_CASES, *own]
     assert len(tried) == len(set(tried))
-    assert set(tried) == {each.code for each in ailments.AILMENTS}
+    assert set(tried) == {each.code for each in catalogue.AILMENTS}
 
 
 def test_what_was_not_looked_at_is_judged_by_nobody() -> None:
-    outcomes = judge(Facts(settings=load_settings(files=()), now=NOW, version="2.0.0"))
+    outcomes = judge(HostFacts(settings=load_settings(files=()), now=NOW, version="2.0.0"))
     assert [each.findings for each in outcomes] == [[]] * len(CHECKS)
     seen = {each.name: each.seen for each in outcomes}
     assert seen.pop("store") == "/var/lib/d4d/leases.db"
@@ -102,8 +102,8 @@ def test_what_was_not_looked_at_is_judged_by_nobody() -> None:
 
 
 def test_a_check_that_fails_is_found_and_keeps_what_it_had_found() -> None:
-    def half(_: Facts) -> Iterator[Finding]:
-        yield ailments.PARENT_WIFI.found("before")
+    def half(_: HostFacts) -> Iterator[Finding]:
+        yield catalogue.PARENT_WIFI.found("before")
         raise KeyError("eth0")
 
     broken = Check(name="broken", seen=lambda _: "seen", judge=half)
@@ -116,7 +116,7 @@ def test_a_check_that_fails_is_found_and_keeps_what_it_had_found() -> None:
 
 
 def test_a_check_that_can_not_tell_what_it_saw_is_found() -> None:
-    def seen(_: Facts) -> str:
+    def seen(_: HostFacts) -> str:
         raise ValueError("no")
 
     (outcome,) = judge(facts(), (Check(name="mute", seen=seen, judge=lambda _: ()),))
@@ -219,7 +219,7 @@ def test_without_driver_its_socket_is_not_missed() -> None:
         ),
     ],
 )
-def test_what_is_no_plugin_socket_of_ours_is_foreign(foreign: Facts) -> None:
+def test_what_is_no_plugin_socket_of_ours_is_foreign(foreign: HostFacts) -> None:
     assert codes(foreign) == {"plugin-socket-foreign"}
 
 
@@ -314,7 +314,7 @@ def test_redis_may_be_two_seconds_off() -> None:
     ],
     ids=["as the docs have it", "router", "learnt", "macvlan"],
 )
-def test_a_network_on_a_bridge_that_leads_to_the_router_is_well(net: Network) -> None:
+def test_a_network_on_a_bridge_that_leads_to_the_router_is_well(net: DockerNetwork) -> None:
     seen = facts(docker=engine(net), probed=(way(offer(), networks=(net,)),))
     assert codes(seen) == set()
 

@@ -18,11 +18,13 @@ from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
 from d4d.doctor.collectors.database import DatabaseLook, look_at_history, look_at_leases
 from d4d.doctor.findings import Finding
 from d4d.doctor.run import judge
-from d4d.domain.address_selection import Claim, segment_of
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress, RenewalForm, Terms
-from d4d.domain.pools import Pool, PoolRecord, Purpose, Reservation
-from d4d.domain.ports.allocator import Event, EventKind
-from d4d.domain.reservations import OperatorReservation
+from d4d.domain.address_selection import AddressClaim
+from d4d.domain.addressing import MacAddress
+from d4d.domain.events import EventKind, LeaseEvent
+from d4d.domain.leases import Endpoint, Lease, LeaseState, RenewalForm, Terms
+from d4d.domain.pools import Pool, PoolRecord, Purpose, ReservedAddress
+from d4d.domain.reservations import Reservation
+from d4d.domain.segments import segment_of
 from tests.support.diagnostics_cases import facts
 
 NOW = datetime(2026, 3, 1, 11, 0, tzinfo=UTC)
@@ -53,15 +55,13 @@ def lease(number: int, **changed: object) -> Lease:
 
 async def fill(store: SqliteLeaseStore) -> None:
     """Something in every table: also what the range allocator keeps of freed addresses."""
-    reservations = (Reservation(address=POOL.subnet[1], purpose=Purpose.GATEWAY),)
+    reservations = (ReservedAddress(address=POOL.subnet[1], purpose=Purpose.GATEWAY),)
     await store.save_pool(PoolRecord(pool=POOL, users=1, reservations=reservations), "host-a")
     await asyncio.gather(*(store.add(lease(number)) for number in range(LEASES)))
     await store.reserve(
-        OperatorReservation(
-            segment=segment_of(POOL.id), address=POOL.subnet[7], name="web", made_at=NOW
-        )
+        Reservation(segment=segment_of(POOL.id), address=POOL.subnet[7], name="web", made_at=NOW)
     )
-    claim = Claim(
+    claim = AddressClaim(
         pool=RANGED,
         endpoint=endpoint(9000),
         owner="host-a",
@@ -89,8 +89,8 @@ async def path(tmp_path: Path) -> Path:
     return file
 
 
-def event(number: int) -> Event:
-    return Event(
+def event(number: int) -> LeaseEvent:
+    return LeaseEvent(
         kind=EventKind.ACQUIRED,
         at=NOW + timedelta(seconds=number),
         pool=POOL.id,

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d4d.domain.client_identity import IdentityPolicy, check_template, client_id, hostname
+from d4d.domain.addressing import MacAddress
+from d4d.domain.client_identity import check_template, client_id, hostname
 from d4d.domain.errors import BadRequest
-from d4d.domain.leases import Endpoint, MacAddress
+from d4d.domain.leases import Endpoint
+from d4d.domain.policies import IdentityPolicy
 from tests.support import strategies
 
 MAC = MacAddress.parse("02:42:0a:4d:10:01")

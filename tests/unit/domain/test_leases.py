@@ -8,8 +8,9 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import BadRequest
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress, RenewalForm
+from d4d.domain.leases import Endpoint, Lease, LeaseState, RenewalForm
 from d4d.domain.pools import PoolId
 
 TEXT = "02:42:c0:a8:3b:0a"

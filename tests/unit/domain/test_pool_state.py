@@ -5,9 +5,10 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
-from d4d.domain.pool_state import Holdings
-from d4d.domain.pools import Pool, PoolRecord, Purpose, Reservation
+from d4d.domain.addressing import MacAddress
+from d4d.domain.leases import Endpoint, Lease, LeaseState
+from d4d.domain.pool_state import PoolState
+from d4d.domain.pools import Pool, PoolRecord, Purpose, ReservedAddress
 from tests.support.virtual_time import NOON
 
 VIRTUAL_TIME = True
@@ -19,8 +20,8 @@ RELEASED, FREED, LOST = LeaseState.RELEASED, LeaseState.FREED, LeaseState.LOST
 
 
 @pytest.fixture
-def holdings() -> Holdings:
-    return Holdings(PoolRecord(pool=POOL, users=0))
+def holdings() -> PoolState:
+    return PoolState(PoolRecord(pool=POOL, users=0))
 
 
 def lease(
@@ -41,7 +42,7 @@ def lease(
     )
 
 
-def test_a_reservation_is_let_go_as_often_as_it_was_made(holdings: Holdings) -> None:
+def test_a_reservation_is_let_go_as_often_as_it_was_made(holdings: PoolState) -> None:
     holdings.reserve(ONE, Purpose.GATEWAY)
     holdings.reserve(ONE, Purpose.AUXILIARY)
     assert holdings.reservation(ONE) == "gateway"
@@ -52,7 +53,7 @@ def test_a_reservation_is_let_go_as_often_as_it_was_made(holdings: Holdings) -> 
     assert not holdings.unreserve(ONE)
 
 
-def test_the_learnt_router_is_reserved_without_a_reservation(holdings: Holdings) -> None:
+def test_the_learnt_router_is_reserved_without_a_reservation(holdings: PoolState) -> None:
     assert holdings.reservation(GATEWAY) == "gateway"
     assert holdings.is_gateway(GATEWAY)
     assert not holdings.unreserve(GATEWAY)
@@ -61,7 +62,7 @@ def test_the_learnt_router_is_reserved_without_a_reservation(holdings: Holdings)
 
 
 def test_a_given_gateway_is_a_gateway_and_an_auxiliary_address_is_none(
-    holdings: Holdings,
+    holdings: PoolState,
 ) -> None:
     holdings.reserve(ONE, Purpose.GATEWAY)
     holdings.reserve(TWO, Purpose.AUXILIARY)
@@ -74,18 +75,18 @@ def test_the_record_comes_back_as_it_was() -> None:
         pool=POOL,
         users=3,
         reservations=(
-            Reservation(address=ONE, purpose=Purpose.GATEWAY, count=2),
-            Reservation(address=TWO, purpose=Purpose.AUXILIARY),
+            ReservedAddress(address=ONE, purpose=Purpose.GATEWAY, count=2),
+            ReservedAddress(address=TWO, purpose=Purpose.AUXILIARY),
         ),
     )
-    assert Holdings(record).record == record
+    assert PoolState(record).record == record
 
 
 @pytest.mark.parametrize(
     ("state", "is_used"), [(LeaseState.BOUND, True), (LOST, True), (RELEASED, True), (FREED, False)]
 )
 def test_a_pool_is_used_while_a_lease_of_it_is_held(
-    holdings: Holdings, state: LeaseState, is_used: bool
+    holdings: PoolState, state: LeaseState, is_used: bool
 ) -> None:
     assert not holdings.is_used
     holdings.put(lease(state=state))
@@ -93,13 +94,13 @@ def test_a_pool_is_used_while_a_lease_of_it_is_held(
 
 
 @pytest.mark.parametrize("state", LeaseState)
-def test_docker_uses_a_lease_until_it_is_released(holdings: Holdings, state: LeaseState) -> None:
+def test_docker_uses_a_lease_until_it_is_released(holdings: PoolState, state: LeaseState) -> None:
     holdings.put(lease(state=state))
     assert (holdings.lease(ONE) is not None) is (state not in (RELEASED, FREED))
     assert holdings.latest(ONE) is not None
 
 
-def test_a_lease_replaces_the_one_of_its_address(holdings: Holdings) -> None:
+def test_a_lease_replaces_the_one_of_its_address(holdings: PoolState) -> None:
     holdings.put(lease(name="web"))
     later = lease(mac=B, name="db", generation=2)
     holdings.put(later)
@@ -110,7 +111,7 @@ def test_a_lease_replaces_the_one_of_its_address(holdings: Holdings) -> None:
     assert holdings.of_name("db") is later
 
 
-def test_a_mac_and_a_name_are_known_by_their_live_lease(holdings: Holdings) -> None:
+def test_a_mac_and_a_name_are_known_by_their_live_lease(holdings: PoolState) -> None:
     old = lease(ONE, name="web", generation=1, state=RELEASED)
     live = lease(TWO, name="web", generation=2)
     holdings.put(old)
@@ -120,20 +121,20 @@ def test_a_mac_and_a_name_are_known_by_their_live_lease(holdings: Holdings) -> N
     assert holdings.of_name("web") is live
 
 
-def test_a_mac_without_live_lease_is_known_by_its_newest(holdings: Holdings) -> None:
+def test_a_mac_without_live_lease_is_known_by_its_newest(holdings: PoolState) -> None:
     newer = lease(TWO, generation=2, state=FREED)
     holdings.put(newer)
     holdings.put(lease(ONE, generation=1, state=RELEASED))
     assert holdings.of_mac(A) is newer
 
 
-def test_nobody_is_known_by_no_name(holdings: Holdings) -> None:
+def test_nobody_is_known_by_no_name(holdings: PoolState) -> None:
     holdings.put(lease())
     assert holdings.of_name(None) is None
     assert holdings.of_name("") is None
 
 
-def test_what_is_discarded_is_found_by_nothing(holdings: Holdings) -> None:
+def test_what_is_discarded_is_found_by_nothing(holdings: PoolState) -> None:
     holdings.put(lease(name="web"))
     holdings.discard(ONE)
     holdings.discard(ONE)
@@ -142,7 +143,7 @@ def test_what_is_discarded_is_found_by_nothing(holdings: Holdings) -> None:
     assert holdings.of_name("web") is None
 
 
-def test_who_has_an_address_is_told_by_name(holdings: Holdings) -> None:
+def test_who_has_an_address_is_told_by_name(holdings: PoolState) -> None:
     other = Endpoint(mac=B)
     holdings.put(lease(ONE, name="web"))
     assert holdings.who_has(ONE, but=other) == f"leased to web ({A})"
@@ -153,7 +154,7 @@ def test_who_has_an_address_is_told_by_name(holdings: Holdings) -> None:
     assert holdings.who_has(GATEWAY, but=other) == "reserved (gateway)"
 
 
-def test_what_is_taken_is_a_view(holdings: Holdings) -> None:
+def test_what_is_taken_is_a_view(holdings: PoolState) -> None:
     taken = holdings.taken_by_others(Endpoint(mac=B))
     assert set(taken) == {GATEWAY}
     holdings.put(lease(ONE))

@@ -6,16 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from d4d.domain.addressing import parse_address, parse_subnet
 from d4d.domain.errors import BadRequest
-from d4d.domain.pools import (
-    Mode,
-    Pool,
-    PoolOptions,
-    PoolRequest,
-    parse_address,
-    parse_network,
-    parse_servers,
-)
+from d4d.domain.policies import Mode
+from d4d.domain.pools import Pool, PoolOptions, PoolRequest, parse_servers
 
 SUBNET = IPv4Network("192.168.59.0/24")
 RANGE = IPv4Network("192.168.59.16/28")
@@ -140,7 +134,7 @@ def test_a_server_that_is_no_ipv4_address_is_refused(text: str, said: str) -> No
 
 
 def test_a_subnet_may_be_given_by_any_of_its_addresses() -> None:
-    assert parse_network("192.168.59.7/24", what="--subnet") == SUBNET
+    assert parse_subnet("192.168.59.7/24", what="--subnet") == SUBNET
 
 
 @pytest.mark.parametrize(
@@ -153,7 +147,7 @@ def test_a_subnet_may_be_given_by_any_of_its_addresses() -> None:
 )
 def test_a_subnet_that_is_none_is_refused(text: str, said: str) -> None:
     with pytest.raises(BadRequest, match=said):
-        parse_network(text, what="--subnet")
+        parse_subnet(text, what="--subnet")
 
 
 def test_an_address_is_read_or_refused() -> None:

@@ -11,19 +11,20 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
-from d4d.adapters.system.state_directory import StateDir
-from d4d.domain.address_selection import segment_of
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
+from d4d.adapters.system.state_directory import StateDirectory
+from d4d.domain.addressing import MacAddress
+from d4d.domain.leases import Endpoint, Lease, LeaseState
 from d4d.domain.pools import Pool, PoolRecord
-from d4d.domain.ports.allocator import Contents
-from d4d.domain.reservations import OperatorReservation
+from d4d.domain.ports.stores import StoreContents
+from d4d.domain.reservations import Reservation
+from d4d.domain.segments import segment_of
 from d4d.entrypoints.cli.app import cli
 from d4d.entrypoints.cli.output import Exit
 from d4d.settings.model import Settings
 
 NOW = datetime(2026, 11, 25, 16, 30, tzinfo=UTC)
 RECORD = PoolRecord(pool=Pool(subnet=ip_network("10.1.0.0/24")), users=1)
-KEPT = OperatorReservation(
+KEPT = Reservation(
     segment=segment_of(RECORD.pool.id), address=IPv4Address("10.1.0.99"), made_at=NOW, name="db"
 )
 
@@ -56,7 +57,7 @@ class Host:
         return CliRunner().invoke(cli, list(map(str, words)), input=answer)
 
     def fill(self, leases: Sequence[Lease], *, name: str = "host-a") -> None:
-        StateDir(self.state_dir).host(name)
+        StateDirectory(self.state_dir).host(name)
         asyncio.run(self._fill([replace(lease, owner=name) for lease in leases], name))
 
     async def _fill(self, leases: Sequence[Lease], name: str) -> None:
@@ -68,10 +69,10 @@ class Host:
             await store.reserve(KEPT)
         await store.aclose()
 
-    def contents(self, name: str = "host-a") -> Contents:
+    def contents(self, name: str = "host-a") -> StoreContents:
         return asyncio.run(self._contents(name))
 
-    async def _contents(self, name: str) -> Contents:
+    async def _contents(self, name: str) -> StoreContents:
         store = SqliteLeaseStore(self.state_dir / "leases.db")
         found = await store.load(name)
         assert await store.reservations() in ((), (KEPT,))
@@ -119,15 +120,15 @@ def test_all_comes_back_in_a_new_directory_with_the_hosts_name(file: Path, other
     result = other.d4d("restore", file, answer="y\n")
     assert result.exit_code == Exit.DONE, result.stderr
     assert "1 pools, 3 leases, 1 reservations were restored" in result.stdout
-    assert StateDir(other.state_dir).known_host() == "host-a"
-    assert other.contents() == Contents(pools=(RECORD,), leases=tuple(HELD))
+    assert StateDirectory(other.state_dir).known_host() == "host-a"
+    assert other.contents() == StoreContents(pools=(RECORD,), leases=tuple(HELD))
 
 
 def test_who_says_no_changes_nothing(file: Path, other: Host) -> None:
     result = other.d4d("restore", file, answer="n\n")
     assert result.exit_code == Exit.FAILED
-    assert StateDir(other.state_dir).known_host() is None
-    assert other.contents() == Contents()
+    assert StateDirectory(other.state_dir).known_host() is None
+    assert other.contents() == StoreContents()
 
 
 def test_what_is_there_stays_unless_it_is_to_be_replaced(file: Path, host: Host) -> None:
@@ -141,17 +142,17 @@ def test_what_is_there_stays_unless_it_is_to_be_replaced(file: Path, host: Host)
     result = host.d4d("restore", file, "--replace", "--yes")
     assert result.exit_code == Exit.DONE, result.stderr
     assert "is forgotten, without giving it back: 1 pools, 4 leases" in result.stderr
-    assert host.contents() == Contents(pools=(RECORD,), leases=tuple(HELD))
+    assert host.contents() == StoreContents(pools=(RECORD,), leases=tuple(HELD))
 
 
 def test_on_a_host_of_another_name_the_leases_become_its_own(file: Path, other: Host) -> None:
-    StateDir(other.state_dir).host("host-b")
+    StateDirectory(other.state_dir).host("host-b")
     result = other.d4d("restore", file, "--yes")
     assert result.exit_code == Exit.DONE, result.stderr
     assert "see that host-a is switched off" in result.stderr
     owned = tuple(replace(lease, owner="host-b") for lease in HELD)
     assert other.contents("host-b").leases == owned
-    assert other.contents() == Contents()
+    assert other.contents() == StoreContents()
 
 
 def test_a_lease_whose_address_another_host_has_is_told(file: Path, other: Host) -> None:
@@ -165,7 +166,7 @@ def test_a_lease_whose_address_another_host_has_is_told(file: Path, other: Host)
 
 
 def test_a_running_driver_is_not_disturbed(file: Path, host: Host) -> None:
-    running = StateDir(host.state_dir)
+    running = StateDirectory(host.state_dir)
     running.lock()
     result = host.d4d("restore", file, "--replace", "--yes")
     running.close()

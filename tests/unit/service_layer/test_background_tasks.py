@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+from d4d.domain.policies import ReclaimPolicy
 from d4d.domain.ports.docker import Attachment, Change, ContainerEvent
-from d4d.service_layer.background_tasks import Background
-from d4d.service_layer.host_drain import Reclaim
-from d4d.service_layer.reconciler import Reconciliation
+from d4d.service_layer.background_tasks import BackgroundTasks
+from d4d.service_layer.reconciler import Reconciler
 from tests.support.driver_harness import A, Driver
 from tests.unit.service_layer.test_reconciler import FakeContainers
 
@@ -35,14 +35,14 @@ async def test_containers_that_start_together_are_looked_up_together() -> None:
     async with Driver() as driver:
         address = await driver.run(await driver.pool(), A)
         docker.runs(A, address, name="web")
-        background = Background(
-            reconciliation=Reconciliation(
+        background = BackgroundTasks(
+            reconciliation=Reconciler(
                 ipam=driver.ipam, containers=docker, clock=driver.clock, grace=timedelta(minutes=1)
             ),
             containers=docker,
             interval=timedelta(minutes=5),
             ipam=driver.ipam,
-            reclaim=Reclaim.MANUAL,
+            reclaim=ReclaimPolicy.MANUAL,
         )
         background.start()
         while docker.looks < 2:  # noqa: ASYNC110 - it looks when it likes, after an import in a thread

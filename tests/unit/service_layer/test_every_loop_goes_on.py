@@ -24,19 +24,20 @@ from d4d.adapters.dhcp.routes import Route
 from d4d.adapters.dhcp.session import Session
 from d4d.adapters.observability.event_log import EventLog
 from d4d.adapters.observability.log_setup import log_failures
+from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.client import Client
 from d4d.domain.dhcp.effects import Effect, Effects
 from d4d.domain.dhcp.messages import Identity, Message, MessageType
-from d4d.domain.leases import Lease, MacAddress
+from d4d.domain.events import EventKind, LeaseEvent
+from d4d.domain.leases import Lease
+from d4d.domain.policies import ReclaimPolicy
 from d4d.domain.pools import PoolId
-from d4d.domain.ports.allocator import Event, EventKind
 from d4d.domain.ports.docker import Attachment, Change, ContainerEvent
-from d4d.domain.utilization import Fill
-from d4d.service_layer.background_tasks import Background
+from d4d.domain.utilization import PoolUtilization
+from d4d.service_layer.background_tasks import BackgroundTasks
 from d4d.service_layer.concurrency.supervised_task import failing, forever, until_done
-from d4d.service_layer.host_drain import Reclaim
-from d4d.service_layer.pool_monitor import PoolWatch
-from d4d.service_layer.reconciler import Reconciliation
+from d4d.service_layer.pool_monitor import PoolMonitor
+from d4d.service_layer.reconciler import Reconciler
 from d4d.service_layer.write_behind import WriteBehind
 from tests.support.driver_harness import NET, A, B, Driver
 from tests.support.fake_dhcp_server import FakeDhcpServer
@@ -190,15 +191,15 @@ NEVER = timedelta(days=1)
 
 def background_of(
     driver: Driver, docker: FakeContainers, *, interval: timedelta = timedelta(seconds=10)
-) -> Background:
-    background = Background(
-        reconciliation=Reconciliation(
+) -> BackgroundTasks:
+    background = BackgroundTasks(
+        reconciliation=Reconciler(
             ipam=driver.ipam, containers=docker, clock=driver.clock, grace=timedelta(0)
         ),
         containers=docker,
         interval=interval,
         ipam=driver.ipam,
-        reclaim=Reclaim.MANUAL,
+        reclaim=ReclaimPolicy.MANUAL,
     )
     background._has_imported = True  # a thread's import takes no virtual time
     return background
@@ -216,8 +217,8 @@ async def test_the_heartbeat(logged: list[Any]) -> None:
                 fault()
                 return await hosts.beat(*given, **named)
 
-        hosts = driver.ipam.presence._hosts
-        driver.ipam.presence._hosts = cast(Any, FaultyHosts())
+        hosts = driver.ipam.heartbeat._hosts
+        driver.ipam.heartbeat._hosts = cast(Any, FaultyHosts())
         background = background_of(driver, FakeContainers(), interval=timedelta(0))
         background.start()
         await settle(120)
@@ -335,11 +336,11 @@ async def test_writes_behind_and_a_neighbour_is_written_meanwhile(logged: list[A
 async def test_the_watch_over_pools_looks_again_at_what_it_could_not(logged: list[Any]) -> None:
     fault = Fault()
 
-    def fills() -> Mapping[PoolId, Fill]:
+    def fills() -> Mapping[PoolId, PoolUtilization]:
         fault()
         return {}
 
-    watch = PoolWatch(fills, percent=90, tell=None)
+    watch = PoolMonitor(fills, percent=90, tell=None)
     watch.start()
     await settle(5)
     assert fault.passed == 1
@@ -461,14 +462,14 @@ async def test_an_events_listener_that_fails_keeps_no_other_from_hearing(
     logged: list[Any],
 ) -> None:
     class Listener:
-        def __init__(self, record: Callable[[Event], None]) -> None:
+        def __init__(self, record: Callable[[LeaseEvent], None]) -> None:
             self.record = record
 
-    heard, log = list[Event](), EventLog()
+    heard, log = list[LeaseEvent](), EventLog()
     fault = Fault()
     log.add(Listener(fault))
     log.add(Listener(heard.append))
-    event = Event(
+    event = LeaseEvent(
         kind=EventKind.LOST, at=NOON, pool=PoolId(NET), address=IPv4Address("192.168.59.9")
     )
     log.record(event)
@@ -520,7 +521,7 @@ def test_each_task_has_a_supervisor_or_a_reason() -> None:
         for path in SOURCE.rglob("*.py")
         for call in ast.walk(ast.parse(path.read_text()))
         if isinstance(call, ast.Call)
-        and getattr(call.func, "attr", getattr(call.func, "id", "")) in ("create_task", "beside")
-        and getattr(call.func, "attr", "") != "beside"
+        and getattr(call.func, "attr", getattr(call.func, "id", "")) in ("create_task", "spawn")
+        and getattr(call.func, "attr", "") != "spawn"
     }
     assert made == set(_TASKS)

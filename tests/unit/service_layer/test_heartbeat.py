@@ -29,7 +29,7 @@ async def drained_by_another(driver: Driver) -> Driver:
     other = driver.beside("host-b")
     await other.ipam.open()
     await other.watch(GRACE.total_seconds() + 1)
-    drained = await other.ipam.draining.drain(driver.owner)
+    drained = await other.ipam.host_drain.drain(driver.owner)
     assert drained.failed == []
     return other
 
@@ -46,15 +46,15 @@ async def test_a_driver_starts_without_its_store(driver: Driver) -> None:
     cidr = await driver.run(pool, A)
     driver.store.is_away = True
     await driver.crash()
-    assert not driver.ipam.presence.is_loaded
-    assert "away" in driver.ipam.presence.trouble
+    assert not driver.ipam.heartbeat.is_loaded
+    assert "away" in driver.ipam.heartbeat.trouble
     with pytest.raises(StoreAway):
         await driver.run(pool, A)
     with pytest.raises(StoreAway):
         await driver.pool()
     driver.store.is_away = False
-    await driver.ipam.presence.beat()
-    assert driver.ipam.presence.trouble == ""
+    await driver.ipam.heartbeat.beat()
+    assert driver.ipam.heartbeat.trouble == ""
     assert await driver.run(pool, A) == cidr
     assert len(driver.allocator.allocated) == 1
 
@@ -76,7 +76,7 @@ async def test_a_release_that_comes_before_the_store_is_not_forgotten(driver: Dr
     await driver.release(pool, cidr)
     await driver.ipam.release_pool(pool)
     driver.store.is_away = False
-    await driver.ipam.presence.beat()
+    await driver.ipam.heartbeat.beat()
     await settle()
     assert driver.freed == [cidr.partition("/")[0]]
     assert driver.ipam.pools == []
@@ -172,8 +172,8 @@ async def test_a_namesake_gets_nothing_and_gives_nothing_back(driver: Driver) ->
     cidr = await driver.run(pool, A)
     other = driver.beside(driver.owner)
     await other.ipam.open()
-    assert not other.ipam.presence.is_loaded
-    assert "another machine uses the store as host host-a" in other.ipam.presence.trouble
+    assert not other.ipam.heartbeat.is_loaded
+    assert "another machine uses the store as host host-a" in other.ipam.heartbeat.trouble
     with pytest.raises(StoreAway, match="D4D_HOST"):
         await other.pool()
     with pytest.raises(StoreAway, match="D4D_HOST"):
@@ -191,7 +191,7 @@ async def waits(namesake: Driver, seconds: float) -> None:
     for _ in range(round(seconds)):
         await settle(1)
         with contextlib.suppress(StoreAway):
-            await namesake.ipam.presence.beat()
+            await namesake.ipam.heartbeat.beat()
 
 
 async def test_a_namesake_that_just_began_does_not_know_that_the_first_is_gone(
@@ -200,9 +200,9 @@ async def test_a_namesake_that_just_began_does_not_know_that_the_first_is_gone(
     await settle(10 * GRACE.total_seconds())
     other = driver.beside(driver.owner)
     await waits(other, GRACE.total_seconds() - 5)
-    assert not other.ipam.presence.is_loaded
+    assert not other.ipam.heartbeat.is_loaded
     await waits(other, 10)
-    assert other.ipam.presence.is_loaded
+    assert other.ipam.heartbeat.is_loaded
 
 
 async def test_after_an_outage_a_namesake_does_not_take_a_living_hosts_place(
@@ -214,10 +214,10 @@ async def test_after_an_outage_a_namesake_does_not_take_a_living_hosts_place(
     await waits(other, 30)
     other.clock.jump(10 * GRACE)  # all were suspended, and the store's clock is later
     await waits(other, 5)
-    assert not other.ipam.presence.is_loaded, "the first has not come back yet"
-    await driver.ipam.presence.beat()
+    assert not other.ipam.heartbeat.is_loaded, "the first has not come back yet"
+    await driver.ipam.heartbeat.beat()
     await waits(other, GRACE.total_seconds() / 2)
-    assert not other.ipam.presence.is_loaded
+    assert not other.ipam.heartbeat.is_loaded
     assert await driver.stored() == {"192.168.59.1": LeaseState.BOUND}
 
 
@@ -229,10 +229,10 @@ async def test_a_host_whose_name_another_took_meanwhile_stops_to_count_on_its_le
     await settle(GRACE.total_seconds())
     other = driver.beside(driver.owner)
     await waits(other, GRACE.total_seconds() + 5)
-    assert other.ipam.presence.is_loaded, "the first was silent for the grace"
+    assert other.ipam.heartbeat.is_loaded, "the first was silent for the grace"
     with pytest.raises(StoreAway, match="another machine uses the store as host host-a"):
         await driver.run(pool, B)
-    assert driver.ipam.presence.trouble
+    assert driver.ipam.heartbeat.trouble
 
 
 # A store that lost everything
@@ -250,7 +250,7 @@ async def test_a_store_that_lost_everything_gets_back_what_is_held(driver: Drive
     await driver.run(pool, A)
     cidr = await driver.run(pool, B)
     await loses_everything(driver)
-    await driver.ipam.presence.beat()
+    await driver.ipam.heartbeat.beat()
     await settle()
     contents = await driver.store.inner.load(driver.owner)
     assert {str(lease.address) for lease in contents.leases} == {"192.168.59.1", "192.168.59.2"}
@@ -335,11 +335,11 @@ async def test_a_host_that_is_heard_of_is_not_drained(driver: Driver) -> None:
         BadRequest,
         match=r"host-a was heard of 0 s ago by the store's clock, .* watched for 0 s only",
     ):
-        await other.ipam.draining.drain("host-a")
+        await other.ipam.host_drain.drain("host-a")
     with pytest.raises(BadRequest, match="is this host"):
-        await other.ipam.draining.drain("host-b")
+        await other.ipam.host_drain.drain("host-b")
     with pytest.raises(BadRequest, match="no host 'host-c' uses this store: there are host-a"):
-        await other.ipam.draining.drain("host-c")
+        await other.ipam.host_drain.drain("host-c")
 
 
 async def test_a_drained_host_is_forgotten_and_its_events_told(driver: Driver) -> None:
@@ -349,17 +349,17 @@ async def test_a_drained_host_is_forgotten_and_its_events_told(driver: Driver) -
     other = driver.beside("host-b")
     await other.ipam.open()
     await other.watch(GRACE.total_seconds() + 1)
-    await other.ipam.presence.beat()
-    assert await other.ipam.draining.dead() == ["host-a"]
-    hosts = {host.name: host for host in await other.ipam.draining.hosts()}
+    await other.ipam.heartbeat.beat()
+    assert await other.ipam.host_drain.dead() == ["host-a"]
+    hosts = {host.name: host for host in await other.ipam.host_drain.hosts()}
     assert (hosts["host-a"].is_alive, hosts["host-a"].leases) == (False, 2)
     assert (hosts["host-b"].is_alive, hosts["host-b"].leases) == (True, 0)
-    drained = await other.ipam.draining.drain("host-a")
+    drained = await other.ipam.host_drain.drain("host-a")
     assert len(drained.freed) == 2
     assert other.events.told == [("drained", "192.168.59.1"), ("drained", "192.168.59.2")]
     assert driver.allocator.bindings == {}, "the server was told"
-    assert await other.ipam.draining.dead() == []
-    assert [host.name for host in await other.ipam.draining.hosts()] == ["host-b"]
+    assert await other.ipam.host_drain.dead() == []
+    assert [host.name for host in await other.ipam.host_drain.hosts()] == ["host-b"]
 
 
 async def test_what_can_not_be_given_back_stays_the_hosts(driver: Driver) -> None:
@@ -369,13 +369,13 @@ async def test_what_can_not_be_given_back_stays_the_hosts(driver: Driver) -> Non
     await other.ipam.open()
     await other.watch(GRACE.total_seconds() + 1)
     other.allocator.free_fails = StoreTooNew("eth0: no such device")
-    drained = await other.ipam.draining.drain("host-a")
+    drained = await other.ipam.host_drain.drain("host-a")
     assert [(str(lease.address), why) for lease, why in drained.failed] == [
         ("192.168.59.1", "eth0: no such device")
     ]
-    assert "host-a" in {host.name for host in await other.ipam.draining.hosts()}
+    assert "host-a" in {host.name for host in await other.ipam.host_drain.hosts()}
     other.allocator.free_fails = None
-    assert len((await other.ipam.draining.drain("host-a")).freed) == 1
+    assert len((await other.ipam.host_drain.drain("host-a")).freed) == 1
 
 
 async def test_what_a_third_host_got_meanwhile_is_left_alone(driver: Driver) -> None:
@@ -386,10 +386,10 @@ async def test_what_a_third_host_got_meanwhile_is_left_alone(driver: Driver) -> 
     await other.ipam.open()
     await other.watch(GRACE.total_seconds() + 1)
     other.allocator.free_takes = 1.0
-    draining = asyncio.ensure_future(other.ipam.draining.drain("host-a"))
+    host_drain = asyncio.ensure_future(other.ipam.host_drain.drain("host-a"))
     await settle(0.5)  # the first is on its way
     second = await driver.stored_lease("192.168.59.2")
     await driver.store.inner.add(replace(second, owner="host-c"))
-    drained = await draining
+    drained = await host_drain
     assert [str(lease.address) for lease in drained.freed] == ["192.168.59.1"]
     assert other.freed == ["192.168.59.1"]

@@ -17,8 +17,8 @@ from d4d.domain.errors import (
     StoreUnavailable,
     UnknownPool,
 )
+from d4d.domain.events import EventKind
 from d4d.domain.leases import LeaseState
-from d4d.domain.ports.allocator import EventKind
 from tests.support.driver_harness import NET, A, B, C, Driver
 from tests.support.fake_ports import LINK_DOWN
 from tests.support.virtual_time import settle

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from d4d.service_layer.concurrency.keyed_lock import Turns
+from d4d.service_layer.concurrency.keyed_lock import KeyedLocks
 
 
 async def ready() -> None:
@@ -12,7 +12,7 @@ async def ready() -> None:
 
 
 async def test_who_comes_second_waits_for_the_same_key_and_not_for_another() -> None:
-    turns, order = Turns(), list[str]()
+    turns, order = KeyedLocks(), list[str]()
 
     async def have(name: str, *keys: str) -> None:
         async with turns.of(*keys):
@@ -26,14 +26,14 @@ async def test_who_comes_second_waits_for_the_same_key_and_not_for_another() -> 
 
 
 async def test_a_lock_is_gone_when_nobody_has_it_nor_waits() -> None:
-    turns = Turns()
+    turns = KeyedLocks()
     async with turns.of("a", "b"):
         assert turns._locks
     assert not turns._locks
 
 
 async def test_who_is_cancelled_while_waiting_leaves_what_it_had() -> None:
-    turns = Turns()
+    turns = KeyedLocks()
     async with turns.of("b"):
         waiting = asyncio.create_task(turns.of("a", "b").__aenter__())
         await ready()
@@ -50,7 +50,7 @@ async def test_who_is_cancelled_while_waiting_leaves_what_it_had() -> None:
 
 
 async def test_turns_are_by_several_keys() -> None:
-    turns = Turns()
+    turns = KeyedLocks()
     log: list[str] = []
 
     async def serve(label: str, mac: str, name: str) -> None:
@@ -68,7 +68,7 @@ async def test_turns_are_by_several_keys() -> None:
 
 
 async def test_others_do_not_wait_for_a_turn() -> None:
-    turns = Turns()
+    turns = KeyedLocks()
     async with (
         asyncio.timeout(1.0),
         turns.of("A", "web"),
@@ -78,7 +78,7 @@ async def test_others_do_not_wait_for_a_turn() -> None:
 
 
 async def test_a_turn_that_is_given_up_holds_nobody_up() -> None:
-    turns, end = Turns(), "A"
+    turns, end = KeyedLocks(), "A"
 
     async def wait() -> None:
         async with turns.of(end):

@@ -5,10 +5,10 @@ from ipaddress import ip_address
 
 import structlog
 
+from d4d.domain.events import EventKind, LeaseEvent
 from d4d.domain.pools import PoolId
-from d4d.domain.ports.allocator import Event, EventKind
-from d4d.domain.utilization import Fill
-from d4d.service_layer.pool_monitor import PoolWatch
+from d4d.domain.utilization import PoolUtilization
+from d4d.service_layer.pool_monitor import PoolMonitor
 from tests.support.virtual_time import settle
 
 VIRTUAL_TIME = True
@@ -21,18 +21,20 @@ class Pools:
         self.used = 0
         self.looks = 0
 
-    def fills(self) -> dict[PoolId, Fill]:
+    def fills(self) -> dict[PoolId, PoolUtilization]:
         self.looks += 1
-        return {POOL: Fill(size=100, used=self.used, reserved=0)}
+        return {POOL: PoolUtilization(size=100, used=self.used, reserved=0)}
 
 
-def event(kind: EventKind) -> Event:
-    return Event(kind=kind, at=datetime.now(UTC), pool=POOL, address=ip_address("192.168.59.10"))
+def event(kind: EventKind) -> LeaseEvent:
+    return LeaseEvent(
+        kind=kind, at=datetime.now(UTC), pool=POOL, address=ip_address("192.168.59.10")
+    )
 
 
 async def test_a_pool_is_looked_at_at_the_start_and_after_it_was_filled() -> None:
-    pools, told = Pools(), list[tuple[PoolId, Fill]]()
-    watch = PoolWatch(pools.fills, percent=90, tell=lambda *what: told.append(what))
+    pools, told = Pools(), list[tuple[PoolId, PoolUtilization]]()
+    watch = PoolMonitor(pools.fills, percent=90, tell=lambda *what: told.append(what))
     with structlog.testing.capture_logs() as logged:
         watch.start()
         await settle(10)
@@ -46,7 +48,7 @@ async def test_a_pool_is_looked_at_at_the_start_and_after_it_was_filled() -> Non
         await settle(10)
     await watch.aclose()
     assert pools.looks == 2
-    assert told == [(POOL, Fill(size=100, used=95, reserved=0))]
+    assert told == [(POOL, PoolUtilization(size=100, used=95, reserved=0))]
     (line,) = logged
     assert (line["event"], line["pool"], line["free"]) == ("pool nearly full", POOL, 5)
 
@@ -54,7 +56,7 @@ async def test_a_pool_is_looked_at_at_the_start_and_after_it_was_filled() -> Non
 async def test_without_a_webhook_it_is_logged_all_the_same() -> None:
     pools = Pools()
     pools.used = 100
-    watch = PoolWatch(pools.fills, percent=100, tell=None)
+    watch = PoolMonitor(pools.fills, percent=100, tell=None)
     with structlog.testing.capture_logs() as logged:
         watch.start()
         await settle()

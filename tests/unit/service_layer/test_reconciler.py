@@ -5,18 +5,20 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import DockerUnavailable
-from d4d.domain.leases import Lease, LeaseState, MacAddress
-from d4d.domain.ports.allocator import EventKind
-from d4d.domain.ports.docker import Attachment, ContainerEvent, Network, NetworkSubnet
-from d4d.service_layer.lost_leases import LossAction, OnLost
-from d4d.service_layer.reconciler import Findings, Reconciliation
+from d4d.domain.events import EventKind
+from d4d.domain.leases import Lease, LeaseState
+from d4d.domain.policies import LossAction
+from d4d.domain.ports.docker import Attachment, ContainerEvent, DockerNetwork, NetworkSubnet
+from d4d.service_layer.lost_leases import LostLeaseHandler
+from d4d.service_layer.reconciler import Reconciler, ReconcileResult
 from tests.support.driver_harness import NET, A, B, C, Driver
 from tests.support.virtual_time import settle
 
 VIRTUAL_TIME = True
 
-LAN = Network(
+LAN = DockerNetwork(
     id="lan",
     name="lan",
     driver="macvlan",
@@ -30,7 +32,7 @@ class FakeContainers:
     gives_names = False
 
     def __init__(self) -> None:
-        self.networks_now: tuple[Network, ...] = (LAN,)
+        self.networks_now: tuple[DockerNetwork, ...] = (LAN,)
         self.running: list[Attachment] = []
         self.is_away = False
         self.fails = 0
@@ -48,7 +50,7 @@ class FakeContainers:
             )
         )
 
-    async def networks(self) -> tuple[Network, ...]:
+    async def networks(self) -> tuple[DockerNetwork, ...]:
         self._answer()
         return tuple(
             replace(
@@ -103,8 +105,8 @@ def docker() -> FakeContainers:
     return FakeContainers()
 
 
-def reconciliation(driver: Driver, docker: FakeContainers) -> Reconciliation:
-    return Reconciliation(
+def reconciliation(driver: Driver, docker: FakeContainers) -> Reconciler:
+    return Reconciler(
         ipam=driver.ipam, containers=docker, clock=driver.clock, grace=timedelta(minutes=1)
     )
 
@@ -250,8 +252,8 @@ async def test_a_reconnection_that_failed_is_tried_again(
     await on_lost.aclose()
 
 
-def _on_lost(driver: Driver, docker: FakeContainers, action: LossAction) -> OnLost:
-    return OnLost(
+def _on_lost(driver: Driver, docker: FakeContainers, action: LossAction) -> LostLeaseHandler:
+    return LostLeaseHandler(
         action=action,
         grace=timedelta(seconds=10),
         leasing=driver.ipam.leasing,
@@ -259,7 +261,7 @@ def _on_lost(driver: Driver, docker: FakeContainers, action: LossAction) -> OnLo
     )
 
 
-def _lose(driver: Driver, on_lost: OnLost) -> None:
+def _lose(driver: Driver, on_lost: LostLeaseHandler) -> None:
     driver.ipam.leasing.changed(_with_state(driver, LeaseState.LOST), EventKind.LOST, "a NAK")
     on_lost.record(driver.events.all[-1])
 
@@ -277,7 +279,9 @@ EMPTY_DRIVER = replace(LAN, is_ours=False)
 """Its driver is one of our socket's other names, which D4D does not know of."""
 
 
-async def look_often(driver: Driver, comparing: Reconciliation, times: int = 4) -> list[Findings]:
+async def look_often(
+    driver: Driver, comparing: Reconciler, times: int = 4
+) -> list[ReconcileResult]:
     """Reconcile, with D4D_RECONCILE between."""
     found = []
     for _ in range(times):
@@ -307,7 +311,7 @@ async def look_often(driver: Driver, comparing: Reconciliation, times: int = 4) 
     ],
 )
 async def test_a_lease_whose_network_is_not_seen_is_kept_and_that_is_told_once(
-    driver: Driver, docker: FakeContainers, networks: tuple[Network, ...]
+    driver: Driver, docker: FakeContainers, networks: tuple[DockerNetwork, ...]
 ) -> None:
     await driver.run(await driver.pool(parent="eth0"), A)
     docker.networks_now = networks
@@ -332,7 +336,7 @@ async def test_a_lease_whose_network_is_not_seen_is_kept_and_that_is_told_once(
 
 @pytest.mark.parametrize("network", [LAN, EMPTY_DRIVER, replace(LAN, driver="bridge")])
 async def test_a_network_was_seen_whatever_its_driver_is_called(
-    driver: Driver, docker: FakeContainers, network: Network
+    driver: Driver, docker: FakeContainers, network: DockerNetwork
 ) -> None:
     pool = await driver.pool(parent="eth0")
     await driver.run(pool, A)

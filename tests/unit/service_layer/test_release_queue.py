@@ -5,10 +5,11 @@ from dataclasses import replace
 from datetime import timedelta
 from ipaddress import IPv4Address
 
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import NoAddress
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
+from d4d.domain.leases import Endpoint, Lease, LeaseState
 from d4d.domain.pools import PoolId
-from d4d.service_layer.release_queue import GivingBack
+from d4d.service_layer.release_queue import ReleaseQueue
 from tests.support.fake_ports import LINK_DOWN
 from tests.support.virtual_time import NOON, FakeClock, settle
 
@@ -37,7 +38,7 @@ class Bench:
         self.tries: list[tuple[str, float]] = []
         self.fails: Exception | None = None
         self.takes = 0.0
-        self.queue = GivingBack(
+        self.queue = ReleaseQueue(
             give_back=self._give_back, clock=self.clock, hold=timedelta(seconds=hold)
         )
 

@@ -9,9 +9,9 @@ import structlog
 
 from d4d.adapters.observability.log_setup import log_failures
 from d4d.domain.pools import PoolId
-from d4d.domain.utilization import Fill
-from d4d.service_layer.concurrency.supervised_task import beside
-from d4d.service_layer.pool_monitor import PoolWatch
+from d4d.domain.utilization import PoolUtilization
+from d4d.service_layer.concurrency.supervised_task import spawn
+from d4d.service_layer.pool_monitor import PoolMonitor
 from tests.support.virtual_time import settle
 from tests.unit.service_layer.test_release_queue import RELEASED, Bench, another
 
@@ -35,10 +35,10 @@ async def handler() -> AsyncIterator[None]:
 async def test_a_task_that_a_bug_ends_is_logged_at_once_with_the_exception(
     logged: list[Any],
 ) -> None:
-    def fills() -> Mapping[PoolId, Fill]:
+    def fills() -> Mapping[PoolId, PoolUtilization]:
         raise ZeroDivisionError("a bug")
 
-    watch = PoolWatch(fills, percent=90, tell=None)
+    watch = PoolMonitor(fills, percent=90, tell=None)
     watch.start()
     await settle()
     (line,) = logged
@@ -49,7 +49,7 @@ async def test_a_task_that_a_bug_ends_is_logged_at_once_with_the_exception(
 
 
 async def test_a_task_that_is_cancelled_or_ends_is_no_failure(logged: list[Any]) -> None:
-    ends, stays = beside(settle(), "ends"), beside(settle(1000), "stays")
+    ends, stays = spawn(settle(), "ends"), spawn(settle(1000), "stays")
     await ends
     stays.cancel()
     await settle()

@@ -8,10 +8,11 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from d4d.domain.leases import LeaseState, MacAddress
-from d4d.service_layer.background_tasks import Background
-from d4d.service_layer.host_drain import Reclaim
-from d4d.service_layer.reconciler import Reconciliation
+from d4d.domain.addressing import MacAddress
+from d4d.domain.leases import LeaseState
+from d4d.domain.policies import ReclaimPolicy
+from d4d.service_layer.background_tasks import BackgroundTasks
+from d4d.service_layer.reconciler import Reconciler
 from tests.support.driver_harness import GRACE, A, B, Driver
 from tests.support.virtual_time import settle
 from tests.unit.service_layer.test_host_drain import StrangeHosts
@@ -23,11 +24,13 @@ LONG = GRACE.total_seconds()
 
 
 @asynccontextmanager
-async def running(driver: Driver, reclaim: Reclaim = Reclaim.AUTO) -> AsyncIterator[None]:
+async def running(
+    driver: Driver, reclaim: ReclaimPolicy = ReclaimPolicy.AUTO
+) -> AsyncIterator[None]:
     """The host lives, without a Docker."""
     docker = FakeContainers()
-    background = Background(
-        reconciliation=Reconciliation(
+    background = BackgroundTasks(
+        reconciliation=Reconciler(
             ipam=driver.ipam, containers=docker, clock=driver.clock, grace=timedelta(minutes=1)
         ),
         containers=docker,
@@ -102,12 +105,12 @@ async def test_a_dead_host_is_drained_a_grace_later(site: Site) -> None:
 
 async def test_without_an_operators_rule_nobody_is_drained_but_all_are_watched(site: Site) -> None:
     one, two, _ = site
-    async with running(two, Reclaim.MANUAL):
+    async with running(two, ReclaimPolicy.MANUAL):
         async with running(one):
             await settle(2 * LONG)
         await settle(LONG + 60)
         assert two.freed == []
-        assert len((await two.ipam.draining.drain(one.owner)).freed) == 2, "it knows at once"
+        assert len((await two.ipam.host_drain.drain(one.owner)).freed) == 2, "it knows at once"
 
 
 async def test_a_drain_that_takes_long_does_not_hold_up_heartbeats(site: Site) -> None:
@@ -146,7 +149,7 @@ async def test_of_many_hosts_one_drains_and_all_go_on(site: Site) -> None:
             await settle(2 * LONG)
         await settle(5 * LONG)
         assert sorted(two.freed + three.freed) == ["192.168.59.1", "192.168.59.2"]
-        assert {each.name for each in await two.ipam.draining.hosts()} == {"host-b", "host-c"}
+        assert {each.name for each in await two.ipam.host_drain.hosts()} == {"host-b", "host-c"}
 
 
 async def test_an_error_of_a_drain_is_told_and_the_host_goes_on(site: Site) -> None:

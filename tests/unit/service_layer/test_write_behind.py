@@ -7,8 +7,9 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import StoreUnavailable, Superseded
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
+from d4d.domain.leases import Endpoint, Lease, LeaseState
 from d4d.domain.pools import Pool, PoolId, PoolRecord
 from d4d.service_layer.write_behind import WriteBehind
 from tests.support.fake_ports import FailingStore

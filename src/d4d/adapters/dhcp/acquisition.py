@@ -16,13 +16,14 @@ from itertools import islice
 from d4d.adapters.dhcp.conflict_detection import Others, Wire
 from d4d.adapters.dhcp.exchange import Exchange
 from d4d.adapters.dhcp.strangers import EVERY, OF_PARENT, OF_STRANGER, Allowed
+from d4d.domain.addressing import Address, MacAddress
 from d4d.domain.dhcp.client import Client
 from d4d.domain.dhcp.effects import Grant, Refused
 from d4d.domain.errors import LinkDown, NoAddress
-from d4d.domain.leases import Endpoint, MacAddress
-from d4d.domain.pools import Address, Pool
-from d4d.domain.ports.allocator import EventKind
-from d4d.domain.reservations import OperatorReservation, Reserved
+from d4d.domain.events import EventKind
+from d4d.domain.leases import Endpoint
+from d4d.domain.pools import Pool
+from d4d.domain.reservations import Reservation, ReservationSet
 
 Report = Callable[[EventKind, IPv4Address, str], None]
 """Takes what an operator should know of an address that we could not take."""
@@ -49,7 +50,7 @@ class Acquisition:
         wire: Wire | None,
         report: Report,
         endpoint: Endpoint,
-        reserved: Reserved,
+        reserved: ReservationSet,
     ) -> None:
         """``reserved`` is what an operator reserved where the pool is."""
         self._endpoint = endpoint
@@ -235,7 +236,7 @@ class Acquisition:
         found = self._reserved.against(address, self._endpoint)
         return address in self._taken or (found is not None and found.is_for_nobody)
 
-    def _kept(self, address: Address) -> OperatorReservation | None:
+    def _kept(self, address: Address) -> Reservation | None:
         """Whom ``address`` is kept for, if for another, who must find it free at the server."""
         found = self._reserved.against(address, self._endpoint)
         return found if found is not None and not found.is_for_nobody else None

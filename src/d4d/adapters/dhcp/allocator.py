@@ -17,35 +17,32 @@ from random import Random
 import structlog
 
 from d4d.adapters.dhcp.acquisition import Acquisition
-from d4d.adapters.dhcp.conflict_detection import Conflicts, MakeWatch
+from d4d.adapters.dhcp.conflict_detection import ConflictDetector, MakeWatch
 from d4d.adapters.dhcp.exchange import Exchange
 from d4d.adapters.dhcp.link.base import Deliver, Link, Wants
 from d4d.adapters.dhcp.routes import Route, Routes
 from d4d.adapters.dhcp.session import Session
-from d4d.domain.address_selection import segment_of
-from d4d.domain.client_identity import IdentityPolicy, client_id, hostname, made_up_mac
+from d4d.domain.addressing import Address
+from d4d.domain.client_identity import client_id, hostname, synthetic_mac
 from d4d.domain.dhcp.client import Client
 from d4d.domain.dhcp.effects import Bound, Effect, Late, Lost, Refused
 from d4d.domain.dhcp.lease_mapping import confirmed, grant_of, granted_lease, identity_of
 from d4d.domain.dhcp.messages import Identity
 from d4d.domain.dhcp.states import State
 from d4d.domain.errors import BadRequest, D4DError, NoAddress
+from d4d.domain.events import EventKind, LeaseEvent
 from d4d.domain.leases import Endpoint, Lease, LeaseState, RenewalForm
+from d4d.domain.policies import IdentityPolicy
 from d4d.domain.pool_state import is_same
-from d4d.domain.pools import Address, Pool, PoolId, PoolOptions, PoolRequest
-from d4d.domain.ports.allocator import (
-    Clock,
-    Event,
-    EventKind,
-    Events,
-    Holder,
-    LeaseStore,
-    Reservations,
-)
-from d4d.domain.reservations import Reserved
-from d4d.service_layer.concurrency.keyed_lock import Turn, Turns, Window
-from d4d.service_layer.concurrency.supervised_task import tell
-from d4d.service_layer.provisional_lease import Ahead
+from d4d.domain.pools import Pool, PoolId, PoolOptions, PoolRequest
+from d4d.domain.ports.clock import Clock
+from d4d.domain.ports.events import EventSink, LeaseObserver
+from d4d.domain.ports.stores import LeaseStore, ReservationStore
+from d4d.domain.reservations import ReservationSet
+from d4d.domain.segments import segment_of
+from d4d.service_layer.concurrency.keyed_lock import KeyedLock, KeyedLocks, Window
+from d4d.service_layer.concurrency.supervised_task import report_failure
+from d4d.service_layer.provisional_lease import ProvisionalLease
 
 _SURVEY = 6.0  # seconds for an offer that names the router, where we can do without
 _ROUTE_RETRY = 5.0  # seconds until an interface that is not there yet is looked for again
@@ -81,7 +78,7 @@ class _Held:
     session: Session
     parent: str | None
     lease: Lease
-    holder: Holder | None = None
+    holder: LeaseObserver | None = None
 
     def hear(self, effect: Effect) -> None:
         """Take in what the client came to, and tell."""
@@ -112,11 +109,11 @@ class DhcpAllocator:
         link: MakeLink,
         watch: MakeWatch,
         policy: DhcpPolicy,
-        events: Events,
+        events: EventSink,
         clock: Clock,
         random: Random,
         store: LeaseStore,
-        reservations: Reservations | None = None,
+        reservations: ReservationStore | None = None,
     ) -> None:
         """Leases are stored in ``store`` as early as can be; where that fails, by who asked."""
         self._store = store
@@ -125,7 +122,7 @@ class DhcpAllocator:
         self._routes = routes
         self._make_link = link
         self._events = events
-        self._conflicts = Conflicts(watch, wait=policy.conflict_probe, report=self._conflict)
+        self._conflicts = ConflictDetector(watch, wait=policy.conflict_probe, report=self._conflict)
         self._policy = policy
         self._clock = clock
         self._random = random.random  # bound once: each client keeps it
@@ -135,7 +132,7 @@ class DhcpAllocator:
         self._by_client_id: dict[bytes, Key] = {}
         self._routeless: dict[Key, asyncio.TimerHandle] = {}
         self._window = Window(policy.window, who="asking DHCP servers (D4D_DHCP_WINDOW)")
-        self._turns = Turns()
+        self._turns = KeyedLocks()
 
     async def open(self, request: PoolRequest) -> Pool:
         """The pool for ``request``, with the subnet and the router that the servers name."""
@@ -189,7 +186,7 @@ class DhcpAllocator:
                 endpoint=endpoint,
                 reserved=reserved,
             )
-            ahead = Ahead(
+            ahead = ProvisionalLease(
                 self._store,
                 partial(granted_lease, pool, endpoint, client.identity, self._policy.host),
                 self._removals,
@@ -248,7 +245,7 @@ class DhcpAllocator:
                 held.session.begin_in_turn(held.client, held.client.renew)
         return lease
 
-    def keep(self, lease: Lease, holder: Holder, *, confirm: bool = False) -> None:
+    def keep(self, lease: Lease, holder: LeaseObserver, *, confirm: bool = False) -> None:
         """Keep ``lease`` alive; one whose T1 has passed is confirmed at once, or if ``confirm``."""
         key = (lease.pool, lease.address)
         held = self._held.get(key)
@@ -260,7 +257,7 @@ class DhcpAllocator:
             route = self._route_to(lease.pool)
         except Exception as error:  # of a bug, too: the next look may not meet it
             if not isinstance(error, D4DError):
-                tell(error, f"route of {lease.address}")
+                report_failure(error, f"route of {lease.address}")
             log.warning("lease waits for its route", address=str(lease.address), error=str(error))
             self._routeless[key] = asyncio.get_running_loop().call_later(
                 _ROUTE_RETRY, partial(self.keep, lease, holder, confirm=confirm)
@@ -310,7 +307,11 @@ class DhcpAllocator:
         await asyncio.gather(*self._removals, return_exceptions=True)
 
     def _offered(
-        self, client: Client, acquisition: Acquisition, ahead: Ahead, address: IPv4Address
+        self,
+        client: Client,
+        acquisition: Acquisition,
+        ahead: ProvisionalLease,
+        address: IPv4Address,
     ) -> None:
         if not acquisition.offered(address):
             return
@@ -318,10 +319,10 @@ class DhcpAllocator:
         if expected is not None:
             ahead.offered(expected)
 
-    async def _reserved(self, pool: Pool) -> Reserved:
+    async def _reserved(self, pool: Pool) -> ReservationSet:
         """What an operator reserved where ``pool`` is. Raises StoreUnavailable."""
         if self._reservations is None:
-            return Reserved()
+            return ReservationSet()
         return await self._reservations.reserved(segment_of(pool.id))
 
     # Routes and sessions
@@ -381,14 +382,14 @@ class DhcpAllocator:
             hostname=hostname(endpoint, template=policy.hostname_template, host=policy.host),
         )
 
-    def _turn(self, identity: Identity) -> Turn:
+    def _turn(self, identity: Identity) -> KeyedLock:
         """To be alone with this MAC and this client id."""
         return self._turns.of(identity.chaddr, identity.client_id)
 
     async def _survey(self, route: Route, subnet: IPv4Network | None) -> Refused | None:
         """An offer that is not taken, for what it says of the network; None where none came."""
         session = self._session(route)
-        mac = made_up_mac(self._routes.anchor(route))
+        mac = synthetic_mac(self._routes.anchor(route))
         client = self._client(Identity(chaddr=mac, client_id=b"\x01" + mac), route)
         exchange = Exchange(session, client, now=self._clock)
         seconds = self._policy.deadline.total_seconds() if subnet is None else _SURVEY
@@ -418,7 +419,7 @@ class DhcpAllocator:
     def _report(
         self, pool: PoolId, endpoint: Endpoint, kind: EventKind, address: Address, detail: str
     ) -> None:
-        event = Event(
+        event = LeaseEvent(
             kind=kind,
             at=self._clock(),
             pool=pool,

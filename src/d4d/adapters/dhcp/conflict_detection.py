@@ -8,11 +8,12 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
 from d4d.adapters.dhcp.strangers import Allowed, Strangers
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import LinkDown
-from d4d.domain.leases import Lease, MacAddress
+from d4d.domain.leases import Lease
 
 
-class Watch(Protocol):
+class ArpMonitor(Protocol):
     """Who answers ARP on one parent interface."""
 
     async def probe(
@@ -35,9 +36,9 @@ class Kept(Protocol):
         """What it is by now."""
 
 
-Ours = Callable[[IPv4Address], MacAddress | None]
+OwnerOf = Callable[[IPv4Address], MacAddress | None]
 OnConflict = Callable[[IPv4Address, MacAddress], None]
-MakeWatch = Callable[[str, Ours, OnConflict], Watch]
+MakeWatch = Callable[[str, OwnerOf, OnConflict], ArpMonitor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class Others:
 class Wire:
     """Who uses which address on one parent, and what may be declined there."""
 
-    def __init__(self, watch: Watch, strangers: Strangers, *, wait: timedelta) -> None:
+    def __init__(self, watch: ArpMonitor, strangers: Strangers, *, wait: timedelta) -> None:
         self._watch = watch
         self._strangers = strangers
         self._wait = wait
@@ -91,7 +92,7 @@ class Wire:
         return self._strangers.may_decline(mac, asyncio.get_running_loop().time())
 
 
-class Conflicts:
+class ConflictDetector:
     """One watch for each parent, and the leases on its wire."""
 
     def __init__(
@@ -101,7 +102,7 @@ class Conflicts:
         self._make_watch = make_watch
         self._wait = wait
         self._report = report
-        self._watches: dict[str, Watch] = {}
+        self._watches: dict[str, ArpMonitor] = {}
         self._strangers: dict[str, Strangers] = {}
         self._kept: dict[str, dict[IPv4Address, Kept]] = {}
 
@@ -131,7 +132,7 @@ class Conflicts:
             watch.close()
         self._watches.clear()
 
-    def _watch(self, parent: str | None) -> Watch | None:
+    def _watch(self, parent: str | None) -> ArpMonitor | None:
         if parent is None or not self._wait:
             return None
         if parent not in self._watches:

@@ -9,7 +9,7 @@ from d4d.adapters.dhcp.session import Begin, Session
 from d4d.domain.dhcp.client import Client
 from d4d.domain.dhcp.effects import Bound, Effect, Grant, Offered, Refused
 from d4d.domain.errors import LinkDown
-from d4d.domain.ports.allocator import Clock
+from d4d.domain.ports.clock import Clock
 
 _MOST_REFUSED = 32
 """Offers that are remembered: whoever forges them must not fill the memory."""

@@ -5,7 +5,8 @@ from ipaddress import IPv4Address, IPv4Network
 
 from d4d.adapters.network.interfaces import Interfaces
 from d4d.domain.errors import BadRequest
-from d4d.domain.pools import Mode, PoolOptions
+from d4d.domain.policies import Mode
+from d4d.domain.pools import PoolOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,14 +10,15 @@ from random import Random
 
 from d4d.adapters.dhcp.link.base import Deliver, Link, Wants
 from d4d.adapters.dhcp.routes import Route, Routes
-from d4d.domain.client_identity import made_up_mac
+from d4d.domain.addressing import MacAddress
+from d4d.domain.client_identity import synthetic_mac
 from d4d.domain.dhcp.client import terms
 from d4d.domain.dhcp.messages import Identity, Message, MessageType, discover
 from d4d.domain.errors import D4DError
-from d4d.domain.leases import MacAddress, Terms
+from d4d.domain.leases import Terms
 from d4d.domain.pools import PoolOptions
 
-PATIENCE = timedelta(seconds=4)
+DEFAULT_TIMEOUT = timedelta(seconds=4)
 """dnsmasq pings an address for three seconds before it offers it, dhcpd for one."""
 _AGAIN = 2.0  # seconds until a DISCOVER is repeated, as one may be lost
 _XIDS = 1 << 32
@@ -37,7 +38,7 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Probed:
+class ProbeResult:
     """What came of asking on one route."""
 
     parent: str | None
@@ -49,7 +50,7 @@ class Probed:
     """Why the servers could not be asked."""
 
 
-class Probe:
+class ServerProbe:
     """Asks servers by DISCOVER alone, under a MAC address that nobody else has."""
 
     def __init__(self, *, routes: Routes, link: MakeLink, random: Random) -> None:
@@ -62,9 +63,9 @@ class Probe:
         route = self._routes.route(PoolOptions(parent=parent), None)
         return route if route.is_relay else None
 
-    async def ask(self, route: Route, patience: timedelta = PATIENCE) -> Probed:
+    async def ask(self, route: Route, patience: timedelta = DEFAULT_TIMEOUT) -> ProbeResult:
         """All that answer on ``route`` within ``patience``."""
-        probed = Probed(parent=route.parent, relay=str(route) if route.is_relay else None)
+        probed = ProbeResult(parent=route.parent, relay=str(route) if route.is_relay else None)
         heard: list[tuple[float, Message]] = []
         clock = asyncio.get_running_loop().time
         xid = self._random.randrange(_XIDS)
@@ -104,5 +105,5 @@ class Probe:
 
     def _identity(self, route: Route) -> Identity:
         """The same at each probe of a host, as a server keeps an offered address for minutes."""
-        mac = made_up_mac(self._routes.anchor(route), purpose=b"probe")
+        mac = synthetic_mac(self._routes.anchor(route), purpose=b"probe")
         return Identity(chaddr=mac, client_id=b"\x01" + mac)

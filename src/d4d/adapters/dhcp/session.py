@@ -14,8 +14,8 @@ from d4d.domain.dhcp.effects import Effect, Effects, Send
 from d4d.domain.dhcp.messages import Message
 from d4d.domain.dhcp.states import State
 from d4d.domain.errors import LinkDown
-from d4d.domain.ports.allocator import Clock
-from d4d.service_layer.concurrency.supervised_task import its_own, tell
+from d4d.domain.ports.clock import Clock
+from d4d.service_layer.concurrency.supervised_task import its_own, report_failure
 
 Listener = Callable[[Effect], None]
 """Hears what its client came to: Bound, Lost and the like; never Send."""
@@ -212,7 +212,7 @@ class Session:
         try:
             self._perform_unasked(client, begin(now))
         except Exception as error:
-            tell(error, repr(client))
+            report_failure(error, repr(client))
             if client in self._listeners and client not in self._wakes:
                 if client.state is State.INIT:
                     self._begins[client] = begin

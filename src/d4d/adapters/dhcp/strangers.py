@@ -7,7 +7,7 @@ has a budget: for each parent, and for each MAC that answered.
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network
 
-from d4d.domain.leases import MacAddress
+from d4d.domain.addressing import MacAddress
 
 OF_PARENT, OF_STRANGER = 8, 2  # DECLINEs at once,
 EVERY = 600.0  # and seconds until there may be one more

@@ -15,13 +15,13 @@ from urllib.parse import quote
 
 from d4d.adapters.docker.engine_http import ApiVersion, DockerApi, NotFound
 from d4d.domain.errors import DockerUnavailable
-from d4d.domain.ports.docker import Attachment, Change, ContainerEvent, Network
-from d4d.lazy_import import late
+from d4d.domain.ports.docker import Attachment, Change, ContainerEvent, DockerNetwork
+from d4d.lazy_import import lazy
 
 if TYPE_CHECKING:
-    from d4d.adapters.docker import models as forms
+    from d4d.adapters.docker import models
 else:
-    forms = late("d4d.adapters.docker.models")
+    models = lazy("d4d.adapters.docker.models")
 
 _FIRST_WITH_NAMES: ApiVersion = (1, 52)  # engine 29.0
 _LISTEN_AGAIN = 0.5  # seconds until an engine that went away is tried again
@@ -31,7 +31,7 @@ _ACTION = timedelta(minutes=2)
 the container says otherwise), and then for an address from us (25 s, one container at a time)."""
 
 
-class DockerContainers:
+class DockerEngineClient:
     """The networks and containers of the engine at a unix socket."""
 
     def __init__(
@@ -54,13 +54,13 @@ class DockerContainers:
 
     @property
     def gives_names(self) -> bool:
-        """See ``Containers``."""
+        """See ``DockerEngine``."""
         return self._api.version is not None and self._api.version >= _FIRST_WITH_NAMES
 
-    async def networks(self) -> tuple[Network, ...]:
-        """See ``Containers``. One request for each of these, and one for all."""
+    async def networks(self) -> tuple[DockerNetwork, ...]:
+        """See ``DockerEngine``. One request for each of these, and one for all."""
         content = await self._api.request("GET", "/networks")
-        listed = forms.read(list[forms.NetworkForm], content, asked="GET /networks")
+        listed = models.read(list[models.NetworkForm], content, asked="GET /networks")
         found = []
         for each in listed:
             if not each.may_be_served_by(self._driver):
@@ -74,36 +74,36 @@ class DockerContainers:
         return tuple(found)
 
     async def attachments(self) -> tuple[Attachment, ...]:
-        """See ``Containers``. One request, whatever the number of containers."""
+        """See ``DockerEngine``. One request, whatever the number of containers."""
         path = "/containers/json"
         content = await self._api.request("GET", path)
-        containers = forms.read(list[forms.ListedContainer], content, asked=f"GET {path}")
+        containers = models.read(list[models.ListedContainer], content, asked=f"GET {path}")
         return tuple(end for each in containers for end in each.attachments())
 
     async def started(self) -> AsyncGenerator[ContainerEvent, None]:
-        """See ``Containers``."""
+        """See ``DockerEngine``."""
         while True:
             if not self._api.listens:  # to ask it all the same takes milliseconds, twice a second
                 await asyncio.sleep(_LISTEN_AGAIN)
                 continue
             try:
                 # Docker answers before it subscribes us: since closes the gap
-                query = {"filters": json.dumps(forms.EVENTS), "since": f"{time.time():.6f}"}
+                query = {"filters": json.dumps(models.EVENTS), "since": f"{time.time():.6f}"}
                 async with self._api.lines("/events", query) as lines:
                     yield ContainerEvent(change=Change.MISSED)
                     async for line in lines:
-                        event = forms.read_event(line)
+                        event = models.read_event(line)
                         if event is not None:
                             yield event
             except DockerUnavailable:
                 await asyncio.sleep(_LISTEN_AGAIN)
 
     async def reconnect(self, attachment: Attachment) -> None:
-        """See ``Containers``. An end that has another address by now is left alone."""
+        """See ``DockerEngine``. An end that has another address by now is left alone."""
         container_id, network_id = attachment.container_id, attachment.network_id
         path = f"/containers/{quote(container_id, safe='')}/json"
-        container = forms.read(
-            forms.ContainerForm, await self._api.request("GET", path), asked=f"GET {path}"
+        container = models.read(
+            models.ContainerForm, await self._api.request("GET", path), asked=f"GET {path}"
         )
         end = container.end_on(network_id)
         key = (network_id, container_id)
@@ -120,18 +120,18 @@ class DockerContainers:
             del self._configurations[key]
 
     async def restart(self, container_id: str) -> None:
-        """See ``Containers``."""
+        """See ``DockerEngine``."""
         await self._do("restart", container_id)
 
     async def stop(self, container_id: str) -> None:
-        """See ``Containers``."""
+        """See ``DockerEngine``."""
         await self._do("stop", container_id)
 
     async def aclose(self) -> None:
-        """See ``Containers``."""
+        """See ``DockerEngine``."""
         await self._api.aclose()
 
-    def _read(self, form: "forms.NetworkForm") -> Network | None:
+    def _read(self, form: "models.NetworkForm") -> DockerNetwork | None:
         """The network with its ends; None if it can't be ours. Raises DockerUnavailable."""
         if form.is_served_by(self._driver) or self._is_ours(form.ipam.driver):
             return form.network(ends=tuple(form.attachments()))
@@ -142,10 +142,10 @@ class DockerContainers:
         except DockerUnavailable:  # others may have what we do not understand: not seen
             return None
 
-    async def _network(self, network_id: str) -> "forms.NetworkForm":
+    async def _network(self, network_id: str) -> "models.NetworkForm":
         path = f"/networks/{network_id}"
-        return forms.read(
-            forms.NetworkForm, await self._api.request("GET", path), asked=f"GET {path}"
+        return models.read(
+            models.NetworkForm, await self._api.request("GET", path), asked=f"GET {path}"
         )
 
     async def _change(self, network_id: str, verb: str, body: dict[str, Any]) -> None:

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from d4d.domain.errors import DockerUnavailable
-from d4d.lazy_import import late
+from d4d.lazy_import import lazy
 
 if TYPE_CHECKING:
     import httpx
 
-    from d4d.adapters.docker import models as docker_forms
+    from d4d.adapters.docker import models
 else:
-    httpx = late("httpx")
-    docker_forms = late("d4d.adapters.docker.models")
+    httpx = lazy("httpx")
+    models = lazy("d4d.adapters.docker.models")
 
 ApiVersion = tuple[int, int]
 
@@ -123,7 +123,7 @@ class DockerApi:
         if not self._agreed or self.version is None:
             response = await self._connected().get("/version")
             self._check(response, "GET /version")
-            ranged = docker_forms.read(docker_forms.Version, response.content, asked="GET /version")
+            ranged = models.read(models.Version, response.content, asked="GET /version")
             newest, oldest = _parsed(ranged.newest), _parsed(ranged.oldest)
             self.version = max(min(newest, _NEWEST), oldest)
             self._agreed = True

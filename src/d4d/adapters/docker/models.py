@@ -6,10 +6,9 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from d4d.domain.addressing import MacAddress, parse_address, parse_subnet
 from d4d.domain.errors import BadRequest, DockerUnavailable
-from d4d.domain.leases import MacAddress
-from d4d.domain.pools import parse_address, parse_network
-from d4d.domain.ports.docker import Attachment, Change, ContainerEvent, Network, NetworkSubnet
+from d4d.domain.ports.docker import Attachment, Change, ContainerEvent, DockerNetwork, NetworkSubnet
 
 _BRIDGE_NAME = "com.docker.network.bridge.name"
 _WAY_OUT = "DefaultGatewayIPv4"  # an auxiliary address that the bridge driver reads
@@ -58,8 +57,8 @@ class _Subnet(_Form):
     def value(self) -> NetworkSubnet:
         way_out = self.auxiliary.get(_WAY_OUT)
         return NetworkSubnet(
-            subnet=parse_network(self.subnet, what="subnet"),
-            range=parse_network(self.range, what="range") if self.range else None,
+            subnet=parse_subnet(self.subnet, what="subnet"),
+            range=parse_subnet(self.range, what="range") if self.range else None,
             gateway=parse_address(self.gateway, what="gateway") if self.gateway else None,
             auxiliary=tuple(
                 parse_address(text, what="auxiliary address") for text in self.auxiliary.values()
@@ -122,14 +121,14 @@ class NetworkForm(_Form):
             return True
         return bool(self.config_from.network)
 
-    def network(self, *, ends: tuple[Attachment, ...] = (), is_ours: bool = True) -> Network:
+    def network(self, *, ends: tuple[Attachment, ...] = (), is_ours: bool = True) -> DockerNetwork:
         """The network. Raises DockerUnavailable."""
         bridge = f"br-{self.id[:_SHORT_ID]}" if self.driver == "bridge" else None
         try:
             subnets = tuple(each.value() for each in self.ipam.config)
         except BadRequest as error:
             raise _unreadable(f"GET /networks ({self.name})", error) from error
-        return Network(
+        return DockerNetwork(
             id=self.id,
             name=self.name,
             driver=self.driver,

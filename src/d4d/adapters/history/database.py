@@ -16,10 +16,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self, overload
 
-from d4d.domain.leases import Endpoint, MacAddress
-from d4d.domain.pools import Address, PoolId
-from d4d.domain.ports.allocator import Event, EventKind
-from d4d.domain.ports.history import ENDING, HOLDING, Entry, Question
+from d4d.domain.addressing import Address, MacAddress
+from d4d.domain.events import EventKind, LeaseEvent
+from d4d.domain.leases import Endpoint
+from d4d.domain.pools import PoolId
+from d4d.domain.ports.history import ENDING, HOLDING, HistoryEntry, HistoryQuery
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -90,7 +91,7 @@ DELETE FROM events AS old WHERE at > ? AND at <= ? AND EXISTS (
 _Row = tuple[Any, ...]
 
 
-class Entries(Sequence[Entry]):
+class HistoryEntries(Sequence[HistoryEntry]):
     """Entries as they are stored, each made when it is looked at.
 
     A thread that made hundreds of them would keep the event loop's from Python meanwhile.
@@ -103,12 +104,12 @@ class Entries(Sequence[Entry]):
         return len(self._rows)
 
     @overload
-    def __getitem__(self, index: int) -> Entry: ...
+    def __getitem__(self, index: int) -> HistoryEntry: ...
     @overload
-    def __getitem__(self, index: slice) -> Sequence[Entry]: ...
-    def __getitem__(self, index: int | slice) -> Entry | Sequence[Entry]:
+    def __getitem__(self, index: slice) -> Sequence[HistoryEntry]: ...
+    def __getitem__(self, index: int | slice) -> HistoryEntry | Sequence[HistoryEntry]:
         if isinstance(index, slice):
-            return Entries(self._rows[index])
+            return HistoryEntries(self._rows[index])
         return _entry(self._rows[index])
 
 
@@ -139,20 +140,20 @@ class HistoryFile:
         """SQLite empties its WAL into the file."""
         self._connection.close()
 
-    def add(self, host: str, events: Sequence[Event]) -> None:
+    def add(self, host: str, events: Sequence[LeaseEvent]) -> None:
         """Keep what ``host`` tells of: all of it or nothing."""
         with self._connection as connection:
             connection.executemany(_ADD, [_row(host, event) for event in events])
 
-    def find(self, question: Question) -> Sequence[Entry]:
+    def find(self, question: HistoryQuery) -> Sequence[HistoryEntry]:
         """See ``History``."""
         pools = [None] if question.address is None else self._pools(question.address)
         parts = product(pools, question.kinds or [None])
         found = [self._find(question, pool, kind) for pool, kind in parts]
         in_order = merge(*found, key=itemgetter(0), reverse=True)  # no more is read than it takes
-        return Entries(list(islice(in_order, question.limit)))
+        return HistoryEntries(list(islice(in_order, question.limit)))
 
-    def holders(self, address: Address, at: datetime) -> list[Entry]:
+    def holders(self, address: Address, at: datetime) -> list[HistoryEntry]:
         """See ``History``."""
         before = _instant(at)
         lasts = (self._read(_LAST, (str(address), pool, before)) for pool in self._pools(address))
@@ -176,12 +177,14 @@ class HistoryFile:
         rows = self._connection.execute(_POOLS, {"address": str(address)})
         return [pool for (pool,) in rows.fetchall()]
 
-    def _find(self, question: Question, pool: str | None, kind: EventKind | None) -> Iterator[_Row]:
+    def _find(
+        self, question: HistoryQuery, pool: str | None, kind: EventKind | None
+    ) -> Iterator[_Row]:
         where, values = _where(question, pool, kind)
         query = f"SELECT {_COLUMNS} FROM events {where} ORDER BY at DESC LIMIT ?"  # noqa: S608 - see above
         return self._connection.execute(query, (*values, question.limit))
 
-    def _read(self, query: str, values: Sequence[Any]) -> Iterator[Entry]:
+    def _read(self, query: str, values: Sequence[Any]) -> Iterator[HistoryEntry]:
         return map(_entry, self._connection.execute(query, values))
 
     def _migrate(self) -> None:
@@ -207,13 +210,13 @@ def is_broken(error: sqlite3.DatabaseError) -> bool:
     return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def decode_event(row: Mapping[str, Any]) -> Entry:
+def decode_event(row: Mapping[str, Any]) -> HistoryEntry:
     """The event in a row, by column. Raises ValueError and others where D4D never wrote it."""
     return _entry(tuple(row[name] for name in _COLUMNS.split(", ")))
 
 
 def _where(
-    question: Question, pool: str | None, kind: EventKind | None
+    question: HistoryQuery, pool: str | None, kind: EventKind | None
 ) -> tuple[str, tuple[Any, ...]]:
     """The condition of ``question``, in one pool and of one kind or in any, and its values."""
     asked: list[tuple[str, Any]] = []
@@ -237,7 +240,7 @@ def _where(
     return f"WHERE {conditions}", tuple(value for _, value in asked)
 
 
-def _row(host: str, event: Event) -> tuple[Any, ...]:
+def _row(host: str, event: LeaseEvent) -> tuple[Any, ...]:
     endpoint = event.endpoint
     return (
         _instant(event.at),
@@ -251,9 +254,9 @@ def _row(host: str, event: Event) -> tuple[Any, ...]:
     )
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
+def _entry(row: tuple[Any, ...]) -> HistoryEntry:
     at, kind, host, pool, address, mac, name, detail = row
-    event = Event(
+    event = LeaseEvent(
         kind=EventKind(kind),
         at=_EPOCH + at * _MICROSECOND,
         pool=PoolId(pool),
@@ -261,7 +264,7 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         endpoint=Endpoint(mac=MacAddress.parse(mac), name=name) if mac else None,
         detail=detail,
     )
-    return Entry(host=host, event=event)
+    return HistoryEntry(host=host, event=event)
 
 
 def _instant(at: datetime) -> int:

@@ -18,11 +18,13 @@ from typing import TypeVar
 import structlog
 
 from d4d.adapters.history.database import HistoryFile, is_broken
-from d4d.adapters.system.worker_thread import Worker
+from d4d.adapters.system.worker_thread import WorkerThread
+from d4d.domain.addressing import Address
 from d4d.domain.errors import StoreUnavailable
-from d4d.domain.pools import Address, PoolId
-from d4d.domain.ports.allocator import Clock, Event, EventKind
-from d4d.domain.ports.history import ENDING, HOLDING, Entry, Question
+from d4d.domain.events import EventKind, LeaseEvent
+from d4d.domain.pools import PoolId
+from d4d.domain.ports.clock import Clock
+from d4d.domain.ports.history import ENDING, HOLDING, HistoryEntry, HistoryQuery
 from d4d.service_layer.concurrency.supervised_task import answered, forever
 
 _BATCH = 0.2  # seconds in which events gather
@@ -46,9 +48,9 @@ class SqliteHistory:
         self._host = host
         self._keep = keep
         self._clock = clock
-        self._waiting: deque[Event] = deque(maxlen=_MOST_WAITING)
+        self._waiting: deque[LeaseEvent] = deque(maxlen=_MOST_WAITING)
         self._renewed: dict[tuple[PoolId, Address], datetime] = {}
-        self._worker = Worker("d4d-history")
+        self._worker = WorkerThread("d4d-history")
         self._file: HistoryFile | None = None
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -75,7 +77,7 @@ class SqliteHistory:
         await self._worker.call(self._close)
         self._worker.close()
 
-    def record(self, event: Event) -> None:
+    def record(self, event: LeaseEvent) -> None:
         """Keep ``event``; of renewals one an hour for each lease (ports.Events)."""
         key = (event.pool, event.address)
         if event.kind in (EventKind.RENEWED, EventKind.REBOUND):
@@ -89,12 +91,12 @@ class SqliteHistory:
         self._waiting.append(event)
         self._news.set()
 
-    async def find(self, question: Question) -> Sequence[Entry]:
+    async def find(self, question: HistoryQuery) -> Sequence[HistoryEntry]:
         """See ``History``."""
         await self._flush()
         return await self._in_worker(lambda file: file.find(question))
 
-    async def holders(self, address: Address, at: datetime) -> list[Entry]:
+    async def holders(self, address: Address, at: datetime) -> list[HistoryEntry]:
         """See ``History``."""
         await self._flush()
         return await self._in_worker(lambda file: file.holders(address, at))

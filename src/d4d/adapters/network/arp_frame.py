@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
-from d4d.domain.leases import MacAddress
+from d4d.domain.addressing import MacAddress
 
 _BROADCAST = b"\xff" * 6
 _NOTHING, _NO_MAC = bytes(4), bytes(6)
@@ -18,7 +18,7 @@ _KINDS = {_REQUEST, _REPLY}
 _LENGTH = 42
 
 
-class Claim(NamedTuple):
+class ArpClaim(NamedTuple):
     """A MAC says that an address is its own, or asks before it takes it."""
 
     mac: bytes
@@ -33,7 +33,7 @@ def probe_frame(address: IPv4Address, *, sender: bytes) -> bytes:
     return head + sender + _NOTHING + _NO_MAC + address.packed
 
 
-def read_claim(frame: bytes) -> Claim | None:
+def read_claim(frame: bytes) -> ArpClaim | None:
     """What an Ethernet frame claims; None where it is not ARP, or claims nothing.
 
     A reply or request claims its sender's address. A probe is a request from 0.0.0.0.
@@ -42,13 +42,13 @@ def read_claim(frame: bytes) -> Claim | None:
         return None
     address = frame[28:32]
     if address != _NOTHING:
-        return Claim(frame[22:28], address, False)
+        return ArpClaim(frame[22:28], address, False)
     if frame[12:22] == _REQUEST:
-        return Claim(frame[22:28], frame[38:42], True)
+        return ArpClaim(frame[22:28], frame[38:42], True)
     return None
 
 
-def answers(claim: Claim, *, chaddr: MacAddress, parent: bytes) -> bool:
+def answers(claim: ArpClaim, *, chaddr: MacAddress, parent: bytes) -> bool:
     """Whether the claim on a probed address says that it is another's than ``chaddr``'s.
 
     ``parent`` is the MAC that we probe from: a network that echoes our probes proves nothing.
@@ -56,7 +56,9 @@ def answers(claim: Claim, *, chaddr: MacAddress, parent: bytes) -> bool:
     return claim.mac not in (chaddr, parent)
 
 
-def conflicts(claim: Claim, *, ours: MacAddress, parent: bytes, hosted: Callable[[], bool]) -> bool:
+def conflicts(
+    claim: ArpClaim, *, ours: MacAddress, parent: bytes, hosted: Callable[[], bool]
+) -> bool:
     """Whether somebody but ``ours``, who leased the claimed address, says that it is his.
 
     A probe only asks, and the container's own kernel defends the address. The parent's MAC is a

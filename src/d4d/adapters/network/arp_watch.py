@@ -30,8 +30,8 @@ from d4d.adapters.network.packet_socket import GONE, advice, mac_of, open_tap
 from d4d.adapters.network.socket_errors import link_down
 from d4d.adapters.network.socket_reading import AT_ONCE, SocketReader
 from d4d.adapters.observability.seldom import Seldom
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import LinkDown
-from d4d.domain.leases import MacAddress
 from d4d.service_layer.concurrency.supervised_task import its_own
 
 _log = structlog.get_logger(__name__)

@@ -15,16 +15,15 @@ from ipaddress import (
 )
 from typing import TYPE_CHECKING
 
+from d4d.domain.addressing import Address, MacAddress, Subnet
 from d4d.domain.bridges import Bridge
 from d4d.domain.errors import BadRequest, LinkDown
-from d4d.domain.leases import MacAddress
-from d4d.domain.pools import Address, Network
-from d4d.lazy_import import late
+from d4d.lazy_import import lazy
 
 if TYPE_CHECKING:
     import psutil
 else:
-    psutil = late("psutil")
+    psutil = lazy("psutil")
 
 _MAC_LENGTH = 6
 # <linux/sockios.h> and <linux/ethtool.h>: pyroute2 knows the same, waits for the kernel with a loop
@@ -96,7 +95,7 @@ class Interfaces:
                 return interface
         return None
 
-    def subnet_at(self, network_address: Address) -> Network | None:
+    def subnet_at(self, network_address: Address) -> Subnet | None:
         """The subnet of an interface, by its network address alone; None without one."""
         for interface in self.all():
             for address in interface.addresses:
@@ -104,7 +103,7 @@ class Interfaces:
                     return address.network
         return None
 
-    def bridge_of(self, parent: str | None, subnet: Network) -> Bridge | None:
+    def bridge_of(self, parent: str | None, subnet: Subnet) -> Bridge | None:
         """The bridge that a network may stand on whose ``parent`` and ``subnet`` these are.
 
         It is the parent, or one that has an address in the subnet: a parent may be named by which

@@ -16,11 +16,11 @@ from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from d4d.adapters.dhcp.conflict_detection import MakeWatch, Watch
+from d4d.adapters.dhcp.conflict_detection import ArpMonitor, MakeWatch
 from d4d.adapters.network.interfaces import Interfaces
+from d4d.domain.addressing import Address, MacAddress
 from d4d.domain.errors import LinkDown, NotAsked
-from d4d.domain.leases import MacAddress
-from d4d.domain.pools import Address, Pool
+from d4d.domain.pools import Pool
 
 _NOBODY = MacAddress(bytes(6))
 _WAIT = timedelta(milliseconds=500)
@@ -45,7 +45,7 @@ class ArpNeighbours:
         self._parent = parent
         self._asks = asks
         self._net = net
-        self._watches: dict[str, Watch] = {}
+        self._watches: dict[str, ArpMonitor] = {}
         self._users: dict[str, int] = {}
 
     async def who_has(self, pool: Pool, address: Address) -> MacAddress | None:
@@ -81,7 +81,7 @@ class ArpNeighbours:
         return found.name
 
     @asynccontextmanager
-    async def _watching(self, parent: str) -> AsyncIterator[Watch]:
+    async def _watching(self, parent: str) -> AsyncIterator[ArpMonitor]:
         if parent not in self._watches:
             self._watches[parent] = self._make_watch(parent, lambda _: None, lambda *_: None)
         self._users[parent] = self._users.get(parent, 0) + 1

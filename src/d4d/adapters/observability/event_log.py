@@ -5,7 +5,8 @@ import asyncio
 import structlog
 
 from d4d.adapters.observability.seldom import SeldomEvents
-from d4d.domain.ports.allocator import Event, EventKind, Events
+from d4d.domain.events import EventKind, LeaseEvent
+from d4d.domain.ports.events import EventSink
 from d4d.service_layer.concurrency.supervised_task import its_own
 
 _LEVELS = {
@@ -29,15 +30,15 @@ class EventLog:
 
     def __init__(self) -> None:
         self._log = structlog.get_logger().bind()  # not anew for each event
-        self._listeners: list[Events] = []
+        self._listeners: list[EventSink] = []
         self._seldom = SeldomEvents()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, listener: Events) -> None:
+    def add(self, listener: EventSink) -> None:
         """Let ``listener`` hear of every event from now on."""
         self._listeners.append(listener)
 
-    def record(self, event: Event) -> None:
+    def record(self, event: LeaseEvent) -> None:
         """Have ``event`` told soon, after those before it, if that was not told lately."""
         loop = asyncio.get_running_loop()
         if self._seldom.may_tell(event, loop.time()):
@@ -57,13 +58,13 @@ class EventLog:
         finally:
             self._arm(loop)
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, event: LeaseEvent) -> None:
         self._write(event)
         for listener in self._listeners:
             with its_own(f"listener {listener!r}"):
                 listener.record(event)
 
-    def _write(self, event: Event) -> None:
+    def _write(self, event: LeaseEvent) -> None:
         """A line with all that identifies the lease."""
         endpoint = event.endpoint
         fields = {

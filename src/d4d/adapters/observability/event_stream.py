@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 
 from d4d.domain.errors import D4DError
-from d4d.domain.ports.allocator import Event
+from d4d.domain.events import LeaseEvent
 
 MOST_FOLLOWERS = 20
 _MOST_WAITING = 1000  # events for one who does not read them; then it is let go
@@ -22,11 +22,11 @@ class Told:
 
     __slots__ = ("_text", "event")
 
-    def __init__(self, event: Event) -> None:
+    def __init__(self, event: LeaseEvent) -> None:
         self.event = event
         self._text: str | None = None
 
-    def text(self, render: Callable[[Event], str]) -> str:
+    def text(self, render: Callable[[LeaseEvent], str]) -> str:
         """The event as text, made once; ``render`` is the same for all."""
         if self._text is None:
             self._text = render(self.event)
@@ -77,7 +77,7 @@ class EventStream:
     def __init__(self) -> None:
         self._followers: set[Follower] = set()
 
-    def record(self, event: Event) -> None:
+    def record(self, event: LeaseEvent) -> None:
         """Pass ``event`` on (ports.Events). A follower that is too slow gets no more."""
         if not self._followers:
             return

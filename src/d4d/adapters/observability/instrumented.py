@@ -8,24 +8,20 @@ from datetime import datetime
 from typing import cast
 
 from d4d.adapters.observability.metrics import Metrics
-from d4d.domain.address_selection import Claim
+from d4d.domain.address_selection import AddressClaim
+from d4d.domain.addressing import Address
 from d4d.domain.errors import BadRequest, D4DError, LinkDown, NoAddress, StoreUnavailable
 from d4d.domain.leases import Endpoint, Lease
-from d4d.domain.pools import Address, Pool, PoolRecord, PoolRequest
-from d4d.domain.ports.allocator import (
-    Allocator,
-    Clock,
-    Contents,
-    Holder,
-    LeaseStore,
-    RangeStore,
-    Reservations,
-)
-from d4d.domain.ports.docker import Attachment, ContainerEvent, Containers, Network
-from d4d.domain.reservations import OperatorReservation, Reserved
+from d4d.domain.pools import Pool, PoolRecord, PoolRequest
+from d4d.domain.ports.allocator import Allocator
+from d4d.domain.ports.clock import Clock
+from d4d.domain.ports.docker import Attachment, ContainerEvent, DockerEngine, DockerNetwork
+from d4d.domain.ports.events import LeaseObserver
+from d4d.domain.ports.stores import LeaseStore, RangeStore, ReservationStore, StoreContents
+from d4d.domain.reservations import Reservation, ReservationSet
 
 
-class MeasuredStore:
+class InstrumentedStore:
     """A LeaseStore, with Reservations where the store has any.
 
     It remembers how the last call ended, for those who ask after its health.
@@ -41,7 +37,7 @@ class MeasuredStore:
     def __repr__(self) -> str:
         return repr(self._store)  # errors name what the operator chose
 
-    async def load(self, owner: str) -> Contents:
+    async def load(self, owner: str) -> StoreContents:
         """See ``LeaseStore``."""
         with self._call("load"):
             return await self._store.load(owner)
@@ -71,8 +67,8 @@ class MeasuredStore:
         with self._call("remove"):
             return await self._store.remove(lease)
 
-    async def reserve(self, reservation: OperatorReservation) -> bool:
-        """See ``Reservations``. Raises BadRequest where the store keeps none."""
+    async def reserve(self, reservation: Reservation) -> bool:
+        """See ``ReservationStore``. Raises BadRequest where the store keeps none."""
         store = self._reservations
         if store is None:
             raise BadRequest(
@@ -82,31 +78,31 @@ class MeasuredStore:
         with self._call("reserve"):
             return await store.reserve(reservation)
 
-    async def unreserve(self, segment: str, address: Address) -> OperatorReservation | None:
-        """See ``Reservations``."""
+    async def unreserve(self, segment: str, address: Address) -> Reservation | None:
+        """See ``ReservationStore``."""
         store = self._reservations
         if store is None:
             return None
         with self._call("unreserve"):
             return await store.unreserve(segment, address)
 
-    async def reserved(self, segment: str) -> Reserved:
-        """See ``Reservations``."""
+    async def reserved(self, segment: str) -> ReservationSet:
+        """See ``ReservationStore``."""
         store = self._reservations
         if store is None:
-            return Reserved()
+            return ReservationSet()
         with self._call("reserved"):
             return await store.reserved(segment)
 
-    async def reservations(self) -> tuple[OperatorReservation, ...]:
-        """See ``Reservations``."""
+    async def reservations(self) -> tuple[Reservation, ...]:
+        """See ``ReservationStore``."""
         store = self._reservations
         if store is None:
             return ()
         with self._call("reservations"):
             return await store.reservations()
 
-    async def take(self, claim: Claim) -> Lease:
+    async def take(self, claim: AddressClaim) -> Lease:
         """See ``RangeStore``. Raises BadRequest where the store chooses no addresses."""
         if not callable(getattr(self._store, "take", None)):
             raise BadRequest(
@@ -132,11 +128,11 @@ class MeasuredStore:
             error.add_note(f"the lease store, {self._store!r}: see what holds it up")
 
 
-def _reservations_of(store: LeaseStore) -> Reservations | None:
+def _reservations_of(store: LeaseStore) -> ReservationStore | None:
     """``store``, if it keeps any: another package's may know nothing of them."""
     verbs = ("reserve", "unreserve", "reserved", "reservations")
     has_all = all(callable(getattr(store, verb, None)) for verb in verbs)
-    return cast("Reservations", store) if has_all else None
+    return cast("ReservationStore", store) if has_all else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +143,7 @@ class Silence:
     reason: str
 
 
-class MeasuredAllocator:
+class InstrumentedAllocator:
     """An Allocator. It remembers when it last had no address to give."""
 
     def __init__(self, allocator: Allocator, name: str, metrics: Metrics, clock: Clock) -> None:
@@ -192,7 +188,7 @@ class MeasuredAllocator:
         """See ``Allocator``."""
         return self._allocator.rename(lease, name)
 
-    def keep(self, lease: Lease, holder: Holder, *, confirm: bool = False) -> None:
+    def keep(self, lease: Lease, holder: LeaseObserver, *, confirm: bool = False) -> None:
         """See ``Allocator``."""
         self._allocator.keep(lease, holder, confirm=confirm)
 
@@ -210,47 +206,47 @@ class MeasuredAllocator:
         await self._allocator.aclose()
 
 
-class MeasuredContainers:
+class InstrumentedEngine:
     """Containers, as Docker's API has them."""
 
-    def __init__(self, containers: Containers, metrics: Metrics) -> None:
+    def __init__(self, containers: DockerEngine, metrics: Metrics) -> None:
         self._containers = containers
         self._metrics = metrics
 
     @property
     def gives_names(self) -> bool:
-        """See ``Containers``."""
+        """See ``DockerEngine``."""
         return self._containers.gives_names
 
-    async def networks(self) -> tuple[Network, ...]:
-        """See ``Containers``."""
+    async def networks(self) -> tuple[DockerNetwork, ...]:
+        """See ``DockerEngine``."""
         with self._metrics.docker("networks"):
             return await self._containers.networks()
 
     async def attachments(self) -> tuple[Attachment, ...]:
-        """See ``Containers``."""
+        """See ``DockerEngine``."""
         with self._metrics.docker("attachments"):
             return await self._containers.attachments()
 
     def started(self) -> AsyncIterator[ContainerEvent]:
-        """See ``Containers``."""
+        """See ``DockerEngine``."""
         return self._containers.started()
 
     async def reconnect(self, attachment: Attachment) -> None:
-        """See ``Containers``."""
+        """See ``DockerEngine``."""
         with self._metrics.docker("reconnect"):
             await self._containers.reconnect(attachment)
 
     async def restart(self, container_id: str) -> None:
-        """See ``Containers``."""
+        """See ``DockerEngine``."""
         with self._metrics.docker("restart"):
             await self._containers.restart(container_id)
 
     async def stop(self, container_id: str) -> None:
-        """See ``Containers``."""
+        """See ``DockerEngine``."""
         with self._metrics.docker("stop"):
             await self._containers.stop(container_id)
 
     async def aclose(self) -> None:
-        """See ``Containers``."""
+        """See ``DockerEngine``."""
         await self._containers.aclose()

@@ -26,10 +26,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from d4d.adapters.observability.tracing import Traces
 from d4d.domain import errors
+from d4d.domain.events import EventKind, LeaseEvent
 from d4d.domain.leases import LeaseState
 from d4d.domain.pools import PoolId
-from d4d.domain.ports.allocator import Event, EventKind
-from d4d.domain.utilization import Fill
+from d4d.domain.utilization import PoolUtilization
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60)
@@ -54,7 +54,7 @@ _RESULTS: dict[type[BaseException], str] = {
 class State:
     """What the driver holds at the moment of a scrape."""
 
-    pools: dict[PoolId, Fill]
+    pools: dict[PoolId, PoolUtilization]
     leases: dict[tuple[PoolId, LeaseState], int]
     overdue: int
     """Live leases whose renewal time has passed by more than a while."""
@@ -122,7 +122,7 @@ class Metrics:
         build = Gauge("d4d_build_info", "Always 1.", ["version", "python"], registry=registry)
         build.labels(version("d4d"), platform.python_version()).set(1)
 
-    def record(self, event: Event) -> None:
+    def record(self, event: LeaseEvent) -> None:
         """Count ``event`` (ports.Events)."""
         self._events.labels(event.kind.value).inc()
 

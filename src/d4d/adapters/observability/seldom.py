@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
-from d4d.domain.ports.allocator import Event, EventKind
+from d4d.domain.events import EventKind, LeaseEvent
 
 _STRANGERS = frozenset({EventKind.CONFLICT, EventKind.DECLINED, EventKind.MISMATCH})
 """What others on the wire can cause; each of the other kinds is a lease's own, and always told."""
@@ -20,7 +20,7 @@ class _Window:
     ends_at: float
     groups: tuple[Hashable, ...]
     """Whose distinct things it is one of."""
-    held: Event | None = None
+    held: LeaseEvent | None = None
     """The newest that was not told."""
     count: int = 0
 
@@ -46,7 +46,7 @@ class SeldomEvents:
         """When ``due`` has something to do; None is never."""
         return next(iter(self._windows.values())).ends_at if self._windows else None
 
-    def may_tell(self, event: Event, now: float) -> bool:
+    def may_tell(self, event: LeaseEvent, now: float) -> bool:
         """Whether to tell ``event`` at once; else it is counted, and ``due`` tells of it."""
         if event.kind not in _STRANGERS:
             return True
@@ -65,7 +65,7 @@ class SeldomEvents:
         window.held, window.count = event, window.count + 1
         return False
 
-    def due(self, now: float) -> list[Event]:
+    def due(self, now: float) -> list[LeaseEvent]:
         """One event for all those of a kind that were held back since it was last told."""
         told = []
         while (next_at := self.next_at) is not None and next_at <= now:
@@ -82,7 +82,7 @@ class SeldomEvents:
         self._windows[key] = _Window(now + self._pause, groups)
         self._distinct.update(groups)
 
-    def _summary(self, window: _Window) -> Event:
+    def _summary(self, window: _Window) -> LeaseEvent:
         event, count = window.held, window.count
         assert event is not None
         what = (

@@ -18,16 +18,17 @@ from uuid import uuid4
 import structlog
 
 from d4d.adapters.observability.metrics import Metrics
+from d4d.domain.events import EventKind, LeaseEvent
 from d4d.domain.pools import PoolId
-from d4d.domain.ports.allocator import Clock, Event, EventKind
-from d4d.domain.utilization import Fill
-from d4d.lazy_import import late
+from d4d.domain.ports.clock import Clock
+from d4d.domain.utilization import PoolUtilization
+from d4d.lazy_import import lazy
 from d4d.service_layer.concurrency.supervised_task import forever
 
 if TYPE_CHECKING:
     import httpx
 else:
-    httpx = late("httpx")
+    httpx = lazy("httpx")
 
 TIMESTAMP, SIGNATURE = "D4D-Timestamp", "D4D-Signature"
 """The headers: seconds since 1970, and ``sha256=`` with the HMAC of ``TIMESTAMP.BODY`` in hex."""
@@ -120,7 +121,7 @@ class Webhook:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    def record(self, event: Event) -> None:
+    def record(self, event: LeaseEvent) -> None:
         """Tell of ``event`` if it is one of those (ports.Events)."""
         if event.kind not in _TOLD:
             return
@@ -135,7 +136,7 @@ class Webhook:
             detail=event.detail,
         )
 
-    def nearly_full(self, pool: PoolId, fill: Fill) -> None:
+    def nearly_full(self, pool: PoolId, fill: PoolUtilization) -> None:
         """Tell that ``pool`` is nearly full."""
         self._tell(
             kind=NEARLY_FULL,

@@ -17,11 +17,12 @@ from d4d.adapters.stores.lease_codec import (
     reservations_to_json,
     to_microseconds,
 )
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import BadRequest
-from d4d.domain.leases import Lease, MacAddress
+from d4d.domain.leases import Lease
 from d4d.domain.pools import Pool, PoolRecord
-from d4d.domain.ports.allocator import Contents
-from d4d.domain.reservations import OperatorReservation
+from d4d.domain.ports.stores import StoreContents
+from d4d.domain.reservations import Reservation
 
 FORMAT = 1
 """One higher whenever an older D4D would understand a file wrongly."""
@@ -36,8 +37,8 @@ class Backup:
     made_at: datetime
     version: str
     """Of the D4D that made it."""
-    hosts: Mapping[str, Contents]
-    reservations: tuple[OperatorReservation, ...] = ()
+    hosts: Mapping[str, StoreContents]
+    reservations: tuple[Reservation, ...] = ()
 
     def __str__(self) -> str:
         pools = sum(len(each.pools) for each in self.hosts.values())
@@ -153,12 +154,12 @@ class _Reader:
     hosts: list[str]
     pools: dict[str, list[PoolRecord]] = field(default_factory=dict)
     leases: dict[str, list[Lease]] = field(default_factory=dict)
-    reservations: list[OperatorReservation] = field(default_factory=list)
+    reservations: list[Reservation] = field(default_factory=list)
     _lease_reader: LeaseReader = field(default_factory=LeaseReader)
 
-    def contents(self, host: str) -> Contents:
+    def contents(self, host: str) -> StoreContents:
         """What was of ``host``."""
-        return Contents(
+        return StoreContents(
             pools=tuple(self.pools.get(host, ())), leases=tuple(self.leases.get(host, ()))
         )
 
@@ -189,8 +190,8 @@ def _pool(parts: dict[str, Any]) -> PoolRecord:
     )
 
 
-def _reservation(parts: dict[str, Any]) -> OperatorReservation:
-    return OperatorReservation(
+def _reservation(parts: dict[str, Any]) -> Reservation:
+    return Reservation(
         segment=parts["segment"],
         address=ip_address(parts["address"]),
         made_at=from_microseconds(parts["made_at"]),

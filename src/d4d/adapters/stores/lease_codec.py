@@ -10,8 +10,9 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Any, NamedTuple
 
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress, RenewalForm, Terms
-from d4d.domain.pools import Address, PoolId, Purpose, Reservation
+from d4d.domain.addressing import Address, MacAddress
+from d4d.domain.leases import Endpoint, Lease, LeaseState, RenewalForm, Terms
+from d4d.domain.pools import PoolId, Purpose, ReservedAddress
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -144,7 +145,7 @@ def terms_from_json(text: str) -> Terms:
     )
 
 
-def reservations_to_json(reservations: tuple[Reservation, ...]) -> str:
+def reservations_to_json(reservations: tuple[ReservedAddress, ...]) -> str:
     """``reservations`` as a JSON array, in their order."""
     return _compact(
         [
@@ -154,10 +155,10 @@ def reservations_to_json(reservations: tuple[Reservation, ...]) -> str:
     )
 
 
-def reservations_from_json(text: str) -> tuple[Reservation, ...]:
+def reservations_from_json(text: str) -> tuple[ReservedAddress, ...]:
     """What ``reservations_to_json`` wrote. Raises ValueError or KeyError for anything else."""
     return tuple(
-        Reservation(
+        ReservedAddress(
             address=_address(held["address"]),
             purpose=Purpose(held["purpose"]),
             count=held["count"],

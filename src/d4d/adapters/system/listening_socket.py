@@ -15,7 +15,7 @@ class SocketTaken(D4DError):
     """Another process serves this socket."""
 
 
-class PluginSocket:
+class ListeningSocket:
     """A listening unix socket, hidden from dockerd until ``publish``."""
 
     def __init__(

@@ -11,7 +11,7 @@ from uuid import uuid4
 from d4d.domain.errors import StoreUnavailable
 
 
-class StateDir:
+class StateDirectory:
     """The state directory, locked from ``lock`` to ``close``, or until the process dies."""
 
     def __init__(self, path: Path) -> None:

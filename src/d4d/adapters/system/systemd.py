@@ -11,7 +11,7 @@ from d4d.service_layer.concurrency.supervised_task import its_own
 _STATUS_EVERY = 10.0  # seconds
 
 
-class Notifier:
+class SystemdNotifier:
     """A datagram socket to systemd; without NOTIFY_SOCKET nobody is told (sd_notify(3))."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 _log = structlog.get_logger()
 
 
-class Worker:
+class WorkerThread:
     """Does what it is given, one after the other.
 
     An executor would do, too: to give it something takes a lease more than twice as long.

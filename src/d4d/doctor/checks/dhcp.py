@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from d4d.adapters.dhcp.server_probe import Offer, Probed
-from d4d.doctor import catalogue as ailments
-from d4d.doctor.facts import Facts, ProbedNetwork
+from d4d.adapters.dhcp.server_probe import Offer, ProbeResult
+from d4d.doctor import catalogue
+from d4d.doctor.facts import HostFacts, ProbedNetwork
 from d4d.doctor.findings import Finding
 
 _SHORTEST_LEASE = timedelta(seconds=60)
 
 
-def seen(facts: Facts) -> str:
+def seen(facts: HostFacts) -> str:
     """Who answered where."""
     if facts.probed is None:
         return "not known"
@@ -20,12 +20,12 @@ def seen(facts: Facts) -> str:
     return "; ".join(f"{_way(each.probed)}: {_servers(each.probed)}" for each in facts.probed)
 
 
-def judge(facts: Facts) -> Iterator[Finding]:
+def judge(facts: HostFacts) -> Iterator[Finding]:
     """What is wrong with the servers, or the way to them."""
     ways = facts.probed or ()
     for way in ways:
         if way.probed.error is not None:
-            yield ailments.DHCP_NOT_ASKED.found(way.probed.error)
+            yield catalogue.DHCP_NOT_ASKED.found(way.probed.error)
     asked = [way for way in ways if way.probed.error is None]
     silent = [way for way in asked if not way.probed.offers]
     wanted = [way for way in silent if way.is_wanted]
@@ -36,7 +36,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
         yield _silence(silent)
     if (nobody or wanted) and facts.driver is not None and facts.driver.port_67:
         owners = ", ".join(map(str, facts.driver.port_67))
-        yield ailments.DHCP_SERVER_HERE.found(
+        yield catalogue.DHCP_SERVER_HERE.found(
             f"{owners} has UDP port 67 of this host, and no server answers on the wire"
         )
     is_served = any(map(_taken, asked))
@@ -48,7 +48,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
 def _silence(ways: Sequence[ProbedNetwork]) -> Finding:
     names = ", ".join(_way(way.probed) for way in ways)
     parent = ways[0].probed.parent or "any"
-    return ailments.DHCP_SILENT.found(f"no DHCP server answers on {names}", parent=parent)
+    return catalogue.DHCP_SILENT.found(f"no DHCP server answers on {names}", parent=parent)
 
 
 def _taken(way: ProbedNetwork) -> list[Offer]:
@@ -61,7 +61,7 @@ def _judge_offers(way: ProbedNetwork, *, is_needed: bool) -> Iterator[Finding]:
     """``is_needed`` tells whether D4D has to find a server there."""
     where, offers, taken = _way(way.probed), way.probed.offers, _taken(way)
     if not taken and is_needed:
-        yield ailments.DHCP_NAMED_SILENT.found(
+        yield catalogue.DHCP_NAMED_SILENT.found(
             f"{_servers(way.probed)} answers on {where}, but of {', '.join(way.servers)}, whose "
             "offers alone are taken, nobody does"
         )
@@ -70,22 +70,22 @@ def _judge_offers(way: ProbedNetwork, *, is_needed: bool) -> Iterator[Finding]:
             f"{offer.terms.server} ({offer.server_mac or 'MAC unknown'}) offers {offer.address}"
             for offer in offers
         )
-        yield ailments.DHCP_SEVERAL.found(
+        yield catalogue.DHCP_SEVERAL.found(
             f"{len(offers)} DHCP servers answer on {where}, and D4D_DHCP_SERVER names none: {told}"
         )
     for offer in taken:
         if offer.terms.lease_time < _SHORTEST_LEASE:
-            yield ailments.DHCP_LEASE_SHORT.found(
+            yield catalogue.DHCP_LEASE_SHORT.found(
                 f"DHCP server {offer.terms.server} on {where} gives leases of "
                 f"{offer.terms.lease_time.total_seconds():g} s"
             )
 
 
-def _way(probed: Probed) -> str:
+def _way(probed: ProbeResult) -> str:
     return probed.relay or str(probed.parent)
 
 
-def _servers(probed: Probed) -> str:
+def _servers(probed: ProbeResult) -> str:
     if probed.error is not None:
         return "could not be asked"
     return ", ".join(str(offer.terms.server) for offer in probed.offers) or "nobody"

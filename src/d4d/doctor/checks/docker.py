@@ -4,18 +4,18 @@ from collections.abc import Iterator
 from ipaddress import IPv4Interface, IPv4Network
 
 from d4d.adapters.dhcp.server_probe import Offer
-from d4d.doctor import catalogue as ailments
-from d4d.doctor.facts import Facts, RouterHere
+from d4d.doctor import catalogue
+from d4d.doctor.facts import HostFacts, RouterHere
 from d4d.doctor.findings import Finding
-from d4d.domain.client_identity import IdentityPolicy
-from d4d.domain.ports.docker import Network, NetworkSubnet
+from d4d.domain.policies import IdentityPolicy
+from d4d.domain.ports.docker import DockerNetwork, NetworkSubnet
 
 _OLDEST_API = (1, 41)  # engine 20.10
 _FIRST_WITH_NAMES = (1, 52)  # engine 29.0
 _BRIDGE = "bridge"
 
 
-def seen(facts: Facts) -> str:
+def seen(facts: HostFacts) -> str:
     """Which engine there is."""
     look = facts.docker
     if look is None:
@@ -27,7 +27,7 @@ def seen(facts: Facts) -> str:
     return f"Engine {look.engine}, which {names} container names; networks of ours: {networks}"
 
 
-def judge(facts: Facts) -> Iterator[Finding]:
+def judge(facts: HostFacts) -> Iterator[Finding]:
     """What is wrong with Docker, and with its networks."""
     for here in facts.routers_here:
         yield from _judge_router_here(facts, here)
@@ -35,16 +35,16 @@ def judge(facts: Facts) -> Iterator[Finding]:
     if look is None:
         return
     if look.error is not None:
-        yield ailments.DOCKER_UNREACHABLE.found(look.error)
+        yield catalogue.DOCKER_UNREACHABLE.found(look.error)
         return
     if look.api < _OLDEST_API:
-        yield ailments.DOCKER_TOO_OLD.found(f"this is Docker Engine {look.engine}")
+        yield catalogue.DOCKER_TOO_OLD.found(f"this is Docker Engine {look.engine}")
     if look.api < _FIRST_WITH_NAMES and facts.settings.identity is IdentityPolicy.NAME:
-        yield ailments.DOCKER_NO_NAMES.found(
+        yield catalogue.DOCKER_NO_NAMES.found(
             f"D4D_IDENTITY=name, and Docker Engine {look.engine} tells no container names"
         )
     for name, driver in look.others:
-        yield ailments.DOCKER_OTHER_DRIVER.found(
+        yield catalogue.DOCKER_OTHER_DRIVER.found(
             f"network {name} takes its addresses from {driver}, which is not D4D "
             f"({facts.settings.plugin_socket.stem})"
         )
@@ -52,7 +52,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
         yield from _judge_network(network, _offers(facts, network))
 
 
-def _judge_router_here(facts: Facts, here: RouterHere) -> Iterator[Finding]:
+def _judge_router_here(facts: HostFacts, here: RouterHere) -> Iterator[Finding]:
     """A host may be the router by right: then nobody else has its address, and it has a way out."""
     router, bridge = here.address.ip, here.bridge
     makers = [
@@ -69,16 +69,16 @@ def _judge_router_here(facts: Facts, here: RouterHere) -> Iterator[Finding]:
         "prefix": here.address.network.prefixlen,
     }
     if here.other is not None:
-        yield ailments.BRIDGE_TOOK_ROUTER.found(
+        yield catalogue.BRIDGE_TOOK_ROUTER.found(
             f"{text}, which is another machine: {here.other} answers for it, too", **fields
         )
     elif facts.has_default_route is False:
-        yield ailments.BRIDGE_IS_ROUTER.found(
+        yield catalogue.BRIDGE_IS_ROUTER.found(
             f"{text}; nobody else answers for it, and this host has no default route", **fields
         )
 
 
-def _offers(facts: Facts, network: Network) -> list[Offer]:
+def _offers(facts: HostFacts, network: DockerNetwork) -> list[Offer]:
     """What the servers said whose leases the network takes."""
     return [
         offer
@@ -89,7 +89,7 @@ def _offers(facts: Facts, network: Network) -> list[Offer]:
     ]
 
 
-def _judge_network(network: Network, offers: list[Offer]) -> Iterator[Finding]:
+def _judge_network(network: DockerNetwork, offers: list[Offer]) -> Iterator[Finding]:
     for config in network.subnets:
         subnet = config.subnet
         if not isinstance(subnet, IPv4Network):
@@ -97,7 +97,7 @@ def _judge_network(network: Network, offers: list[Offer]) -> Iterator[Finding]:
         fitting = [offer for offer in offers if offer.address in subnet]
         masked = [offer for offer in fitting if _subnet_of(offer) not in (None, subnet)]
         for offer in masked[:1] if fitting else offers[:1]:
-            yield ailments.SUBNET_MISMATCH.found(
+            yield catalogue.SUBNET_MISMATCH.found(
                 f"network {network.name} has the subnet {subnet}, and DHCP server "
                 f"{offer.terms.server} offers {offer.address} of {_subnet_of(offer) or 'another'}"
             )
@@ -106,14 +106,16 @@ def _judge_network(network: Network, offers: list[Offer]) -> Iterator[Finding]:
             if network.driver == _BRIDGE:
                 yield from _judge_way_out(network, config, offer)
             elif config.gateway is not None and config.gateway not in offer.terms.routers:
-                yield ailments.GATEWAY_MISMATCH.found(
+                yield catalogue.GATEWAY_MISMATCH.found(
                     f"network {network.name} has the gateway {config.gateway}, and DHCP server "
                     f"{offer.terms.server} names the router {offer.terms.routers[0]}",
                     router=offer.terms.routers[0],
                 )
 
 
-def _judge_way_out(network: Network, config: NetworkSubnet, offer: Offer) -> Iterator[Finding]:
+def _judge_way_out(
+    network: DockerNetwork, config: NetworkSubnet, offer: Offer
+) -> Iterator[Finding]:
     """On a bridge the gateway is the host's own address, and the router is called otherwise."""
     way_out = config.way_out or config.gateway
     if way_out is None or way_out in offer.terms.routers:
@@ -121,7 +123,7 @@ def _judge_way_out(network: Network, config: NetworkSubnet, offer: Offer) -> Ite
     router = offer.terms.routers[0]
     called = "DefaultGatewayIPv4" if config.way_out else "gateway"
     missing = "" if config.way_out else " and no DefaultGatewayIPv4"
-    yield ailments.BRIDGE_WAY_OUT.found(
+    yield catalogue.BRIDGE_WAY_OUT.found(
         f"network {network.name}, on a bridge, has the {called} {way_out}{missing}, and DHCP "
         f"server {offer.terms.server} names the router {router}",
         router=router,

@@ -4,17 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from d4d.adapters.docker.plugin_protocol import CAPABILITIES
-from d4d.doctor import catalogue as ailments
+from d4d.doctor import catalogue
 from d4d.doctor.collectors.plugin_socket import SocketState
 from d4d.doctor.collectors.processes import NET_BIND_SERVICE, NET_RAW
-from d4d.doctor.facts import DriverLook, Facts
+from d4d.doctor.facts import DriverLook, HostFacts
 from d4d.doctor.findings import Finding
 
 _PLUGINS = (Path("/run/docker/plugins"), Path("/var/run/docker/plugins"))
 _INIT = 1
 
 
-def seen(facts: Facts) -> str:
+def seen(facts: HostFacts) -> str:
     """Which driver runs."""
     if facts.driver is None:
         return "not known"
@@ -24,15 +24,15 @@ def seen(facts: Facts) -> str:
     return f"D4D{version} runs as pid {facts.driver.process.pid}"
 
 
-def judge(facts: Facts) -> Iterator[Finding]:
+def judge(facts: HostFacts) -> Iterator[Finding]:
     """What keeps the driver from serving Docker and its operator."""
     look = facts.driver
     if look is None:
         return
     if look.process is None:
-        yield ailments.DRIVER_NOT_RUNNING.found(_absence(facts, look))
+        yield catalogue.DRIVER_NOT_RUNNING.found(_absence(facts, look))
     for other in look.others:
-        yield ailments.SECOND_DRIVER.found(f"{other} is a driver too, in this network namespace")
+        yield catalogue.SECOND_DRIVER.found(f"{other} is a driver too, in this network namespace")
     yield from _judge_capabilities(facts, look)
     yield from _judge_socket(facts, look)
     yield from _judge_places(facts, look)
@@ -40,14 +40,14 @@ def judge(facts: Facts) -> Iterator[Finding]:
         yield from _judge_admin(facts)
 
 
-def _absence(facts: Facts, look: DriverLook) -> str:
+def _absence(facts: HostFacts, look: DriverLook) -> str:
     text = f"no D4D has the state directory {facts.settings.state_dir}"
     if look.socket.state is SocketState.WAITING:
         text += "; systemd listens at the plugin socket, and starts it at Docker's next call"
     return text
 
 
-def _judge_capabilities(facts: Facts, look: DriverLook) -> Iterator[Finding]:
+def _judge_capabilities(facts: HostFacts, look: DriverLook) -> Iterator[Finding]:
     if look.privileges is None or look.process is None:
         return
     needed = [("CAP_NET_RAW", NET_RAW, "speaks no DHCP on a parent, and asks nobody by ARP")]
@@ -55,33 +55,33 @@ def _judge_capabilities(facts: Facts, look: DriverLook) -> Iterator[Finding]:
         needed.append(("CAP_NET_BIND_SERVICE", NET_BIND_SERVICE, "can't have port 67 as a relay"))
     for name, number, consequence in needed:
         if not look.privileges.has(number):
-            yield ailments.CAPABILITY_MISSING.found(
+            yield catalogue.CAPABILITY_MISSING.found(
                 f"{look.process} runs as user {look.privileges.uid} without {name}: it "
                 f"{consequence}",
                 capability=name,
             )
 
 
-def _judge_socket(facts: Facts, look: DriverLook) -> Iterator[Finding]:
+def _judge_socket(facts: HostFacts, look: DriverLook) -> Iterator[Finding]:
     path, at = facts.settings.plugin_socket, look.socket
     match at.state:
         case SocketState.ABSENT if look.process is not None:
-            yield ailments.PLUGIN_SOCKET_MISSING.found(
+            yield catalogue.PLUGIN_SOCKET_MISSING.found(
                 f"{look.process} runs, and {path} is not there"
             )
         case SocketState.STALE:
-            yield ailments.PLUGIN_SOCKET_STALE.found(f"nobody listens at {path} ({at.detail})")
+            yield catalogue.PLUGIN_SOCKET_STALE.found(f"nobody listens at {path} ({at.detail})")
         case SocketState.DENIED:
-            yield ailments.PLUGIN_SOCKET_DENIED.found(f"{path}: {at.detail}")
+            yield catalogue.PLUGIN_SOCKET_DENIED.found(f"{path}: {at.detail}")
         case SocketState.NO_SOCKET:
-            yield ailments.PLUGIN_SOCKET_FOREIGN.found(f"{path} is no socket")
+            yield catalogue.PLUGIN_SOCKET_FOREIGN.found(f"{path} is no socket")
         case SocketState.SILENT:
-            yield ailments.PLUGIN_SOCKET_SILENT.found(
+            yield catalogue.PLUGIN_SOCKET_SILENT.found(
                 f"{at.listener} listens at {path}, and did not answer "
                 f"IpamDriver.GetCapabilities: {at.detail}"
             )
         case SocketState.ANSWERS if not _is_ours(look):
-            yield ailments.PLUGIN_SOCKET_FOREIGN.found(
+            yield catalogue.PLUGIN_SOCKET_FOREIGN.found(
                 f"{at.listener} serves {path}, and is not this D4D: it answers "
                 f"IpamDriver.GetCapabilities with {at.answer}"
             )
@@ -97,25 +97,25 @@ def _is_ours(look: DriverLook) -> bool:
     return listener is None or listener.pid in (look.process.pid, _INIT)
 
 
-def _judge_places(facts: Facts, look: DriverLook) -> Iterator[Finding]:
+def _judge_places(facts: HostFacts, look: DriverLook) -> Iterator[Finding]:
     path = facts.settings.plugin_socket
     if path.parent not in _PLUGINS:
-        yield ailments.PLUGIN_SOCKET_ELSEWHERE.found(f"Docker does not look for {path}")
+        yield catalogue.PLUGIN_SOCKET_ELSEWHERE.found(f"Docker does not look for {path}")
     for spec in look.specs:
-        yield ailments.PLUGIN_SPEC_LEFT.found(f"{spec} names a driver {path.stem}, too")
+        yield catalogue.PLUGIN_SPEC_LEFT.found(f"{spec} names a driver {path.stem}, too")
     if look.port_67 and facts.is_relaying:
         owners = ", ".join(map(str, look.port_67))
-        yield ailments.PORT_67_TAKEN.found(f"UDP port 67 is {owners}'s, and D4D is to relay")
+        yield catalogue.PORT_67_TAKEN.found(f"UDP port 67 is {owners}'s, and D4D is to relay")
 
 
-def _judge_admin(facts: Facts) -> Iterator[Finding]:
+def _judge_admin(facts: HostFacts) -> Iterator[Finding]:
     if facts.admin is None:
         return
     if facts.admin.error is not None:
-        yield ailments.ADMIN_SILENT.found(facts.admin.error)
+        yield catalogue.ADMIN_SILENT.found(facts.admin.error)
     elif facts.admin.version != facts.version:
-        yield ailments.DRIVER_OUTDATED.found(
+        yield catalogue.DRIVER_OUTDATED.found(
             f"D4D {facts.admin.version} runs, and {facts.version} is installed"
         )
     for text in facts.admin.failing:
-        yield ailments.DRIVER_NOT_READY.found(f"the driver is not ready: {text}")
+        yield catalogue.DRIVER_NOT_READY.found(f"the driver is not ready: {text}")

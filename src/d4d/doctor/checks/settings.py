@@ -8,11 +8,12 @@ from pathlib import Path
 
 from dotenv.parser import parse_stream
 
-from d4d.doctor import catalogue as ailments
+from d4d.doctor import catalogue
 from d4d.doctor.findings import Finding
 from d4d.domain.errors import BadRequest
 from d4d.settings.files import FILES
-from d4d.settings.model import Settings, correction, is_read, load_settings, names_of
+from d4d.settings.loading import correction, is_read, load_settings, names_of
+from d4d.settings.model import Settings
 
 _NAME = re.compile(r"D4D_[A-Z_]+")
 _LINE_END = re.compile(r"\r\n|\n|\r")
@@ -48,18 +49,18 @@ def read_settings(files: Sequence[Path] = FILES) -> Written:
         except (FileNotFoundError, NotADirectoryError):
             continue  # neither file has to be there
         except (OSError, UnicodeDecodeError) as error:
-            findings.append(ailments.SETTINGS_UNREADABLE.found(f"{path} can't be read: {error}"))
+            findings.append(catalogue.SETTINGS_UNREADABLE.found(f"{path} can't be read: {error}"))
     lines += [
         _Line(place="environment", name=name) for name in os.environ if name.startswith("D4D_")
     ]
     findings += _judge_names(lines)
     settings = None
-    if not any(each.severity is ailments.SETTING_UNKNOWN.severity for each in findings):
+    if not any(each.severity is catalogue.SETTING_UNKNOWN.severity for each in findings):
         try:
             settings = load_settings(files=files)
         except BadRequest as error:
             places = {name: line.place for line in lines for name in names_of(line.name or "")}
-            findings.append(ailments.SETTING_INVALID.found(_with_places(str(error), places)))
+            findings.append(catalogue.SETTING_INVALID.found(_with_places(str(error), places)))
     return Written(settings=settings, sources=tuple(sources), findings=tuple(findings))
 
 
@@ -79,13 +80,16 @@ def _judge_names(lines: Sequence[_Line]) -> Iterator[Finding]:
     for line in lines:
         if line.name is None:
             # The line itself is not told: what is written wrong may be a secret.
-            yield ailments.SETTING_IGNORED.found(f"{line.place} is no setting: write NAME=value")
+            yield catalogue.SETTING_IGNORED.found(f"{line.place} is no setting: write NAME=value")
         elif meant := correction(line.name):
-            yield ailments.SETTING_UNKNOWN.found(f"{line.place}: {line.name}: {meant}")
+            yield catalogue.SETTING_UNKNOWN.found(f"{line.place}: {line.name}: {meant}")
         elif not is_read(line.name):
-            yield ailments.SETTING_IGNORED.found(f"{line.place}: {line.name} is no setting of D4D")
+            text = f"{line.place}: {line.name} is no setting of D4D"
+            yield catalogue.SETTING_IGNORED.found(text)
         elif not line.has_value:
-            yield ailments.SETTING_IGNORED.found(f"{line.place}: {line.name} has no = and no value")
+            yield catalogue.SETTING_IGNORED.found(
+                f"{line.place}: {line.name} has no = and no value"
+            )
 
 
 def _with_places(text: str, places: Mapping[str, str]) -> str:

@@ -9,8 +9,8 @@ from ipaddress import IPv4Address
 from d4d.adapters.network.arp_frame import probe_frame, read_claim
 from d4d.adapters.network.bpf import arp_filter
 from d4d.adapters.network.packet_socket import mac_of, open_tap
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import LinkDown
-from d4d.domain.leases import MacAddress
 
 _TRIES, _WAIT = 3, 0.5  # seconds after each
 _LONGEST_FRAME = 2048

@@ -20,7 +20,7 @@ from d4d.adapters.history.database import HISTORY_VERSION, decode_event
 from d4d.adapters.stores.lease_codec import LeaseReader, LeaseRow, from_microseconds
 from d4d.adapters.stores.sqlite.database import MIGRATIONS
 from d4d.adapters.stores.sqlite.segments import UNREADABLE, operator_reservation, pool_record
-from d4d.domain.address_selection import from_number
+from d4d.domain.addressing import from_number
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER_SIZE = 100

@@ -9,7 +9,7 @@ from pydantic import Field
 from d4d.adapters.docker.engine_http import DockerApi
 from d4d.adapters.docker.models import NetworkForm, Version, read
 from d4d.domain.errors import DockerUnavailable
-from d4d.domain.ports.docker import Network
+from d4d.domain.ports.docker import DockerNetwork
 
 _PATIENCE = timedelta(seconds=5)
 _DOCKERS_OWN = frozenset({"default", "null", "host-local", "windows", ""})
@@ -28,7 +28,7 @@ class DockerLook:
     """As Docker's users know it: ``20.10.24``."""
     api: tuple[int, int] = (0, 0)
     """The newest version of the API that it speaks."""
-    networks: tuple[Network, ...] = ()
+    networks: tuple[DockerNetwork, ...] = ()
     """Ours."""
     others: tuple[tuple[str, str], ...] = ()
     """Networks of other IPAM plug-ins, each with the name of that."""

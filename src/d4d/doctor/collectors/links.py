@@ -10,8 +10,8 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import LinkDown
-from d4d.domain.leases import MacAddress
 
 _SYSFS = Path("/sys/class/net")
 _UP, _LOOPBACK = 0x1, 0x8  # IFF_UP, IFF_LOOPBACK

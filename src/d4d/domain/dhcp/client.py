@@ -26,7 +26,7 @@ from typing import Any
 from d4d.domain.dhcp import messages
 from d4d.domain.dhcp.effects import Bound, Effects, Grant, Late, Lost, Offered, Refused, Send
 from d4d.domain.dhcp.messages import NO_ADDRESS, Identity, Message, MessageType
-from d4d.domain.dhcp.states import TRANSITIONS, WAITING, Event, State
+from d4d.domain.dhcp.states import TRANSITIONS, WAITING, State, Trigger
 from d4d.domain.dhcp.timing import Random, renewal_wait, retransmission, times
 from d4d.domain.leases import RenewalForm, Terms
 
@@ -169,7 +169,7 @@ class Client:
 
         Raises ValueError where the table has no START.
         """
-        self._go(Event.START)
+        self._go(Trigger.START)
         self.grant, self._lost, self.refusal = None, False, ""
         self._requested, self._accepts = requested, accepts
         return self._discover(now)
@@ -180,7 +180,7 @@ class Client:
         Raises ValueError but in INIT.
         """
         asleep = not confirm and (grant.renew_at is None or now < grant.renew_at)
-        self._go(Event.RESUME if asleep else Event.REBOOT)
+        self._go(Trigger.RESUME if asleep else Trigger.REBOOT)
         self.grant = grant
         if asleep:
             return []
@@ -190,7 +190,7 @@ class Client:
         """Renew before T1 is due, so that the server learns what changed, as a hostname."""
         if self.state is not State.BOUND:
             return []
-        return self._enter(Event.T1, now)
+        return self._enter(Trigger.T1, now)
 
     def receive(self, message: Message, now: datetime) -> Effects:
         """Take a message that came in; what is not for us, or not awaited, has no effect."""
@@ -219,7 +219,7 @@ class Client:
 
         Raises ValueError but in BOUND. Who then starts again paces it: section 3.1 asks for 10 s.
         """
-        self._go(Event.DECLINE)
+        self._go(Trigger.DECLINE)
         grant, self.grant = self.grant, None
         assert grant is not None
         message = messages.decline(
@@ -235,7 +235,7 @@ class Client:
         if self.state is State.INIT:
             return []
         grant, offer, lost = self.grant, self._offer, self._lost
-        self._go(Event.RELEASE)
+        self._go(Trigger.RELEASE)
         self.grant, self._offer, self._lost, self._retransmit_at = None, None, False, None
         if offer is not None:  # we asked for it: the server may have committed it by now
             return self._send_release(offer.yiaddr, offer.server_id)
@@ -246,24 +246,24 @@ class Client:
     # Receiving
 
     def _receive_offer(self, message: Message, server: IPv4Address, now: datetime) -> Effects:
-        if Event.OFFER not in TRANSITIONS[self.state] or message.yiaddr == NO_ADDRESS:
+        if Trigger.OFFER not in TRANSITIONS[self.state] or message.yiaddr == NO_ADDRESS:
             return []
         if not self._accepts(message.yiaddr):
             return [Refused(address=message.yiaddr, terms=terms(message, server))]
         self._offer, self._expected = message, None
-        self._go(Event.OFFER)
+        self._go(Trigger.OFFER)
         offered = Offered(address=message.yiaddr, server=server)
         return [offered, *self._request(now)]
 
     def _receive_ack(self, message: Message, server: IPv4Address, now: datetime) -> Effects:
-        if Event.ACK not in TRANSITIONS[self.state] or not message.lease_time:
+        if Trigger.ACK not in TRANSITIONS[self.state] or not message.lease_time:
             return []  # an ACK must say how long (table 3); a lease of 0 s would be asked for ever
         asked = self._offer.yiaddr if self._offer else self.grant.address if self.grant else None
         if asked is None or message.yiaddr != asked or not self._speaks_to_us(server):
             return []
         rebound = self.grant is not None and self.grant.terms.server not in (server, NO_ADDRESS)
         recovered = self._lost
-        self._go(Event.ACK)
+        self._go(Trigger.ACK)
         said, expected = terms(message, server), self._expected
         if expected is not None and self._sent == 1 and expected.terms == said:
             self.grant = expected
@@ -275,25 +275,25 @@ class Client:
         return [Bound(grant=self.grant, rebound=rebound and not recovered, recovered=recovered)]
 
     def _receive_nak(self, message: Message, now: datetime) -> Effects:
-        if Event.NAK not in TRANSITIONS[self.state]:
+        if Trigger.NAK not in TRANSITIONS[self.state]:
             return []
         if not self._may_refuse(message.server_id, now):
             return []
         if self.state is State.REQUESTING:
             self.refusal = self._refused(message)
-            self._go(Event.NAK)
+            self._go(Trigger.NAK)
             return self._pause(now)
         other = [form for form in self.forms if form is not self._form]
         if (
-            Event.NAK_OF_FORM in TRANSITIONS[self.state]
+            Trigger.NAK_OF_FORM in TRANSITIONS[self.state]
             and self._form is RenewalForm.SELECTING
             and other
         ):
             self.refusal = self._refused(message)
-            self._go(Event.NAK_OF_FORM)
+            self._go(Trigger.NAK_OF_FORM)
             self._form = other[0]
             return self._ask_on(now)
-        return self._lose(Event.NAK, self._refused(message), now)
+        return self._lose(Trigger.NAK, self._refused(message), now)
 
     def _refused(self, message: Message) -> str:
         said = f", saying {message.text!r}" if message.text else ""
@@ -343,25 +343,25 @@ class Client:
         expires_at = grant.expires_at if grant else None
         expired = expires_at is not None and expires_at <= now
         if self.state in (State.BOUND, State.RENEWING) and expired:
-            return self._enter(Event.OVERSLEPT, now)
+            return self._enter(Trigger.OVERSLEPT, now)
         if self.state is State.BOUND:
-            return self._enter(Event.T1, now)
+            return self._enter(Trigger.T1, now)
         if self.state is State.RENEWING and grant and grant.rebind_at and grant.rebind_at <= now:
-            return self._enter(Event.T2, now)
+            return self._enter(Trigger.T2, now)
         if self.state is State.REBOOTING and self._grace_ends:
             expired = self._grace_ends <= now
         if self.state in (State.REBINDING, State.REBOOTING) and expired:
             # Kea refuses the one form and does not answer the other.
             reason = f"{self.refusal}, and was silent" if self.refusal else "no server answered"
-            return self._lose(Event.EXPIRY, f"{reason} until it expired", now)
+            return self._lose(Trigger.EXPIRY, f"{reason} until it expired", now)
         if self.state is State.LOST:
-            self._go(Event.RETRY)
+            self._go(Trigger.RETRY)
             return self._discover(now)
         if self._has_given_up():
             return self._give_up(now)
         return self._again(now)
 
-    def _enter(self, event: Event, now: datetime) -> Effects:
+    def _enter(self, event: Trigger, now: datetime) -> Effects:
         self._go(event)
         assert self.grant is not None
         if self.state is State.REBOOTING:
@@ -383,7 +383,7 @@ class Client:
         return self.state is State.SELECTING and self._lost and self._sent >= _DISCOVERS
 
     def _give_up(self, now: datetime) -> Effects:
-        self._go(Event.NO_ANSWER)
+        self._go(Trigger.NO_ANSWER)
         if self.state is State.SELECTING:
             return self._discover(now)
         self._retransmit_at = now + self._reclaim_wait()
@@ -391,7 +391,7 @@ class Client:
 
     def _again(self, now: datetime) -> Effects:
         """Send once more what stayed without answer."""
-        self._go(Event.TIMEOUT)
+        self._go(Trigger.TIMEOUT)
         if self.state is State.SELECTING:
             return self._send_discover(now)
         if self.state is State.REQUESTING:
@@ -511,7 +511,7 @@ class Client:
 
     # Losing
 
-    def _lose(self, event: Event, reason: str, now: datetime) -> Effects:
+    def _lose(self, event: Trigger, reason: str, now: datetime) -> Effects:
         self._go(event)
         self._lost, self.refusal, self._reclaims = True, "", 0
         self._retransmit_at = now  # ask at once: a server with an empty database gives it again
@@ -522,7 +522,7 @@ class Client:
         wait = min(_FIRST_RECLAIM * 2.0 ** min(self._reclaims - 1, 10), _LONGEST_RECLAIM)
         return wait * (0.9 + 0.2 * self._random())
 
-    def _go(self, event: Event) -> None:
+    def _go(self, event: Trigger) -> None:
         after = TRANSITIONS[self.state].get(event)
         if after is None:
             raise ValueError(f"{self!r} can't take {event.value!r}")

@@ -11,7 +11,7 @@ from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple
 
-from d4d.domain.leases import MacAddress
+from d4d.domain.addressing import MacAddress
 
 NO_ADDRESS = IPv4Address(0)
 INFINITE = timedelta.max

@@ -16,7 +16,7 @@ class State(StrEnum):
     LOST = "lost"
 
 
-class Event(StrEnum):
+class Trigger(StrEnum):
     """What can happen to a client."""
 
     START = "start"
@@ -42,60 +42,60 @@ class Event(StrEnum):
     RELEASE = "release"
 
 
-TRANSITIONS: dict[State, dict[Event, State]] = {
+TRANSITIONS: dict[State, dict[Trigger, State]] = {
     State.INIT: {
-        Event.START: State.SELECTING,
-        Event.RESUME: State.BOUND,
-        Event.REBOOT: State.REBOOTING,
+        Trigger.START: State.SELECTING,
+        Trigger.RESUME: State.BOUND,
+        Trigger.REBOOT: State.REBOOTING,
     },
     State.SELECTING: {
-        Event.START: State.SELECTING,
-        Event.OFFER: State.REQUESTING,
-        Event.TIMEOUT: State.SELECTING,
-        Event.NO_ANSWER: State.LOST,
-        Event.RELEASE: State.INIT,
+        Trigger.START: State.SELECTING,
+        Trigger.OFFER: State.REQUESTING,
+        Trigger.TIMEOUT: State.SELECTING,
+        Trigger.NO_ANSWER: State.LOST,
+        Trigger.RELEASE: State.INIT,
     },
     State.REQUESTING: {
-        Event.START: State.SELECTING,
-        Event.ACK: State.BOUND,
-        Event.NAK: State.SELECTING,
-        Event.TIMEOUT: State.REQUESTING,
-        Event.NO_ANSWER: State.SELECTING,
-        Event.RELEASE: State.INIT,
+        Trigger.START: State.SELECTING,
+        Trigger.ACK: State.BOUND,
+        Trigger.NAK: State.SELECTING,
+        Trigger.TIMEOUT: State.REQUESTING,
+        Trigger.NO_ANSWER: State.SELECTING,
+        Trigger.RELEASE: State.INIT,
     },
     State.REBOOTING: {
-        Event.ACK: State.BOUND,
-        Event.NAK: State.LOST,
-        Event.TIMEOUT: State.REBOOTING,
-        Event.EXPIRY: State.LOST,
-        Event.RELEASE: State.INIT,
+        Trigger.ACK: State.BOUND,
+        Trigger.NAK: State.LOST,
+        Trigger.TIMEOUT: State.REBOOTING,
+        Trigger.EXPIRY: State.LOST,
+        Trigger.RELEASE: State.INIT,
     },
     State.BOUND: {
-        Event.T1: State.RENEWING,
-        Event.OVERSLEPT: State.REBOOTING,
-        Event.DECLINE: State.INIT,
-        Event.RELEASE: State.INIT,
+        Trigger.T1: State.RENEWING,
+        Trigger.OVERSLEPT: State.REBOOTING,
+        Trigger.DECLINE: State.INIT,
+        Trigger.RELEASE: State.INIT,
     },
     State.RENEWING: {
-        Event.ACK: State.BOUND,
-        Event.NAK: State.LOST,
-        Event.NAK_OF_FORM: State.RENEWING,
-        Event.TIMEOUT: State.RENEWING,
-        Event.T2: State.REBINDING,
-        Event.OVERSLEPT: State.REBOOTING,
-        Event.RELEASE: State.INIT,
+        Trigger.ACK: State.BOUND,
+        Trigger.NAK: State.LOST,
+        Trigger.NAK_OF_FORM: State.RENEWING,
+        Trigger.TIMEOUT: State.RENEWING,
+        Trigger.T2: State.REBINDING,
+        Trigger.OVERSLEPT: State.REBOOTING,
+        Trigger.RELEASE: State.INIT,
     },
     State.REBINDING: {
-        Event.ACK: State.BOUND,
-        Event.NAK: State.LOST,
-        Event.NAK_OF_FORM: State.REBINDING,
-        Event.TIMEOUT: State.REBINDING,
-        Event.EXPIRY: State.LOST,
-        Event.RELEASE: State.INIT,
+        Trigger.ACK: State.BOUND,
+        Trigger.NAK: State.LOST,
+        Trigger.NAK_OF_FORM: State.REBINDING,
+        Trigger.TIMEOUT: State.REBINDING,
+        Trigger.EXPIRY: State.LOST,
+        Trigger.RELEASE: State.INIT,
     },
     State.LOST: {
-        Event.RETRY: State.SELECTING,
-        Event.RELEASE: State.INIT,
+        Trigger.RETRY: State.SELECTING,
+        Trigger.RELEASE: State.INIT,
     },
 }
 

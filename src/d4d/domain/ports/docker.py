@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from d4d.domain.leases import MacAddress
-from d4d.domain.pools import Address
-from d4d.domain.pools import Network as Subnet
+from d4d.domain.addressing import Address, MacAddress, Subnet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +21,7 @@ class NetworkSubnet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
+class DockerNetwork:
     """A Docker network whose IPAM driver we are, or a plugin that may be us by another name."""
 
     id: str
@@ -83,7 +81,7 @@ class ContainerEvent:
     """The container's, of STARTED and RENAMED only."""
 
 
-class Containers(Protocol):
+class DockerEngine(Protocol):
     """Docker's API. Nothing of it is called while Docker waits for an answer of ours.
 
     Methods raise DockerUnavailable where Docker does not answer, or refuses: what it has is unknown
@@ -97,7 +95,7 @@ class Containers(Protocol):
         False until Docker was asked something.
         """
 
-    async def networks(self) -> tuple[Network, ...]:
+    async def networks(self) -> tuple[DockerNetwork, ...]:
         """All networks whose addresses may be ours, each with its ends.
 
         That is more than those of our driver's name: the list of a swarm's manager lacks the IPAM

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from d4d.domain.leases import MacAddress
-from d4d.domain.pools import Address
-from d4d.domain.ports.allocator import Event, EventKind
+from d4d.domain.addressing import Address, MacAddress
+from d4d.domain.events import EventKind, LeaseEvent
 
 HOLDING = frozenset(
     {
@@ -24,15 +23,15 @@ ENDING = frozenset({EventKind.RELEASED, EventKind.LOST})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class HistoryEntry:
     """An event, and the host whose driver told of it."""
 
     host: str
-    event: Event
+    event: LeaseEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class HistoryQuery:
     """Which entries are asked for: those that fit all that is given, the newest first."""
 
     address: Address | None = None
@@ -48,10 +47,10 @@ class Question:
 class History(Protocol):
     """Where events are kept."""
 
-    async def find(self, question: Question) -> Sequence[Entry]:
+    async def find(self, question: HistoryQuery) -> Sequence[HistoryEntry]:
         """The entries that are asked for. Raises StoreUnavailable."""
 
-    async def holders(self, address: Address, at: datetime) -> list[Entry]:
+    async def holders(self, address: Address, at: datetime) -> list[HistoryEntry]:
         """For each pool in which the address was held at that time, the last event before it.
 
         Raises StoreUnavailable.

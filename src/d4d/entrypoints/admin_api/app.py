@@ -21,13 +21,14 @@ from starlette.types import Receive, Scope, Send
 
 from d4d.adapters.observability.event_stream import Follower, TooManyFollowers
 from d4d.domain import errors
+from d4d.domain.addressing import parse_address
+from d4d.domain.events import EventKind, LeaseEvent
 from d4d.domain.leases import Lease
-from d4d.domain.pools import PoolRecord, parse_address
-from d4d.domain.ports.allocator import Event, EventKind
-from d4d.domain.ports.history import Entry, Question
+from d4d.domain.pools import PoolRecord
+from d4d.domain.ports.history import HistoryEntry, HistoryQuery
 from d4d.entrypoints.admin_api import reservations as admin_reservations
-from d4d.entrypoints.admin_api import schemas as forms
-from d4d.entrypoints.admin_api.auth import Form, Guard, Listing, refusal, require_mark
+from d4d.entrypoints.admin_api import schemas
+from d4d.entrypoints.admin_api.auth import AccessControl, Form, Listing, refusal, require_mark
 from d4d.entrypoints.admin_api.queries import (
     PAGE,
     Filter,
@@ -41,17 +42,18 @@ from d4d.entrypoints.admin_api.queries import (
     question,
 )
 from d4d.entrypoints.admin_api.web_page import page_routes
-from d4d.lazy_import import late
-from d4d.operations import readiness as health
-from d4d.operations.view import Operations
+from d4d.lazy_import import lazy
+from d4d.operations import readiness
+from d4d.operations.view import OperatorView
 from d4d.service_layer.concurrency.pace import Pace
 from d4d.service_layer.other_hosts import OtherHosts
-from d4d.settings.model import Settings, shown, source
+from d4d.settings.loading import shown, source
+from d4d.settings.model import Settings
 
 if TYPE_CHECKING:
     from d4d.entrypoints.cli import schemas as host_forms
 else:
-    host_forms = late("d4d.entrypoints.cli.schemas")
+    host_forms = lazy("d4d.entrypoints.cli.schemas")
 
 _PULSE = 15.0  # seconds after which a silent stream of events says that it lives
 _HISTORY_OF_LEASE = 100
@@ -69,7 +71,7 @@ log = structlog.get_logger()
 
 
 def create_admin_app(
-    operations: Callable[[], Operations | None],
+    operations: Callable[[], OperatorView | None],
     *,
     settings: Settings,
     given: Collection[str] = (),
@@ -81,7 +83,7 @@ def create_admin_app(
     if it has one.
     """
 
-    def asks(handler: Callable[[Operations, Request], Awaitable[Response]]) -> Endpoint:
+    def asks(handler: Callable[[OperatorView, Request], Awaitable[Response]]) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             parts = operations()
             if parts is None:
@@ -95,11 +97,13 @@ def create_admin_app(
 
     async def ready(_: Request) -> Response:
         parts = operations()
-        answer = forms.HealthAnswer.of(health.readiness(parts) if parts else health.starting())
+        answer = schemas.HealthAnswer.of(
+            readiness.readiness(parts) if parts else readiness.starting()
+        )
         return Form(answer, 200 if answer.ok else 503)
 
     async def config(_: Request) -> Response:
-        return Form(forms.ConfigAnswer(settings=effective(settings, given=given)))
+        return Form(schemas.ConfigAnswer(settings=effective(settings, given=given)))
 
     routes = [
         *page_routes(),
@@ -122,7 +126,7 @@ def create_admin_app(
         Route("/api/schema", _schema),
     ]
     guard = Middleware(
-        Guard,
+        AccessControl,
         token=None if settings.admin_bind.path else settings.admin_token,
         public=settings.admin_bind.is_public,
     )
@@ -132,10 +136,10 @@ def create_admin_app(
     return app
 
 
-def effective(settings: Settings, *, given: Collection[str] = ()) -> list[forms.SettingForm]:
+def effective(settings: Settings, *, given: Collection[str] = ()) -> list[schemas.SettingForm]:
     """Every setting, and where it was taken from. Raises BadRequest."""
     return [
-        forms.SettingForm(
+        schemas.SettingForm(
             name=f"D4D_{field.upper()}",
             value=shown(settings, field),
             source=source(field, given=given),
@@ -145,14 +149,14 @@ def effective(settings: Settings, *, given: Collection[str] = ()) -> list[forms.
 
 
 async def _healthz(_: Request) -> Response:
-    return Form(forms.HealthAnswer.of(health.alive()))
+    return Form(schemas.HealthAnswer.of(readiness.alive()))
 
 
 async def _schema(_: Request) -> Response:
-    return JSONResponse(forms.schema() | host_forms.schema())
+    return JSONResponse(schemas.schema() | host_forms.schema())
 
 
-async def _metrics(parts: Operations, request: Request) -> Response:
+async def _metrics(parts: OperatorView, request: Request) -> Response:
     await parts.learn_reservations()
     pace = _pace(request)
     async with pace.long:
@@ -160,20 +164,20 @@ async def _metrics(parts: Operations, request: Request) -> Response:
     return Response(b"".join(pieces), headers={"Content-Type": _PROMETHEUS})
 
 
-async def _pools(parts: Operations, request: Request) -> Response:
+async def _pools(parts: OperatorView, request: Request) -> Response:
     await parts.learn_reservations()
     pace = _pace(request)
     async with pace.long:
         fills = (await parts.state(pace)).pools
 
     def text(record: PoolRecord) -> str:
-        return forms.PoolForm.of(record, fills[record.pool.id]).model_dump_json()
+        return schemas.PoolForm.of(record, fills[record.pool.id]).model_dump_json()
 
     records = [record for record in parts.ipam.pools if record.pool.id in fills]
     return Listing("pools", await pace.each(text, records))
 
 
-async def _leases(parts: Operations, request: Request) -> Response:
+async def _leases(parts: OperatorView, request: Request) -> Response:
     wanted = Filter.read(request)
     pace = _pace(request)
     theirs: list[Lease] = []
@@ -189,7 +193,7 @@ async def _leases(parts: Operations, request: Request) -> Response:
 
     def text(lease: Lease) -> str:
         overdue = lease.owner == ours and is_overdue(lease)
-        return forms.LeaseForm.of(lease, overdue=overdue).model_dump_json()
+        return schemas.LeaseForm.of(lease, overdue=overdue).model_dump_json()
 
     return Listing("leases", await pace.each(text, page), next=following)
 
@@ -198,18 +202,20 @@ def _place(lease: Lease) -> Key:
     return lease.pool, lease.address.packed.hex(), lease.owner, str(lease.endpoint.mac)
 
 
-async def _lease(parts: Operations, request: Request) -> Response:
+async def _lease(parts: OperatorView, request: Request) -> Response:
     lease = find(parts, request, live=False)
-    entries = await _kept(parts, Question(address=lease.address, limit=_HISTORY_OF_LEASE))
+    entries = await _kept(parts, HistoryQuery(address=lease.address, limit=_HISTORY_OF_LEASE))
     return Form(
-        forms.LeaseAnswer(
+        schemas.LeaseAnswer(
             lease=_form(parts, lease),
-            history=[forms.EventForm.of(each) for each in entries if each.event.pool == lease.pool],
+            history=[
+                schemas.EventForm.of(each) for each in entries if each.event.pool == lease.pool
+            ],
         )
     )
 
 
-async def _release(parts: Operations, request: Request) -> Response:
+async def _release(parts: OperatorView, request: Request) -> Response:
     require_mark(request)
     lease = find(parts, request, live=True)
     log.warning("released by an operator", address=str(lease.address), pool=lease.pool)
@@ -220,23 +226,23 @@ async def _release(parts: Operations, request: Request) -> Response:
     return Form(_form(parts, latest))
 
 
-async def _hosts(parts: Operations, _: Request) -> Response:
+async def _hosts(parts: OperatorView, _: Request) -> Response:
     now = parts.clock()
-    hosts = await parts.ipam.draining.hosts()
-    shown_hosts = [forms.HostForm.of(each, self_name=parts.host, now=now) for each in hosts]
-    grace = parts.ipam.draining.grace.total_seconds()
-    return Form(forms.HostsAnswer(grace=grace, hosts=shown_hosts))
+    hosts = await parts.ipam.host_drain.hosts()
+    shown_hosts = [schemas.HostForm.of(each, self_name=parts.host, now=now) for each in hosts]
+    grace = parts.ipam.host_drain.grace.total_seconds()
+    return Form(schemas.HostsAnswer(grace=grace, hosts=shown_hosts))
 
 
-async def _drain(parts: Operations, request: Request) -> Response:
+async def _drain(parts: OperatorView, request: Request) -> Response:
     require_mark(request)
     host = request.path_params["host"]
     force = request.query_params.get("force") == "true"
     log.warning("an operator drains a host", host=host, force=force)
-    return Form(forms.DrainAnswer.of(await parts.ipam.draining.drain(host, force=force)))
+    return Form(schemas.DrainAnswer.of(await parts.ipam.host_drain.drain(host, force=force)))
 
 
-async def _history(parts: Operations, request: Request) -> Response:
+async def _history(parts: OperatorView, request: Request) -> Response:
     query = request.query_params
     at = instant(query.get("at"))
     if at is not None:
@@ -258,22 +264,22 @@ async def _history(parts: Operations, request: Request) -> Response:
 
 
 async def _told(
-    request: Request, entries: Sequence[Entry], following: str | None = None
+    request: Request, entries: Sequence[HistoryEntry], following: str | None = None
 ) -> Response:
-    def text(entry: Entry) -> str:
-        return forms.EventForm.of(entry).model_dump_json()
+    def text(entry: HistoryEntry) -> str:
+        return schemas.EventForm.of(entry).model_dump_json()
 
     return Listing("events", await _pace(request).each(text, entries), next=following)
 
 
-async def _events(parts: Operations, request: Request) -> Response:
+async def _events(parts: OperatorView, request: Request) -> Response:
     return _Following(parts, kinds_of(request), _pace(request))
 
 
 class _Following(Response):
     """The events from now on, as long as somebody reads them; or that there is no room for it."""
 
-    def __init__(self, parts: Operations, kinds: frozenset[EventKind], pace: Pace) -> None:
+    def __init__(self, parts: OperatorView, kinds: frozenset[EventKind], pace: Pace) -> None:
         self._parts = parts
         self._kinds = kinds
         self._pace = pace
@@ -301,8 +307,8 @@ class _Following(Response):
             elif not together:
                 yield ": nothing happened\n\n"
 
-    def _text(self, event: Event) -> str:
-        form = forms.EventForm.of(Entry(host=self._parts.host, event=event))
+    def _text(self, event: LeaseEvent) -> str:
+        form = schemas.EventForm.of(HistoryEntry(host=self._parts.host, event=event))
         return f"event: {form.kind}\ndata: {form.model_dump_json()}\n\n"
 
 
@@ -314,11 +320,11 @@ def _pace(request: Request) -> Pace:
     return pace
 
 
-def _form(parts: Operations, lease: Lease) -> forms.LeaseForm:
-    return forms.LeaseForm.of(lease, overdue=parts.is_overdue()(lease))
+def _form(parts: OperatorView, lease: Lease) -> schemas.LeaseForm:
+    return schemas.LeaseForm.of(lease, overdue=parts.is_overdue()(lease))
 
 
-async def _kept(parts: Operations, question: Question) -> Sequence[Entry]:
+async def _kept(parts: OperatorView, question: HistoryQuery) -> Sequence[HistoryEntry]:
     return await parts.history.find(question) if parts.history else []
 
 

@@ -10,11 +10,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from d4d.domain import errors
-from d4d.domain.pools import parse_address
-from d4d.entrypoints.admin_api import schemas as forms
+from d4d.domain.addressing import parse_address
+from d4d.entrypoints.admin_api import schemas
 from d4d.entrypoints.admin_api.web_page import is_page
 
-MARK = "x-d4d-operator"
+CSRF_HEADER = "x-d4d-operator"
 """A header that a page of another site can't send without asking us first."""
 
 _LONGEST = 1024  # characters of a path, or of a value in a query: names and pools have fewer
@@ -45,16 +45,16 @@ class Listing(Response):
 
 def refusal(text: str, status: int) -> Form:
     """The answer that says why not."""
-    return Form(forms.ErrorAnswer(error=text), status)
+    return Form(schemas.ErrorAnswer(error=text), status)
 
 
 def require_mark(request: Request) -> None:
     """Raises BadRequest where a page elsewhere may have sent a request that changes something."""
-    if MARK not in request.headers:
-        raise errors.BadRequest(f"a request that changes something needs the header {MARK}")
+    if CSRF_HEADER not in request.headers:
+        raise errors.BadRequest(f"a request that changes something needs the header {CSRF_HEADER}")
 
 
-class Guard:
+class AccessControl:
     """Keeps out who has no token, and pages of other sites that a browser here has open.
 
     What is asked is measured before anything is done with it.

@@ -12,12 +12,11 @@ from urllib.parse import quote, unquote
 from starlette.requests import Request
 
 from d4d.domain import errors
-from d4d.domain.leases import Lease, LeaseState, MacAddress
-from d4d.domain.pool_state import is_live
-from d4d.domain.pools import Address, parse_address
-from d4d.domain.ports.allocator import EventKind
-from d4d.domain.ports.history import Question
-from d4d.operations.view import Operations
+from d4d.domain.addressing import Address, MacAddress, parse_address
+from d4d.domain.events import EventKind
+from d4d.domain.leases import Lease, LeaseState
+from d4d.domain.ports.history import HistoryQuery
+from d4d.operations.view import OperatorView
 from d4d.service_layer.concurrency.pace import Pace
 
 _MOST_ENTRIES = 10_000
@@ -140,7 +139,7 @@ def _place(text: str) -> Key:
     return tuple(unquote(part) for part in text.split(" "))
 
 
-def find(parts: Operations, request: Request, *, live: bool) -> Lease:
+def find(parts: OperatorView, request: Request, *, live: bool) -> Lease:
     """The lease of the path's address. Raises BadRequest, UnknownPool, AddressInUse."""
     address = parse_address(request.path_params["address"], what="address")
     pool = request.query_params.get("pool")
@@ -149,7 +148,7 @@ def find(parts: Operations, request: Request, *, live: bool) -> Lease:
         for lease in parts.ipam.leasing.leases
         if lease.address == address and pool in (None, lease.pool, lease.pool.partition("?")[0])
     ]
-    found = [lease for lease in found if is_live(lease)] or ([] if live else found)
+    found = [lease for lease in found if lease.is_live] or ([] if live else found)
     if not found:
         raise errors.UnknownPool(f"no lease of {address}{f' in {pool}' if pool else ''}")
     if len(found) > 1:
@@ -165,7 +164,7 @@ def question(
     since: datetime | None,
     until: datetime | None,
     limit: int,
-) -> Question:
+) -> HistoryQuery:
     """By address, MAC or name, whichever ``what`` looks like; all of them where it is empty."""
     address: Address | None = None
     mac: MacAddress | None = None
@@ -177,7 +176,7 @@ def question(
         except errors.BadRequest:
             mac = None
     name = what if what and address is None and mac is None else None
-    return Question(
+    return HistoryQuery(
         address=address,
         mac=mac,
         name=name,

@@ -4,41 +4,38 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
+from d4d.domain.addressing import parse_address
 from d4d.domain.errors import BadRequest
-from d4d.domain.pools import parse_address
-from d4d.domain.reservations import OperatorReservation
+from d4d.domain.reservations import Reservation
 from d4d.entrypoints.admin_api.auth import Form, Listing, require_mark
 from d4d.entrypoints.admin_api.queries import Key, paged
-from d4d.entrypoints.admin_api.schemas import (
-    OperatorReservationForm,
-    ReservedAnswer,
-)
-from d4d.operations.view import Operations
+from d4d.entrypoints.admin_api.schemas import OperatorReservationForm, ReservedAnswer
+from d4d.operations.view import OperatorView
 from d4d.service_layer.concurrency.pace import Pace
 
 log = structlog.get_logger()
 
 
-async def reservations(parts: Operations, request: Request) -> Response:
+async def reservations(parts: OperatorView, request: Request) -> Response:
     """GET lists, POST reserves."""
     if request.method == "POST":
         return await _reserve(parts, request)
     pace: Pace = request.app.state.pace
-    found = await parts.reserving.all(request.query_params.get("pool"))
+    found = await parts.reservation_service.all(request.query_params.get("pool"))
     async with pace.long:
         page, following = await paged(request, found, _place, pace=pace)
     texts = await pace.each(lambda each: _form(parts, each).model_dump_json(), page)
     return Listing("reservations", texts, next=following)
 
 
-def _place(reservation: OperatorReservation) -> Key:
+def _place(reservation: Reservation) -> Key:
     return reservation.segment, reservation.address.packed.hex()
 
 
-async def _reserve(parts: Operations, request: Request) -> Response:
+async def _reserve(parts: OperatorView, request: Request) -> Response:
     require_mark(request)
     query = request.query_params
-    outcome = await parts.reserving.reserve(
+    outcome = await parts.reservation_service.reserve(
         _pool(request),
         parse_address(query.get("address", ""), what="address"),
         whom=query.get("for"),
@@ -57,11 +54,11 @@ async def _reserve(parts: Operations, request: Request) -> Response:
     )
 
 
-async def unreserve(parts: Operations, request: Request) -> Response:
+async def unreserve(parts: OperatorView, request: Request) -> Response:
     """DELETE takes one away."""
     require_mark(request)
     address = parse_address(request.path_params["address"], what="address")
-    removed = await parts.reserving.unreserve(_pool(request), address)
+    removed = await parts.reservation_service.unreserve(_pool(request), address)
     log.info(
         "unreserved by an operator",
         address=str(address),
@@ -78,5 +75,7 @@ def _pool(request: Request) -> str:
     return pool
 
 
-def _form(parts: Operations, reservation: OperatorReservation) -> OperatorReservationForm:
-    return OperatorReservationForm.of(reservation, pool=parts.reserving.pool_of(reservation))
+def _form(parts: OperatorView, reservation: Reservation) -> OperatorReservationForm:
+    return OperatorReservationForm.of(
+        reservation, pool=parts.reservation_service.pool_of(reservation)
+    )

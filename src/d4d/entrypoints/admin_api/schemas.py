@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from d4d.domain.dhcp.messages import INFINITE
 from d4d.domain.leases import Lease, Terms
-from d4d.domain.pools import PoolRecord, Purpose, Reservation
-from d4d.domain.ports.history import Entry
-from d4d.domain.reservations import OperatorReservation
-from d4d.domain.utilization import Fill
-from d4d.service_layer.host_drain import Drained, Host
+from d4d.domain.pools import PoolRecord, Purpose, ReservedAddress
+from d4d.domain.ports.history import HistoryEntry
+from d4d.domain.reservations import Reservation
+from d4d.domain.utilization import PoolUtilization
+from d4d.service_layer.host_drain import DrainResult, Host
 
 if TYPE_CHECKING:
     from d4d.operations.readiness import Health
@@ -34,7 +34,7 @@ class ReservationForm(_Form):
     count: int = Field(description="How often Docker asked for it")
 
     @classmethod
-    def of(cls, reservation: Reservation) -> "ReservationForm":
+    def of(cls, reservation: ReservedAddress) -> "ReservationForm":
         """The reservation in print."""
         return cls(
             address=str(reservation.address),
@@ -54,7 +54,7 @@ class OperatorReservationForm(_Form):
     made_at: datetime
 
     @classmethod
-    def of(cls, reservation: OperatorReservation, *, pool: str) -> "OperatorReservationForm":
+    def of(cls, reservation: Reservation, *, pool: str) -> "OperatorReservationForm":
         """The reservation in print."""
         return cls(
             pool=pool,
@@ -83,7 +83,7 @@ class PoolForm(_Form):
     free: int
 
     @classmethod
-    def of(cls, record: PoolRecord, fill: Fill) -> "PoolForm":
+    def of(cls, record: PoolRecord, fill: PoolUtilization) -> "PoolForm":
         """The pool in print."""
         pool = record.pool
         return cls(
@@ -197,7 +197,7 @@ class EventForm(_Form):
     detail: str
 
     @classmethod
-    def of(cls, entry: Entry) -> "EventForm":
+    def of(cls, entry: HistoryEntry) -> "EventForm":
         """The event in print."""
         event, endpoint = entry.event, entry.event.endpoint
         return cls(
@@ -338,7 +338,7 @@ class DrainAnswer(_Form):
     failed: list[FailureForm] = Field(description="These stay the host's: drain it again")
 
     @classmethod
-    def of(cls, drained: Drained) -> "DrainAnswer":
+    def of(cls, drained: DrainResult) -> "DrainAnswer":
         """What a drain came to, in print."""
 
         def told(leases: list[tuple[Lease, str]]) -> list[FailureForm]:

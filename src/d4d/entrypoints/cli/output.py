@@ -33,7 +33,7 @@ class Exit(IntEnum):
     """There is no such lease, pool or reservation."""
 
 
-def told(command: Callable[P, None]) -> Callable[P, None]:
+def report_errors(command: Callable[P, None]) -> Callable[P, None]:
     """The command, whose errors become one line and an exit code."""
 
     @wraps(command)
@@ -57,11 +57,11 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
 
 
 @contextmanager
-def driver() -> Iterator["AdminClient"]:
+def connect() -> Iterator["AdminClient"]:
     """The running driver, by the settings. Raises D4DError."""
     from d4d.adapters.admin_client import AdminClient  # noqa: PLC0415 - --help is asked more often
     from d4d.domain.errors import BadRequest  # noqa: PLC0415 - as above
-    from d4d.settings.model import load_settings  # noqa: PLC0415 - as above
+    from d4d.settings.loading import load_settings  # noqa: PLC0415 - as above
 
     settings = load_settings()
     bind, token = settings.admin_bind, settings.admin_token
@@ -78,7 +78,7 @@ def driver() -> Iterator["AdminClient"]:
         client.close()
 
 
-def given(**query: str | None) -> dict[str, str]:
+def without_none(**query: str | None) -> dict[str, str]:
     """What was given of a query."""
     return {name: value for name, value in query.items() if value is not None}
 

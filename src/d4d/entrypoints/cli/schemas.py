@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from d4d.adapters.dhcp.server_probe import Offer, Probed
+from d4d.adapters.dhcp.server_probe import Offer, ProbeResult
 from d4d.doctor.run import Outcome
 from d4d.entrypoints.admin_api.schemas import TermsForm
 
@@ -50,7 +50,7 @@ class ProbedForm(_Form):
     offers: list[OfferForm] = Field(description="The fastest first; none where nobody answered")
 
     @classmethod
-    def of(cls, probed: Probed, *, servers: Collection[IPv4Address]) -> "ProbedForm":
+    def of(cls, probed: ProbeResult, *, servers: Collection[IPv4Address]) -> "ProbedForm":
         """The outcome in print."""
         return cls(
             interface=probed.parent,

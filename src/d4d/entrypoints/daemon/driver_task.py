@@ -12,25 +12,26 @@ import structlog
 
 from d4d.adapters.dhcp.wire.codec import scapy_layers
 from d4d.adapters.observability.log_setup import configure_logs, log_failures
-from d4d.adapters.system.listening_socket import PluginSocket
+from d4d.adapters.system.listening_socket import ListeningSocket
 from d4d.bootstrap import compose
 from d4d.domain.errors import D4DError
 from d4d.entrypoints.daemon.http.errors import CannotStart
-from d4d.entrypoints.daemon.state import Service
+from d4d.entrypoints.daemon.state import ServiceState
 from d4d.entrypoints.docker_plugin.handlers import Driver, driver
-from d4d.lazy_import import import_late, late
-from d4d.operations.view import Operations
+from d4d.lazy_import import import_lazy, lazy
+from d4d.operations.view import OperatorView
 from d4d.service_layer.background_tasks import CALLS_FIRST
 from d4d.service_layer.concurrency.pace import Pace
 from d4d.service_layer.concurrency.supervised_task import forever
-from d4d.settings.model import BEYOND, Settings, load_settings
+from d4d.settings.loading import load_settings
+from d4d.settings.model import BEYOND, Settings
 
 if TYPE_CHECKING:
     from d4d.entrypoints.admin_api import app as admin
     from d4d.entrypoints.daemon.http import bounded_server as bounded
 else:
-    admin = late("d4d.entrypoints.admin_api.app")
-    bounded = late("d4d.entrypoints.daemon.http.bounded_server")
+    admin = lazy("d4d.entrypoints.admin_api.app")
+    bounded = lazy("d4d.entrypoints.daemon.http.bounded_server")
 
 _OPENING = 1.0  # seconds after which operators are told that the driver still starts
 _OPERATORS_END = 1.0  # seconds for an operator's request at the end; a stream has none of its own
@@ -38,7 +39,7 @@ _OPERATORS_END = 1.0  # seconds for an operator's request at the end; a stream h
 log = structlog.get_logger()
 
 
-async def drive(service: Service) -> None:
+async def drive(service: ServiceState) -> None:
     """Give ``service`` its driver until its calls are answered. Raises D4DError, CannotStart."""
     settings = load_settings(**service.given)
     configure_logs(debug=settings.debug)
@@ -71,7 +72,7 @@ async def drive(service: Service) -> None:
                     raise each
 
 
-def _ready(service: Service, settings: Settings, opened: Driver) -> None:
+def _ready(service: ServiceState, settings: Settings, opened: Driver) -> None:
     service.driver.set_result(opened)
     log.info(
         "serving",
@@ -83,7 +84,9 @@ def _ready(service: Service, settings: Settings, opened: Driver) -> None:
         service.notifier.ready(_status(service))
 
 
-async def _serve_operators(service: Service, settings: Settings, descriptor: int | None) -> None:
+async def _serve_operators(
+    service: ServiceState, settings: Settings, descriptor: int | None
+) -> None:
     """Serve the operator at ``descriptor``, where there is one, once Docker is served.
 
     All that was not imported before is imported then, also what Docker's calls will need.
@@ -109,17 +112,17 @@ async def _serve_operators(service: Service, settings: Settings, descriptor: int
 def _import_rest() -> None:
     try:
         scapy_layers()  # first, as a container's start needs it
-        import_late()
+        import_lazy()
         gc.freeze()  # nor is it looked at again
     finally:
         gc.enable()
 
 
-def _operations(service: Service) -> Operations | None:
+def _operations(service: ServiceState) -> OperatorView | None:
     return cast("Driver", service.driver.result()).operations if service.is_open else None
 
 
-def _status(service: Service) -> str:
+def _status(service: ServiceState) -> str:
     """For ``systemctl status``."""
     operations = _operations(service)
     if operations is None:
@@ -134,7 +137,7 @@ def _admin_socket(settings: Settings, stack: ExitStack) -> int | None:
     bind = settings.admin_bind
     try:
         if bind.path is not None:
-            opened = PluginSocket(bind.path, inherited=None, setting="D4D_ADMIN_BIND")
+            opened = ListeningSocket(bind.path, inherited=None, setting="D4D_ADMIN_BIND")
             stack.callback(opened.close)
             opened.open()
             opened.publish()

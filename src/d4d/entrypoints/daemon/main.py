@@ -13,12 +13,12 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from d4d.adapters.system.descriptors import raise_limit
-from d4d.adapters.system.listening_socket import PluginSocket
+from d4d.adapters.system.listening_socket import ListeningSocket
 from d4d.entrypoints.daemon.http import server as http
 from d4d.entrypoints.daemon.http.errors import CannotStart
-from d4d.entrypoints.daemon.state import Service
+from d4d.entrypoints.daemon.state import ServiceState
 from d4d.entrypoints.docker_plugin.app import create_calls_app, expect
-from d4d.lazy_import import absent
+from d4d.lazy_import import without_packages
 from d4d.settings.files import plugin_socket
 
 _TURN = 0.0005
@@ -31,7 +31,7 @@ def serve_until_stopped(given: Mapping[str, Any]) -> None:
     raise_limit()
     sys.setswitchinterval(_TURN)
     with ExitStack() as stack:
-        listening = PluginSocket(plugin_socket())
+        listening = ListeningSocket(plugin_socket())
         stack.callback(listening.close)
         listening.open()
         try:
@@ -40,10 +40,10 @@ def serve_until_stopped(given: Mapping[str, Any]) -> None:
             sys.exit(1)  # what failed stands in the log
 
 
-async def _serve(given: Mapping[str, Any], listening: PluginSocket) -> None:
+async def _serve(given: Mapping[str, Any], listening: ListeningSocket) -> None:
     stop = asyncio.Event()
     app = create_calls_app(closes=stop.is_set)
-    service = Service(given, driver=expect(app), stop=stop)
+    service = ServiceState(given, driver=expect(app), stop=stop)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, service.stop.set)
     listening.publish()
@@ -69,7 +69,7 @@ async def _serve(given: Mapping[str, Any], listening: PluginSocket) -> None:
         service.notifier.close()
 
 
-async def _drive(service: Service) -> None:
+async def _drive(service: ServiceState) -> None:
     """Open the driver, and close it at the end. Raises what it can't be opened by."""
     try:
         drive = await asyncio.to_thread(_import_driving)
@@ -79,13 +79,13 @@ async def _drive(service: Service) -> None:
         raise
 
 
-def _import_driving() -> Callable[[Service], Awaitable[None]]:
+def _import_driving() -> Callable[[ServiceState], Awaitable[None]]:
     # structlog would draw tracebacks in colours with it, which our logs have none of
-    with absent("rich"):
+    with without_packages("rich"):
         from d4d.entrypoints.daemon.driver_task import drive  # noqa: PLC0415 - Docker is answered meanwhile
     return drive
 
 
-async def _tell_the_end(service: Service) -> None:
+async def _tell_the_end(service: ServiceState) -> None:
     await service.stop.wait()
     service.notifier.stopping()

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from d4d.adapters.system.systemd import Notifier
+from d4d.adapters.system.systemd import SystemdNotifier
 from d4d.domain.errors import D4DError, StoreUnavailable
 from d4d.entrypoints.docker_plugin.app import Serving
 
 _OPENING = 20.0  # seconds for calls that wait while the settings are not known
 
 
-class Service:
+class ServiceState:
     """One process's state, from its first answer to its last."""
 
     def __init__(
@@ -20,7 +20,7 @@ class Service:
         """``given`` are settings of the command line; for ``driver`` Docker's calls wait."""
         self.given = given
         self.driver = driver
-        self.notifier = Notifier()
+        self.notifier = SystemdNotifier()
         self.stop = stop
         """Set when no more calls are to be taken."""
         self.answered = asyncio.Event()

@@ -17,12 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from d4d.adapters.docker.plugin_protocol import (
-    ACTIVATE,
-    ADDRESS_SPACES,
-    CAPABILITIES,
-    MEDIA_TYPE,
-)
+from d4d.adapters.docker.plugin_protocol import ACTIVATE, ADDRESS_SPACES, CAPABILITIES, MEDIA_TYPE
 from d4d.domain.errors import D4DError
 
 _PATHS = frozenset(

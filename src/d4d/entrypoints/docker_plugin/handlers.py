@@ -10,15 +10,16 @@ import structlog
 from starlette.applications import Starlette
 
 from d4d.adapters.observability.log_setup import configure_logs, log_failures
-from d4d.bootstrap import Container, compose
+from d4d.bootstrap import DriverParts, compose
 from d4d.domain import errors
-from d4d.entrypoints.docker_plugin import messages as wire
+from d4d.entrypoints.docker_plugin import messages
 from d4d.entrypoints.docker_plugin.app import Answer, create_calls_app, expect, refusal
-from d4d.operations.view import Operations
-from d4d.service_layer.background_tasks import Background
-from d4d.service_layer.ipam_service import Ipam
-from d4d.service_layer.pool_monitor import PoolWatch
-from d4d.settings.model import BEYOND, Settings, load_settings
+from d4d.operations.view import OperatorView
+from d4d.service_layer.background_tasks import BackgroundTasks
+from d4d.service_layer.ipam_service import IpamService
+from d4d.service_layer.pool_monitor import PoolMonitor
+from d4d.settings.loading import load_settings
+from d4d.settings.model import BEYOND, Settings
 
 _STATUS: dict[type, int] = {
     errors.BadRequest: 400,
@@ -31,26 +32,26 @@ _STATUS: dict[type, int] = {
     errors.TookTooLong: 503,
 }
 
-Handler = Callable[[Ipam, bytes], Awaitable[Answer]]
+Handler = Callable[[IpamService, bytes], Awaitable[Answer]]
 
 log = structlog.get_logger()
 
 
-async def request_pool(ipam: Ipam, body: bytes) -> Answer:
+async def request_pool(ipam: IpamService, body: bytes) -> Answer:
     """IpamDriver.RequestPool."""
-    pool = await ipam.request_pool(wire.read(wire.RequestPool, body).request())
-    return wire.pool_answer(pool)
+    pool = await ipam.request_pool(messages.read(messages.RequestPool, body).request())
+    return messages.pool_answer(pool)
 
 
-async def release_pool(ipam: Ipam, body: bytes) -> Answer:
+async def release_pool(ipam: IpamService, body: bytes) -> Answer:
     """IpamDriver.ReleasePool."""
-    await ipam.release_pool(wire.read(wire.ReleasePool, body).pool_id)
+    await ipam.release_pool(messages.read(messages.ReleasePool, body).pool_id)
     return {}
 
 
-async def request_address(ipam: Ipam, body: bytes) -> Answer:
+async def request_address(ipam: IpamService, body: bytes) -> Answer:
     """IpamDriver.RequestAddress, of a gateway, a container or an auxiliary address."""
-    asked = wire.read(wire.RequestAddress, body)
+    asked = messages.read(messages.RequestAddress, body)
     address, endpoint = asked.address(), asked.endpoint()
     if asked.is_gateway:
         cidr = await ipam.request_gateway(asked.pool_id, address)
@@ -66,9 +67,9 @@ async def request_address(ipam: Ipam, body: bytes) -> Answer:
     return {"Address": cidr, "Data": {}}
 
 
-async def release_address(ipam: Ipam, body: bytes) -> Answer:
+async def release_address(ipam: IpamService, body: bytes) -> Answer:
     """IpamDriver.ReleaseAddress."""
-    asked = wire.read(wire.ReleaseAddress, body)
+    asked = messages.read(messages.ReleaseAddress, body)
     await ipam.release_address(asked.pool_id, asked.address())
     return {}
 
@@ -85,9 +86,9 @@ _CALLS: dict[str, Handler] = {
 class Driver:
     """What serves, while it does."""
 
-    ipam: Ipam
-    background: Background
-    operations: Operations
+    ipam: IpamService
+    background: BackgroundTasks
+    operations: OperatorView
     deadline: timedelta
     """For a whole call: dockerd waits without end, and holds the container's lock meanwhile."""
 
@@ -126,7 +127,7 @@ class Driver:
 
 
 @asynccontextmanager
-async def driver(container: Container) -> AsyncIterator[Driver]:
+async def driver(container: DriverParts) -> AsyncIterator[Driver]:
     """A driver that serves from the state directory, which is its alone until it ends."""
     async with AsyncExitStack() as stack:
         state_dir = container.state_dir()
@@ -137,7 +138,7 @@ async def driver(container: Container) -> AsyncIterator[Driver]:
         for allocator in container.allocators().values():
             stack.push_async_callback(allocator.aclose)
         stack.push_async_callback(container.containers().aclose)
-        operations = Operations.of(container)
+        operations = OperatorView.of(container)
         for listener in (operations.metrics, operations.stream):
             container.events().add(listener)
         for teller in (operations.history, operations.webhook):
@@ -151,16 +152,16 @@ async def driver(container: Container) -> AsyncIterator[Driver]:
         stack.push_async_callback(on_lost.aclose)
         stack.push_async_callback(ipam.aclose)
         await ipam.open()
-        background = Background(
+        background = BackgroundTasks(
             reconciliation=container.reconciliation(),
-            containers=container.measured_containers(),
+            containers=container.instrumented_engine(),
             interval=container.settings().reconcile,
             ipam=ipam,
             reclaim=container.settings().reclaim,
         )
         stack.push_async_callback(background.aclose)
         background.start()
-        pool_watch = PoolWatch(
+        pool_watch = PoolMonitor(
             operations.fills,
             percent=container.settings().pool_nearly_full,
             tell=operations.webhook.nearly_full if operations.webhook else None,
@@ -178,7 +179,7 @@ async def driver(container: Container) -> AsyncIterator[Driver]:
 
 def create_app(
     settings: Callable[[], Settings] = load_settings,
-    composed: Callable[[Settings], Container] = compose,
+    composed: Callable[[Settings], DriverParts] = compose,
 ) -> Starlette:
     """The app. Settings are read, and anything is opened, when a server starts it.
 

@@ -4,16 +4,10 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from d4d.domain.addressing import Address, MacAddress, parse_address, parse_subnet
 from d4d.domain.errors import BadRequest
-from d4d.domain.leases import Endpoint, MacAddress
-from d4d.domain.pools import (
-    Address,
-    Pool,
-    PoolOptions,
-    PoolRequest,
-    parse_address,
-    parse_network,
-)
+from d4d.domain.leases import Endpoint
+from d4d.domain.pools import Pool, PoolOptions, PoolRequest
 
 _ADDRESS_TYPE = "RequestAddressType"
 _GATEWAY = "com.docker.network.gateway"
@@ -41,8 +35,8 @@ class RequestPool(_Body):
     def request(self) -> PoolRequest:
         """What it asks for. Raises BadRequest."""
         return PoolRequest(
-            subnet=parse_network(self.pool, what="--subnet") if self.pool else None,
-            range=parse_network(self.sub_pool, what="--ip-range") if self.sub_pool else None,
+            subnet=parse_subnet(self.pool, what="--subnet") if self.pool else None,
+            range=parse_subnet(self.sub_pool, what="--ip-range") if self.sub_pool else None,
             options=PoolOptions.parse(self.options),
             version=6 if self.v6 else 4,
         )

@@ -28,18 +28,18 @@ class Window(asyncio.Semaphore):
             raise
 
 
-class Turns:
+class KeyedLocks:
     """Locks by key, made when needed and gone when nobody waits."""
 
     def __init__(self) -> None:
         self._locks: dict[Hashable, _Lock] = {}
 
-    def of(self, *keys: Hashable) -> "Turn":
+    def of(self, *keys: Hashable) -> "KeyedLock":
         """To wait for the turns of ``keys``, one after the other, and have them all."""
-        return Turn(self._locks, keys)
+        return KeyedLock(self._locks, keys)
 
 
-class Turn:
+class KeyedLock:
     """Had within ``async with``."""
 
     __slots__ = ("_held", "_keys", "_locks")

@@ -50,7 +50,7 @@ class _Supervised:
 _loops: WeakKeyDictionary["asyncio.Task[None]", _Supervised] = WeakKeyDictionary()
 
 
-def beside(work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+def spawn(work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
     """A task for ``work``; an exception that ends it is told to the loop's handler."""
     task = asyncio.get_running_loop().create_task(work, name=name)
     task.add_done_callback(_tell)
@@ -67,7 +67,7 @@ def forever(
     did not finish is its own to remember. One that goes on for a while does not fail any more.
     """
     supervised = _Supervised(rests=rests)
-    task = beside(_forever(name, step, supervised), name)
+    task = spawn(_forever(name, step, supervised), name)
     _loops[task] = supervised
     return task
 
@@ -92,7 +92,7 @@ def failing() -> list[Failure]:
     )
 
 
-def tell(error: BaseException, name: str) -> None:
+def report_failure(error: BaseException, name: str) -> None:
     """Tell the loop's exception handler of a bug in the task ``name``, which goes on."""
     asyncio.get_running_loop().call_exception_handler(
         {"message": FAILED, "exception": error, "task_name": name}
@@ -110,7 +110,7 @@ def its_own(name: str, *, but: type[Exception] | None = None) -> Iterator[None]:
     except Exception as error:
         if but is not None and isinstance(error, but):
             raise
-        tell(error, name)
+        report_failure(error, name)
 
 
 @contextmanager
@@ -143,7 +143,7 @@ async def _forever(name: str, step: Callable[[], Awaitable[None]], supervised: _
                 times=before.times + 1 if before else 1,
                 error=error,
             )
-            tell(error, name)
+            report_failure(error, name)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
         else:
@@ -155,4 +155,4 @@ async def _forever(name: str, step: Callable[[], Awaitable[None]], supervised: _
 
 def _tell(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        tell(error, task.get_name())
+        report_failure(error, task.get_name())

@@ -10,15 +10,16 @@ from random import Random
 import pytest
 
 from d4d.adapters.dhcp.allocator import DhcpAllocator, DhcpPolicy
-from d4d.adapters.dhcp.conflict_detection import OnConflict, Ours, Watch
+from d4d.adapters.dhcp.conflict_detection import ArpMonitor, OnConflict, OwnerOf
 from d4d.adapters.dhcp.routes import Routes
-from d4d.domain.address_selection import segment_of
+from d4d.domain.addressing import Address, MacAddress
 from d4d.domain.dhcp.messages import MessageType
 from d4d.domain.errors import AddressInUse, BadRequest, LinkDown, NoAddress, StoreUnavailable
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress
-from d4d.domain.pools import Address, Pool, PoolOptions, PoolRequest
-from d4d.domain.ports.allocator import EventKind
-from d4d.domain.reservations import OperatorReservation
+from d4d.domain.events import EventKind
+from d4d.domain.leases import Endpoint, Lease, LeaseState
+from d4d.domain.pools import Pool, PoolOptions, PoolRequest
+from d4d.domain.reservations import Reservation
+from d4d.domain.segments import segment_of
 from tests.support.fake_dhcp_server import (
     ROUTER,
     SERVER,
@@ -107,7 +108,7 @@ class Bench:
         self, address: str, *, name: str | None = None, mac: MacAddress | None = None
     ) -> None:
         """An operator does so."""
-        made = OperatorReservation(
+        made = Reservation(
             segment=segment_of(POOL.id),
             address=ip_address(address),
             made_at=self.clock(),
@@ -117,13 +118,13 @@ class Bench:
         await self.store.reserve(made)
 
     async def kept(self, endpoint: Endpoint = WEB) -> Lease:
-        """A lease as Ipam holds one."""
+        """A lease as IpamService holds one."""
         lease = await self.allocate(endpoint)
         self.allocator.keep(lease, self.holder)
         return lease
 
 
-def _no_watch(parent: str, ours: Ours, on_conflict: OnConflict) -> Watch:
+def _no_watch(parent: str, ours: OwnerOf, on_conflict: OnConflict) -> ArpMonitor:
     raise AssertionError("nobody asked for a probe")
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from d4d.adapters.dhcp.routes import Route, Routes
 from d4d.domain.errors import BadRequest
-from d4d.domain.pools import Mode, PoolOptions
+from d4d.domain.policies import Mode
+from d4d.domain.pools import PoolOptions
 from tests.support.fake_dhcp_server import FakeInterfaces, interface
 
 NET = IPv4Network("10.77.0.0/16")

@@ -7,11 +7,11 @@ from ipaddress import IPv4Address
 import pytest
 
 from d4d.adapters.dhcp.routes import Route, Routes
-from d4d.adapters.dhcp.server_probe import Probe, Probed
+from d4d.adapters.dhcp.server_probe import ProbeResult, ServerProbe
+from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.messages import MessageType
 from d4d.domain.errors import BadRequest
-from d4d.domain.leases import MacAddress
-from d4d.domain.pools import Mode
+from d4d.domain.policies import Mode
 from tests.support.fake_dhcp_server import ROUTER, SERVER, FakeDhcpServer, FakeInterfaces, interface
 
 VIRTUAL_TIME = True
@@ -23,16 +23,16 @@ def server() -> FakeDhcpServer:
     return FakeDhcpServer()
 
 
-def probe_of(server: FakeDhcpServer, *, mode: Mode = Mode.AUTO, servers: str = "") -> Probe:
+def probe_of(server: FakeDhcpServer, *, mode: Mode = Mode.AUTO, servers: str = "") -> ServerProbe:
     routes = Routes(
         interfaces=FakeInterfaces([interface("eth0", "10.77.0.2/16")]),
         servers=(IPv4Address(servers),) if servers else (),
         mode=mode,
     )
-    return Probe(routes=routes, link=server.link, random=random.Random(1))
+    return ServerProbe(routes=routes, link=server.link, random=random.Random(1))
 
 
-async def ask(server: FakeDhcpServer, seconds: float = 1) -> Probed:
+async def ask(server: FakeDhcpServer, seconds: float = 1) -> ProbeResult:
     return await probe_of(server).ask(PARENT, timedelta(seconds=seconds))
 
 
@@ -57,7 +57,7 @@ async def test_it_asks_again_and_a_server_is_told_once(server: FakeDhcpServer) -
 
 async def test_nobody_answers(server: FakeDhcpServer) -> None:
     server.silent()
-    assert await ask(server) == Probed(parent="eth0")
+    assert await ask(server) == ProbeResult(parent="eth0")
 
 
 async def test_a_link_that_is_down_is_an_error(server: FakeDhcpServer) -> None:

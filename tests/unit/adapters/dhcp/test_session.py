@@ -13,11 +13,12 @@ import pytest
 from d4d.adapters.dhcp.exchange import Exchange
 from d4d.adapters.dhcp.routes import Route
 from d4d.adapters.dhcp.session import Begin, Session
+from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.client import Client
 from d4d.domain.dhcp.effects import Bound, Effect, Effects, Grant
 from d4d.domain.dhcp.messages import Identity, MessageType
 from d4d.domain.errors import LinkDown
-from d4d.domain.leases import MacAddress, RenewalForm, Terms
+from d4d.domain.leases import RenewalForm, Terms
 from tests.support.fake_dhcp_server import SERVER, FakeDhcpServer
 from tests.support.virtual_time import NOON, FakeClock, settle
 

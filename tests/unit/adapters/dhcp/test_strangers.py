@@ -10,12 +10,13 @@ from random import Random
 import pytest
 
 from d4d.adapters.dhcp.allocator import DhcpAllocator, DhcpPolicy
-from d4d.adapters.dhcp.conflict_detection import OnConflict, Ours
+from d4d.adapters.dhcp.conflict_detection import OnConflict, OwnerOf
 from d4d.adapters.dhcp.routes import Routes
 from d4d.adapters.dhcp.strangers import Allowed, Budget, Strangers
+from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.messages import Message, MessageType
 from d4d.domain.errors import NoAddress
-from d4d.domain.leases import Endpoint, Lease, MacAddress
+from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Pool, PoolOptions
 from tests.support.fake_dhcp_server import SERVER, SUBNET, FakeDhcpServer, FakeInterfaces, interface
 from tests.support.fake_ports import FailingStore, RecordingEvents
@@ -72,7 +73,7 @@ class Bench:
         self.events = RecordingEvents()
         store = FailingStore()
 
-        def watch(parent: str, ours: Ours, on_conflict: OnConflict) -> Neighbours:
+        def watch(parent: str, ours: OwnerOf, on_conflict: OnConflict) -> Neighbours:
             return self.neighbours
 
         self.allocator = DhcpAllocator(

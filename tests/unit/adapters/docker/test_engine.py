@@ -13,15 +13,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from d4d.adapters.docker.engine import DockerContainers
+from d4d.adapters.docker.engine import DockerEngineClient
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import DockerUnavailable
-from d4d.domain.leases import MacAddress
 from d4d.domain.ports.docker import (
     Attachment,
     Change,
     ContainerEvent,
-    Containers,
-    Network,
+    DockerEngine,
+    DockerNetwork,
     NetworkSubnet,
 )
 
@@ -226,8 +226,8 @@ def socket(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def docker(socket: Path) -> AsyncIterator[DockerContainers]:
-    docker = DockerContainers(socket, driver="talkingdata", patience=timedelta(seconds=5))
+async def docker(socket: Path) -> AsyncIterator[DockerEngineClient]:
+    docker = DockerEngineClient(socket, driver="talkingdata", patience=timedelta(seconds=5))
     yield docker
     await docker.aclose()
 
@@ -262,10 +262,10 @@ def end(**changes: Any) -> Attachment:
 
 
 async def test_networks_are_ours_with_what_their_users_wrote(
-    engine: FakeEngine, docker: Containers
+    engine: FakeEngine, docker: DockerEngine
 ) -> None:
     (network,) = await docker.networks()
-    assert network == Network(
+    assert network == DockerNetwork(
         id=LAN,
         name="lan",
         driver="macvlan",
@@ -283,13 +283,13 @@ async def test_networks_are_ours_with_what_their_users_wrote(
 
 
 async def test_attachments_are_the_ends_of_running_containers(
-    engine: FakeEngine, docker: Containers
+    engine: FakeEngine, docker: DockerEngine
 ) -> None:
     assert await docker.attachments() == (end(),)
 
 
 async def test_a_look_costs_a_request_for_each_network_of_ours_and_two(
-    engine: FakeEngine, docker: Containers
+    engine: FakeEngine, docker: DockerEngine
 ) -> None:
     others = [
         {**LAN_20, "Id": f"bridge{n}", "Driver": "bridge", "IPAM": {"Driver": "default"}}
@@ -303,7 +303,7 @@ async def test_a_look_costs_a_request_for_each_network_of_ours_and_two(
 
 
 async def test_a_swarms_manager_lists_no_driver_and_the_network_itself_does(
-    engine: FakeEngine, docker: Containers
+    engine: FakeEngine, docker: DockerEngine
 ) -> None:
     engine.answers["GET /networks"] = (200, [NONE_20, SW_LISTED_20])
     engine.answers[f"GET /networks/{SW}"] = (200, SW_20)
@@ -317,7 +317,7 @@ async def test_a_swarms_manager_lists_no_driver_and_the_network_itself_does(
 
 @pytest.mark.parametrize("ipam", ["talkingdata", "default"])
 async def test_a_network_made_from_a_configuration_is_asked_for_whatever_the_list_says(
-    engine: FakeEngine, docker: Containers, ipam: str
+    engine: FakeEngine, docker: DockerEngine, ipam: str
 ) -> None:
     engine.answers["GET /networks"] = (200, [{**SW_LISTED_20, "IPAM": {"Driver": "default"}}])
     itself = {**SW_20, "ConfigFrom": None, "IPAM": {**SW_20["IPAM"], "Driver": ipam}}
@@ -332,7 +332,7 @@ async def test_a_driver_of_another_name_may_be_us(engine: FakeEngine, socket: Pa
     engine.answers["GET /networks"] = (200, [LAN_20, alias, other, odd])
     for each in (alias, other, odd):
         engine.answers[f"GET /networks/{each['Id']}"] = (200, {**each, "Containers": ENDS_20})
-    docker = DockerContainers(socket, driver="talkingdata", is_ours="alias".__eq__)
+    docker = DockerEngineClient(socket, driver="talkingdata", is_ours="alias".__eq__)
     networks = await docker.networks()
     await docker.aclose()
     assert [(each.id, each.is_ours) for each in networks] == [
@@ -344,7 +344,7 @@ async def test_a_driver_of_another_name_may_be_us(engine: FakeEngine, socket: Pa
 
 
 async def test_containers_of_all_networks_are_listed(
-    engine: FakeEngine, docker: Containers
+    engine: FakeEngine, docker: DockerEngine
 ) -> None:
     settings = CONTAINER_20["NetworkSettings"]["Networks"]["lan"]
     six = {**settings, "GlobalIPv6Address": "fd00:77::2", "GlobalIPv6PrefixLen": 64}
@@ -365,7 +365,7 @@ async def test_containers_of_all_networks_are_listed(
 
 
 async def test_a_container_that_makes_no_sense_is_not_left_out(
-    engine: FakeEngine, docker: Containers
+    engine: FakeEngine, docker: DockerEngine
 ) -> None:
     ends = {"lan": {**CONTAINER_20["NetworkSettings"]["Networks"]["lan"], "IPPrefixLen": 99}}
     odd = {**LISTED_20, "NetworkSettings": {"Networks": ends}}
@@ -374,7 +374,7 @@ async def test_a_container_that_makes_no_sense_is_not_left_out(
         await docker.attachments()
 
 
-async def test_engine_29_is_read_too(engine: FakeEngine, docker: Containers) -> None:
+async def test_engine_29_is_read_too(engine: FakeEngine, docker: DockerEngine) -> None:
     engine.answers |= {
         "GET /version": (200, VERSION_29),
         "GET /networks": (200, [LAN_29]),
@@ -403,7 +403,7 @@ async def test_engine_29_is_read_too(engine: FakeEngine, docker: Containers) -> 
     ],
 )
 async def test_a_version_is_spoken_that_the_engine_knows(
-    engine: FakeEngine, docker: Containers, newest: str, oldest: str, spoken: str
+    engine: FakeEngine, docker: DockerEngine, newest: str, oldest: str, spoken: str
 ) -> None:
     engine.answers["GET /version"] = (200, {"ApiVersion": newest, "MinAPIVersion": oldest})
     await docker.attachments()
@@ -412,7 +412,7 @@ async def test_a_version_is_spoken_that_the_engine_knows(
 
 
 async def test_an_engine_that_was_replaced_is_asked_anew_for_its_version(
-    engine: FakeEngine, docker: Containers
+    engine: FakeEngine, docker: DockerEngine
 ) -> None:
     engine.answers["GET /version"] = [(200, VERSION_29), (200, VERSION_20)]
     await docker.networks()
@@ -428,7 +428,7 @@ async def test_an_engine_that_was_replaced_is_asked_anew_for_its_version(
 
 @pytest.mark.parametrize(("version", "gives"), [(VERSION_20, False), (VERSION_29, True)])
 async def test_names_come_from_engine_29_on(
-    engine: FakeEngine, docker: Containers, version: object, gives: bool
+    engine: FakeEngine, docker: DockerEngine, version: object, gives: bool
 ) -> None:
     engine.answers["GET /version"] = (200, version)
     assert not docker.gives_names
@@ -437,7 +437,7 @@ async def test_names_come_from_engine_29_on(
 
 
 async def test_networks_of_others_and_templates_of_networks_are_left_out(
-    engine: FakeEngine, docker: Containers
+    engine: FakeEngine, docker: DockerEngine
 ) -> None:
     engine.answers["GET /networks"] = (200, [NONE_20, {**LAN_20, "ConfigOnly": True}])
     assert await docker.networks() == ()
@@ -453,7 +453,7 @@ async def test_networks_of_others_and_templates_of_networks_are_left_out(
 )
 async def test_a_network_stands_on_its_parent_or_bridge(
     engine: FakeEngine,
-    docker: Containers,
+    docker: DockerEngine,
     driver: str,
     options: dict[str, str] | None,
     parent: str | None,
@@ -465,7 +465,7 @@ async def test_a_network_stands_on_its_parent_or_bridge(
 
 
 async def test_null_is_empty_and_host_bits_are_taken_off(
-    engine: FakeEngine, docker: Containers
+    engine: FakeEngine, docker: DockerEngine
 ) -> None:
     ipam = {"Driver": "talkingdata", "Options": None, "Config": None}
     odd = {**ipam, "Config": [{"Subnet": "192.168.61.77/24"}]}
@@ -479,7 +479,7 @@ async def test_null_is_empty_and_host_bits_are_taken_off(
 
 
 async def test_an_end_counts_before_a_container_has_it(
-    engine: FakeEngine, docker: Containers
+    engine: FakeEngine, docker: DockerEngine
 ) -> None:
     ends = {"ep-abd4": ENDS_20[WEB], "ep-none": {**ENDS_20[WEB], "IPv4Address": ""}}
     engine.answers[f"GET /networks/{LAN}"] = (200, {**LAN_20, "Containers": ends})
@@ -488,13 +488,13 @@ async def test_an_end_counts_before_a_container_has_it(
 
 
 async def test_an_absent_socket_is_unavailable_and_said_so(
-    docker: Containers, socket: Path
+    docker: DockerEngine, socket: Path
 ) -> None:
     with pytest.raises(DockerUnavailable, match=rf"{socket} .* GET /networks.*No such file"):
         await docker.networks()
 
 
-async def test_an_engine_that_comes_later_is_found(docker: Containers, socket: Path) -> None:
+async def test_an_engine_that_comes_later_is_found(docker: DockerEngine, socket: Path) -> None:
     with pytest.raises(DockerUnavailable):
         await docker.networks()
     answers: dict[str, Answer | list[Answer]] = {
@@ -507,7 +507,7 @@ async def test_an_engine_that_comes_later_is_found(docker: Containers, socket: P
     await engine.stop()
 
 
-async def test_a_refusal_says_what_docker_said(engine: FakeEngine, docker: Containers) -> None:
+async def test_a_refusal_says_what_docker_said(engine: FakeEngine, docker: DockerEngine) -> None:
     engine.answers["GET /networks"] = (500, {"message": "bolt is broken"})
     with pytest.raises(DockerUnavailable, match="GET /networks: bolt is broken"):
         await docker.networks()
@@ -518,7 +518,7 @@ async def test_a_refusal_says_what_docker_said(engine: FakeEngine, docker: Conta
     ["no json", '{"an": "object"}', [{"Id": "x"}], [{**LAN_20, "IPAM": "x"}], '[{"Id": "cut'],
 )
 async def test_an_answer_in_another_form_is_no_answer(
-    engine: FakeEngine, docker: Containers, body: object
+    engine: FakeEngine, docker: DockerEngine, body: object
 ) -> None:
     engine.answers["GET /networks"] = (200, body)
     with pytest.raises(DockerUnavailable, match="GET /networks"):
@@ -527,7 +527,7 @@ async def test_an_answer_in_another_form_is_no_answer(
 
 @pytest.mark.parametrize("change", [{"MacAddress": ""}, {"IPv4Address": "10.77.16.2/99"}])
 async def test_an_end_that_makes_no_sense_is_not_left_out(
-    engine: FakeEngine, docker: Containers, change: dict[str, str]
+    engine: FakeEngine, docker: DockerEngine, change: dict[str, str]
 ) -> None:
     ends = {WEB: {**ENDS_20[WEB], **change}}
     engine.answers[f"GET /networks/{LAN}"] = (200, {**LAN_20, "Containers": ends})
@@ -535,7 +535,7 @@ async def test_an_end_that_makes_no_sense_is_not_left_out(
         await docker.networks()
 
 
-async def test_no_part_of_the_networks_is_given(engine: FakeEngine, docker: Containers) -> None:
+async def test_no_part_of_the_networks_is_given(engine: FakeEngine, docker: DockerEngine) -> None:
     engine.answers["GET /networks"] = (200, [LAN_20, {**LAN_20, "Id": "second"}])
     engine.answers["GET /networks/second"] = (500, {"message": "no"})
     with pytest.raises(DockerUnavailable):
@@ -543,7 +543,7 @@ async def test_no_part_of_the_networks_is_given(engine: FakeEngine, docker: Cont
 
 
 async def test_a_network_that_is_removed_meanwhile_was_not_seen_and_the_others_were(
-    engine: FakeEngine, docker: Containers
+    engine: FakeEngine, docker: DockerEngine
 ) -> None:
     engine.answers["GET /networks"] = (200, [{**LAN_20, "Id": "removed"}, LAN_20])
     assert [each.id for each in await docker.networks()] == [LAN]
@@ -551,14 +551,14 @@ async def test_a_network_that_is_removed_meanwhile_was_not_seen_and_the_others_w
 
 async def test_a_silent_engine_is_given_up(engine: FakeEngine, socket: Path) -> None:
     engine.silent = True
-    docker = DockerContainers(socket, driver="talkingdata", patience=timedelta(milliseconds=50))
+    docker = DockerEngineClient(socket, driver="talkingdata", patience=timedelta(milliseconds=50))
     with pytest.raises(DockerUnavailable, match="too long"):
         await docker.networks()
     await docker.aclose()
 
 
 async def test_what_happens_is_told_in_order_after_the_marker(
-    engine: FakeEngine, docker: DockerContainers
+    engine: FakeEngine, docker: DockerEngineClient
 ) -> None:
     other = b'{"Type":"container","Action":"die","Actor":{"ID":"x","Attributes":null}}\n'
     engine.answers["GET /events"] = (200, CONNECTED_20 + other + STARTED_20 + RENAMED_20)
@@ -574,7 +574,7 @@ async def test_what_happens_is_told_in_order_after_the_marker(
 
 
 async def test_after_a_gap_the_marker_comes_again(
-    engine: FakeEngine, docker: DockerContainers
+    engine: FakeEngine, docker: DockerEngineClient
 ) -> None:
     engine.answers["GET /events"] = [(200, STARTED_20), (503, "starting"), (200, RENAMED_20)]
     async with aclosing(docker.started()) as events:
@@ -584,7 +584,7 @@ async def test_after_a_gap_the_marker_comes_again(
 
 
 async def test_an_engine_that_comes_while_it_is_listened_for_is_heard(
-    engine: FakeEngine, docker: DockerContainers
+    engine: FakeEngine, docker: DockerEngineClient
 ) -> None:
     engine.answers["GET /events"] = (200, STARTED_20)
     await engine.stop()
@@ -597,7 +597,7 @@ async def test_an_engine_that_comes_while_it_is_listened_for_is_heard(
 
 
 async def test_an_event_that_makes_no_sense_is_one_that_was_missed(
-    engine: FakeEngine, docker: DockerContainers
+    engine: FakeEngine, docker: DockerEngineClient
 ) -> None:
     engine.answers["GET /events"] = (200, b'{"Type":\n' + STARTED_20)
     async with aclosing(docker.started()) as events:
@@ -605,7 +605,7 @@ async def test_an_event_that_makes_no_sense_is_one_that_was_missed(
 
 
 async def test_a_label_may_hold_what_ends_a_line_elsewhere(
-    engine: FakeEngine, docker: DockerContainers
+    engine: FakeEngine, docker: DockerEngineClient
 ) -> None:
     line = STARTED_20.replace(b'"image":"lab:busybox"', '"label":"a\x85b\u2028c"'.encode())
     engine.answers["GET /events"] = (200, line)
@@ -614,7 +614,7 @@ async def test_a_label_may_hold_what_ends_a_line_elsewhere(
 
 
 async def test_reconnecting_asks_for_what_the_end_was_made_with(
-    engine: FakeEngine, docker: Containers
+    engine: FakeEngine, docker: DockerEngine
 ) -> None:
     await docker.reconnect(end())
     assert engine.asked[-2:] == [
@@ -635,20 +635,22 @@ async def test_reconnecting_asks_for_what_the_end_was_made_with(
 
 
 async def test_an_end_with_another_address_is_not_reconnected(
-    engine: FakeEngine, docker: Containers
+    engine: FakeEngine, docker: DockerEngine
 ) -> None:
     await docker.reconnect(end(address=IPv4Address("10.77.16.3")))
     assert engine.bodies == []
 
 
-async def test_an_end_that_is_gone_is_not_connected(engine: FakeEngine, docker: Containers) -> None:
+async def test_an_end_that_is_gone_is_not_connected(
+    engine: FakeEngine, docker: DockerEngine
+) -> None:
     engine.answers[f"GET /containers/{WEB}/json"] = (200, {"NetworkSettings": {"Networks": {}}})
     await docker.reconnect(end())
     assert engine.bodies == []
 
 
 async def test_a_second_attempt_connects_what_the_first_only_disconnected(
-    engine: FakeEngine, docker: Containers
+    engine: FakeEngine, docker: DockerEngine
 ) -> None:
     engine.answers[f"POST /networks/{LAN}/connect"] = [
         (500, {"message": "IpamDriver.RequestAddress: no DHCP server answered"}),
@@ -667,7 +669,7 @@ async def test_a_second_attempt_connects_what_the_first_only_disconnected(
 
 
 async def test_a_second_attempt_disconnects_where_the_first_could_not(
-    engine: FakeEngine, docker: Containers
+    engine: FakeEngine, docker: DockerEngine
 ) -> None:
     engine.answers[f"POST /networks/{LAN}/disconnect"] = [(500, {"message": "no"}), (200, None)]
     with pytest.raises(DockerUnavailable):
@@ -680,7 +682,7 @@ async def test_a_second_attempt_disconnects_where_the_first_could_not(
     ]
 
 
-async def test_stopping_what_has_stopped_is_fine(engine: FakeEngine, docker: Containers) -> None:
+async def test_stopping_what_has_stopped_is_fine(engine: FakeEngine, docker: DockerEngine) -> None:
     engine.answers[f"POST /containers/{WEB}/stop"] = (304, None)
     engine.answers[f"POST /containers/{WEB}/restart"] = (204, None)
     await docker.stop(WEB)
@@ -689,7 +691,7 @@ async def test_stopping_what_has_stopped_is_fine(engine: FakeEngine, docker: Con
 
 
 async def test_a_container_that_is_gone_can_not_be_stopped(
-    engine: FakeEngine, docker: Containers
+    engine: FakeEngine, docker: DockerEngine
 ) -> None:
     with pytest.raises(DockerUnavailable, match="POST /containers/nope/stop"):
         await docker.stop("nope")

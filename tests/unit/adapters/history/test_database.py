@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from d4d.adapters.history.database import HistoryFile
-from d4d.domain.leases import Endpoint, MacAddress
+from d4d.domain.addressing import MacAddress
+from d4d.domain.events import EventKind, LeaseEvent
+from d4d.domain.leases import Endpoint
 from d4d.domain.pools import PoolId
-from d4d.domain.ports.allocator import Event, EventKind
-from d4d.domain.ports.history import Entry, Question
+from d4d.domain.ports.history import HistoryEntry, HistoryQuery
 
 BEGAN = datetime(2026, 3, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -33,15 +34,15 @@ CREATE INDEX events_of_name ON events (name, at);
 CREATE INDEX events_at ON events (at);
 """
 
-Look = Callable[[HistoryFile], list[Entry]]
+Look = Callable[[HistoryFile], list[HistoryEntry]]
 
 
-def event(minute: float, *, kind: EventKind = K.ACQUIRED, pool: PoolId = POOLS[0]) -> Event:
+def event(minute: float, *, kind: EventKind = K.ACQUIRED, pool: PoolId = POOLS[0]) -> LeaseEvent:
     at = BEGAN + minute * MINUTE
-    return Event(kind=kind, at=at, pool=pool, address=TEN, endpoint=WEB, detail="")
+    return LeaseEvent(kind=kind, at=at, pool=pool, address=TEN, endpoint=WEB, detail="")
 
 
-def minutes(entries: Sequence[Entry]) -> list[int]:
+def minutes(entries: Sequence[HistoryEntry]) -> list[int]:
     return [round((entry.event.at - BEGAN) / MINUTE) for entry in entries]
 
 
@@ -79,15 +80,15 @@ def steps(look: Look, *, events: int) -> int:
 @pytest.mark.parametrize(
     "look",
     [
-        lambda file: file.find(Question(address=TEN, limit=20)),
-        lambda file: file.find(Question(address=TEN, until=BEGAN + 90 * MINUTE, limit=20)),
-        lambda file: file.find(Question(mac=WEB.mac, limit=20)),
-        lambda file: file.find(Question(mac=WEB.mac, until=BEGAN + 90 * MINUTE, limit=20)),
-        lambda file: file.find(Question(name="web", since=BEGAN, limit=20)),
-        lambda file: file.find(Question(limit=20)),
-        lambda file: file.find(Question(since=BEGAN, until=BEGAN + 90 * MINUTE, limit=20)),
-        lambda file: file.find(Question(kinds=frozenset({K.LOST, K.RENEWED}), limit=20)),
-        lambda file: file.find(Question(kinds=frozenset({K.LOST}), until=BEGAN + 90 * MINUTE)),
+        lambda file: file.find(HistoryQuery(address=TEN, limit=20)),
+        lambda file: file.find(HistoryQuery(address=TEN, until=BEGAN + 90 * MINUTE, limit=20)),
+        lambda file: file.find(HistoryQuery(mac=WEB.mac, limit=20)),
+        lambda file: file.find(HistoryQuery(mac=WEB.mac, until=BEGAN + 90 * MINUTE, limit=20)),
+        lambda file: file.find(HistoryQuery(name="web", since=BEGAN, limit=20)),
+        lambda file: file.find(HistoryQuery(limit=20)),
+        lambda file: file.find(HistoryQuery(since=BEGAN, until=BEGAN + 90 * MINUTE, limit=20)),
+        lambda file: file.find(HistoryQuery(kinds=frozenset({K.LOST, K.RENEWED}), limit=20)),
+        lambda file: file.find(HistoryQuery(kinds=frozenset({K.LOST}), until=BEGAN + 90 * MINUTE)),
         lambda file: file.holders(TEN, BEGAN + 90 * MINUTE),
     ],
     ids=[
@@ -111,23 +112,23 @@ def test_a_look_up_takes_no_more_steps_where_there_are_fifty_times_as_many_event
 
 def test_an_address_of_two_pools_is_told_of_in_the_order_of_time(file: HistoryFile) -> None:
     file.add("host-a", [event(n, pool=POOLS[n % 2]) for n in range(10)])
-    assert minutes(file.find(Question(address=TEN, limit=4))) == [9, 8, 7, 6]
+    assert minutes(file.find(HistoryQuery(address=TEN, limit=4))) == [9, 8, 7, 6]
 
 
 def test_events_of_some_kinds_are_told_however_long_ago_they_were(file: HistoryFile) -> None:
     rare = {3: K.LOST, 5: K.CONFLICT, 6: K.LOST}
     file.add("host-a", [event(n, kind=rare.get(n, K.RENEWED)) for n in range(300)])
     kinds = frozenset({K.LOST, K.CONFLICT})
-    assert minutes(file.find(Question(kinds=kinds))) == [6, 5, 3]
-    assert minutes(file.find(Question(kinds=kinds, address=TEN, limit=2))) == [6, 5]
-    assert minutes(file.find(Question(kinds=kinds - {K.LOST}, name="web"))) == [5]
+    assert minutes(file.find(HistoryQuery(kinds=kinds))) == [6, 5, 3]
+    assert minutes(file.find(HistoryQuery(kinds=kinds, address=TEN, limit=2))) == [6, 5]
+    assert minutes(file.find(HistoryQuery(kinds=kinds - {K.LOST}, name="web"))) == [5]
 
 
 def test_events_of_one_instant_are_all_kept_in_their_order(file: HistoryFile) -> None:
     kinds = [K.ACQUIRED, K.LATE, K.LOST]
     file.add("host-a", [event(0, kind=kind) for kind in kinds])
     file.add("host-a", [event(0, kind=K.RELEASED)])
-    kept = [entry.event.kind for entry in file.find(Question())]
+    kept = [entry.event.kind for entry in file.find(HistoryQuery())]
     assert kept == [K.RELEASED, *reversed(kinds)]
 
 
@@ -138,9 +139,18 @@ def test_old_events_go_in_steps_and_each_step_begins_where_the_last_one_ended(
     before = BEGAN + 8 * MINUTE
     first = file.prune(after=None, before=before, most=3)
     assert first == BEGAN + 2 * MINUTE
-    assert minutes(file.find(Question())) == [9, 8, 7, 6, 5, 4, 3, 0]  # 0 is its pool's last word
+    assert minutes(file.find(HistoryQuery())) == [
+        9,
+        8,
+        7,
+        6,
+        5,
+        4,
+        3,
+        0,
+    ]  # 0 is its pool's last word
     second = file.prune(after=first, before=before, most=100)
-    assert minutes(file.find(Question())) == [9, 8, 0]
+    assert minutes(file.find(HistoryQuery())) == [9, 8, 0]
     assert file.prune(after=second, before=before, most=100) is None
 
 
@@ -157,7 +167,7 @@ def test_a_file_of_earlier_d4d_keeps_its_events(tmp_path: Path) -> None:
     old.close()
     for _ in range(2):  # the second time there is nothing left to do
         file = HistoryFile.open(path)
-        kept = [entry.event for entry in file.find(Question(address=TEN))]
+        kept = [entry.event for entry in file.find(HistoryQuery(address=TEN))]
         assert [each.kind for each in kept] == [K.RELEASED, K.RENEWED, K.ACQUIRED]
         assert kept[-1] == event(0)
         file.close()

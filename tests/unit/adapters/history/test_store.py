@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from d4d.adapters.history.store import SqliteHistory
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import StoreUnavailable
-from d4d.domain.leases import Endpoint, MacAddress
+from d4d.domain.events import EventKind, LeaseEvent
+from d4d.domain.leases import Endpoint
 from d4d.domain.pools import PoolId
-from d4d.domain.ports.allocator import Event, EventKind
-from d4d.domain.ports.history import Question
+from d4d.domain.ports.history import HistoryQuery
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 POOL = PoolId("192.168.59.0/24")
@@ -31,8 +32,8 @@ def event(
     address: str = "192.168.59.10",
     pool: PoolId = POOL,
     detail: str = "",
-) -> Event:
-    return Event(
+) -> LeaseEvent:
+    return LeaseEvent(
         kind=kind,
         at=NOON + timedelta(minutes=minute),
         pool=pool,
@@ -54,7 +55,7 @@ async def history(tmp_path: Path) -> AsyncIterator[SqliteHistory]:
     await history.aclose()
 
 
-async def told(history: SqliteHistory, question: Question) -> list[tuple[str, str]]:
+async def told(history: SqliteHistory, question: HistoryQuery) -> list[tuple[str, str]]:
     return [
         (each.event.kind.value, str(each.event.address)) for each in await history.find(question)
     ]
@@ -63,21 +64,21 @@ async def told(history: SqliteHistory, question: Question) -> list[tuple[str, st
 async def test_an_event_comes_back_as_it_was(history: SqliteHistory) -> None:
     lost = event(K.LOST, 0.0123, detail="the server gave it to another")
     history.record(lost)
-    (entry,) = await history.find(Question())
+    (entry,) = await history.find(HistoryQuery())
     assert entry.event == lost
     assert entry.host == "host-a"
 
 
 async def test_an_event_without_an_endpoint_comes_back_without_one(history: SqliteHistory) -> None:
     history.record(event(K.CONFLICT, endpoint=None))
-    (entry,) = await history.find(Question())
+    (entry,) = await history.find(HistoryQuery())
     assert entry.event.endpoint is None
 
 
 async def test_the_newest_comes_first_and_the_limit_keeps_it(history: SqliteHistory) -> None:
     for minute, kind in enumerate((K.ACQUIRED, K.LATE, K.LOST)):
         history.record(event(kind, minute))
-    assert [kind for kind, _ in await told(history, Question(limit=2))] == ["lost", "late"]
+    assert [kind for kind, _ in await told(history, HistoryQuery(limit=2))] == ["lost", "late"]
 
 
 async def test_it_is_asked_by_address_mac_name_and_time(history: SqliteHistory) -> None:
@@ -86,12 +87,12 @@ async def test_it_is_asked_by_address_mac_name_and_time(history: SqliteHistory) 
     history.record(event(K.RELEASED, 9))
     web, db = ("acquired", "192.168.59.10"), ("acquired", "192.168.59.11")
     gone = ("released", "192.168.59.10")
-    assert await told(history, Question(address=TEN)) == [gone, web]
-    assert await told(history, Question(mac=DB.mac)) == [db]
-    assert await told(history, Question(name="web")) == [gone, web]
-    assert await told(history, Question(since=NOON + timedelta(minutes=5))) == [gone, db]
-    assert await told(history, Question(until=NOON + timedelta(minutes=5))) == [db, web]
-    assert await told(history, Question(name="db", address=TEN)) == []
+    assert await told(history, HistoryQuery(address=TEN)) == [gone, web]
+    assert await told(history, HistoryQuery(mac=DB.mac)) == [db]
+    assert await told(history, HistoryQuery(name="web")) == [gone, web]
+    assert await told(history, HistoryQuery(since=NOON + timedelta(minutes=5))) == [gone, db]
+    assert await told(history, HistoryQuery(until=NOON + timedelta(minutes=5))) == [db, web]
+    assert await told(history, HistoryQuery(name="db", address=TEN)) == []
 
 
 async def test_who_had_an_address_is_told_for_any_time(history: SqliteHistory) -> None:
@@ -124,7 +125,7 @@ async def test_one_renewal_an_hour_is_kept(history: SqliteHistory) -> None:
     history.record(event(K.ACQUIRED, 0))
     for minute in range(10, 200, 10):
         history.record(event(K.RENEWED, minute))
-    kept = [each.event.at for each in reversed(await history.find(Question()))]
+    kept = [each.event.at for each in reversed(await history.find(HistoryQuery()))]
     assert [(at - NOON) / timedelta(minutes=1) for at in kept] == [0, 60, 120, 180]
 
 
@@ -136,7 +137,7 @@ async def test_what_is_old_goes_but_the_last_word_on_an_address(tmp_path: Path) 
     history.record(event(K.RELEASED, -2 * day, address="192.168.59.10"))
     history.record(event(K.ACQUIRED, -2 * day, address="192.168.59.11"))
     history.record(event(K.ACQUIRED, -1, address="192.168.59.10"))
-    while await told(history, Question()) != [  # noqa: ASYNC110 - it prunes when it likes, after a batch
+    while await told(history, HistoryQuery()) != [  # noqa: ASYNC110 - it prunes when it likes, after a batch
         ("acquired", "192.168.59.10"),
         ("acquired", "192.168.59.11"),
     ]:
@@ -151,7 +152,7 @@ async def test_it_is_there_after_a_restart(tmp_path: Path) -> None:
     await first.aclose()
     second = history_in(tmp_path)
     second.start()
-    assert await told(second, Question()) == [("acquired", "192.168.59.10")]
+    assert await told(second, HistoryQuery()) == [("acquired", "192.168.59.10")]
     await second.aclose()
 
 
@@ -167,7 +168,7 @@ async def test_a_file_that_is_no_database_is_put_aside(tmp_path: Path) -> None:
     history = history_in(tmp_path)
     history.start()
     history.record(event(K.ACQUIRED))
-    assert await told(history, Question()) == [("acquired", "192.168.59.10")]
+    assert await told(history, HistoryQuery()) == [("acquired", "192.168.59.10")]
     await history.aclose()
     assert (tmp_path / "history.db.broken").read_bytes() == b"nonsense" * 1000
 
@@ -188,9 +189,9 @@ async def test_a_damaged_file_is_put_aside_and_no_event_is_lost_that_waits(
     history = history_in(tmp_path)
     history.start()
     if looks_first:
-        assert await told(history, Question()) == []
+        assert await told(history, HistoryQuery()) == []
     history.record(event(K.ACQUIRED))
-    assert await told(history, Question()) == [("acquired", "192.168.59.10")]
+    assert await told(history, HistoryQuery()) == [("acquired", "192.168.59.10")]
     await history.aclose()
     assert (tmp_path / "history.db.broken").stat().st_size == len(kept)
 
@@ -204,7 +205,7 @@ async def test_what_could_not_be_written_is_written_later(tmp_path: Path) -> Non
         await history.holders(TEN, NOON)
     assert history.waiting == 1
     (tmp_path / "history.db").rmdir()
-    assert await told(history, Question()) == [("acquired", "192.168.59.10")]
+    assert await told(history, HistoryQuery()) == [("acquired", "192.168.59.10")]
     assert history.waiting == 0
     await history.aclose()
 
@@ -229,4 +230,4 @@ async def test_a_bug_while_it_is_written_ends_nothing(history: SqliteHistory) ->
 
 
 async def told_of(history: SqliteHistory) -> list[tuple[str, str]]:
-    return await told(history, Question(limit=10))
+    return await told(history, HistoryQuery(limit=10))

@@ -6,15 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d4d.adapters.network.arp_frame import (
-    Claim,
-    answers,
-    conflicts,
-    probe_frame,
-    read_claim,
-)
+from d4d.adapters.network.arp_frame import ArpClaim, answers, conflicts, probe_frame, read_claim
 from d4d.adapters.observability.seldom import Seldom
-from d4d.domain.leases import MacAddress
+from d4d.domain.addressing import MacAddress
 
 ADDRESS = IPv4Address("192.168.59.10")
 PARENT, CONTAINER, STRANGER = (
@@ -32,14 +26,14 @@ REQUEST = bytes.fromhex(
 GRATUITOUS = bytes.fromhex(
     "ffffffffffff 0242c0a83bee 080600010800 0604 0001 0242c0a83bee c0a83b0a ffffffffffff c0a83b0a"
 )
-CLAIM = Claim(STRANGER, ADDRESS.packed, False)
+CLAIM = ArpClaim(STRANGER, ADDRESS.packed, False)
 
 
-def claim_by(mac: MacAddress, *, probing: bool = False) -> Claim:
-    return Claim(mac, ADDRESS.packed, probing)
+def claim_by(mac: MacAddress, *, probing: bool = False) -> ArpClaim:
+    return ArpClaim(mac, ADDRESS.packed, probing)
 
 
-def is_conflict(claim: Claim, *, hosted: bool = False) -> bool:
+def is_conflict(claim: ArpClaim, *, hosted: bool = False) -> bool:
     return conflicts(claim, ours=CONTAINER, parent=PARENT, hosted=lambda: hosted)
 
 
@@ -61,7 +55,7 @@ def test_the_sender_is_who_the_arp_part_says_not_the_repeater_before_it() -> Non
 
 
 def test_a_probe_claims_what_it_asks_for() -> None:
-    assert read_claim(PROBE) == Claim(PARENT, ADDRESS.packed, True)
+    assert read_claim(PROBE) == ArpClaim(PARENT, ADDRESS.packed, True)
 
 
 def test_a_reply_from_no_address_claims_nothing() -> None:
@@ -119,7 +113,7 @@ def test_the_parents_mac_is_in_conflict_only_where_the_host_has_the_address_itse
     assert is_conflict(claim_by(PARENT), hosted=True)
 
 
-def pair(claim: Claim) -> tuple[bytes, bytes]:
+def pair(claim: ArpClaim) -> tuple[bytes, bytes]:
     """What the watch tells seldom."""
     return claim.address, claim.mac
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from d4d.adapters.dhcp.conflict_detection import OnConflict, Ours
+from d4d.adapters.dhcp.conflict_detection import OnConflict, OwnerOf
 from d4d.adapters.network.interfaces import Interface, Interfaces
 from d4d.adapters.network.neighbours import ArpNeighbours
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import LinkDown, NotAsked
-from d4d.domain.leases import MacAddress
 from d4d.domain.pools import Pool, PoolOptions
 from tests.support.virtual_time import settle
 
@@ -56,7 +56,7 @@ class Wire:
         self.opened: list[str] = []
         self.open: list[FakeWatch] = []
 
-    def watch(self, parent: str, ours: Ours, on_conflict: OnConflict) -> FakeWatch:
+    def watch(self, parent: str, ours: OwnerOf, on_conflict: OnConflict) -> FakeWatch:
         self.opened.append(parent)
         self.open.append(FakeWatch(self))
         return self.open[-1]

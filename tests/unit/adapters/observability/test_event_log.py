@@ -7,9 +7,10 @@ import pytest
 import structlog
 
 from d4d.adapters.observability.event_log import EventLog
-from d4d.domain.leases import Endpoint, MacAddress
+from d4d.domain.addressing import MacAddress
+from d4d.domain.events import EventKind, LeaseEvent
+from d4d.domain.leases import Endpoint
 from d4d.domain.pools import PoolId
-from d4d.domain.ports.allocator import Event, EventKind
 from tests.support.fake_ports import RecordingEvents
 from tests.support.virtual_time import NOON, settle
 
@@ -18,8 +19,8 @@ VIRTUAL_TIME = True
 WEB = Endpoint(mac=MacAddress.parse("02:42:0a:4d:10:01"), name="web")
 
 
-def event(kind: EventKind, endpoint: Endpoint | None = WEB, detail: str = "") -> Event:
-    return Event(
+def event(kind: EventKind, endpoint: Endpoint | None = WEB, detail: str = "") -> LeaseEvent:
+    return LeaseEvent(
         kind=kind,
         at=NOON,
         pool=PoolId("10.77.0.0/16"),

@@ -7,13 +7,13 @@ from ipaddress import IPv4Address
 import pytest
 
 from d4d.adapters.observability.event_stream import MOST_FOLLOWERS, EventStream, TooManyFollowers
+from d4d.domain.events import EventKind, LeaseEvent
 from d4d.domain.pools import PoolId
-from d4d.domain.ports.allocator import Event, EventKind
 from tests.support.virtual_time import NOON, settle
 
 VIRTUAL_TIME = True
 
-EVENT = Event(
+EVENT = LeaseEvent(
     kind=EventKind.LOST,
     at=NOON,
     pool=PoolId("10.77.0.0/16"),
@@ -23,7 +23,7 @@ EVENT = Event(
 )
 
 
-async def follow(stream: EventStream, pause: float = 60) -> list[Event]:
+async def follow(stream: EventStream, pause: float = 60) -> list[LeaseEvent]:
     with stream.following() as follower:
         return [told.event async for together in follower.events(pause) for told in together]
 
@@ -40,9 +40,9 @@ async def test_who_follows_is_let_go_at_the_close_with_all_that_came_before() ->
 
 async def test_an_event_is_made_text_once_for_all_who_follow() -> None:
     stream = EventStream()
-    made: list[Event] = []
+    made: list[LeaseEvent] = []
 
-    def render(event: Event) -> str:
+    def render(event: LeaseEvent) -> str:
         made.append(event)
         return event.kind.value
 

@@ -9,16 +9,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from d4d.adapters.observability.metrics import Metrics, State
 from d4d.domain.errors import NoAddress, StoreUnavailable
+from d4d.domain.events import EventKind
 from d4d.domain.leases import LeaseState
 from d4d.domain.pools import PoolId
-from d4d.domain.ports.allocator import EventKind
-from d4d.domain.utilization import Fill, fill
+from d4d.domain.utilization import PoolUtilization, utilization_of
 from tests.support.driver_harness import A, B, Driver
 
 ROOT = Path(__file__).parents[4]
 POOL = PoolId("192.168.59.0/24")
 STATE = State(
-    pools={POOL: Fill(size=254, used=3, reserved=1)},
+    pools={POOL: PoolUtilization(size=254, used=3, reserved=1)},
     leases={(POOL, LeaseState.BOUND): 3},
     overdue=0,
     unwritten=0,
@@ -99,10 +99,12 @@ async def test_a_pool_is_filled_by_leases_reservations_and_its_gateway() -> None
         await driver.run(pool, A)
         cidr = await driver.run(pool, B)
         (record,) = driver.ipam.pools
-        assert fill(record, driver.ipam.leasing.leases) == Fill(size=6, used=2, reserved=2)
+        assert utilization_of(record, driver.ipam.leasing.leases) == PoolUtilization(
+            size=6, used=2, reserved=2
+        )
         driver.clock.jump(timedelta(seconds=1))
         await driver.stop(pool, cidr)
-        assert fill(record, driver.ipam.leasing.leases).free == 3
+        assert utilization_of(record, driver.ipam.leasing.leases).free == 3
 
 
 async def test_a_range_counts_what_is_in_it_only() -> None:
@@ -111,7 +113,9 @@ async def test_a_range_counts_what_is_in_it_only() -> None:
         await driver.gateway(pool, "192.168.59.1")
         await driver.run(pool, A)
         (record,) = driver.ipam.pools
-        assert fill(record, driver.ipam.leasing.leases) == Fill(size=4, used=1, reserved=0)
+        assert utilization_of(record, driver.ipam.leasing.leases) == PoolUtilization(
+            size=4, used=1, reserved=0
+        )
 
 
 @pytest.mark.parametrize("name", ["grafana-dashboard.json", "prometheus-rules.yml"])

@@ -7,14 +7,15 @@ from ipaddress import IPv4Address
 import pytest
 
 from d4d.adapters.observability.seldom import Seldom, SeldomEvents
-from d4d.domain.leases import Endpoint, MacAddress
+from d4d.domain.addressing import MacAddress
+from d4d.domain.events import EventKind, LeaseEvent
+from d4d.domain.leases import Endpoint
 from d4d.domain.pools import PoolId
-from d4d.domain.ports.allocator import Event, EventKind
 from tests.support.virtual_time import NOON
 
 WEB = Endpoint(mac=MacAddress.parse("02:42:0a:4d:10:01"), name="web")
 STRANGERS = (EventKind.CONFLICT, EventKind.DECLINED, EventKind.MISMATCH)
-CONFLICT = Event(
+CONFLICT = LeaseEvent(
     kind=EventKind.CONFLICT,
     at=NOON,
     pool=PoolId("10.77.0.0/16"),
@@ -24,7 +25,7 @@ CONFLICT = Event(
 )
 
 
-def at(number: int) -> Event:
+def at(number: int) -> LeaseEvent:
     return replace(CONFLICT, address=IPv4Address("10.77.0.0") + number)
 
 

@@ -13,7 +13,7 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 IMPORTS = """
 import sys
 from d4d.bootstrap import compose
-from d4d.settings.model import load_settings
+from d4d.settings.loading import load_settings
 container = compose(load_settings(files=(), state_dir=sys.argv[1], host="host-a"))
 container.state_dir().lock()
 container.metrics()

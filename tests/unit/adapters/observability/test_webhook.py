@@ -18,10 +18,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from d4d.adapters.observability.metrics import Metrics
 from d4d.adapters.observability.webhook import Pace, Webhook
-from d4d.domain.leases import Endpoint, MacAddress
+from d4d.domain.addressing import MacAddress
+from d4d.domain.events import EventKind, LeaseEvent
+from d4d.domain.leases import Endpoint
 from d4d.domain.pools import PoolId
-from d4d.domain.ports.allocator import Event, EventKind
-from d4d.domain.utilization import Fill
+from d4d.domain.utilization import PoolUtilization
 from d4d.entrypoints.admin_api.schemas import WebhookMessage
 
 BOTH_LOOPS = True
@@ -91,8 +92,8 @@ def webhook_to(url: str, metrics: Metrics | None = None, *, secret: bytes | None
     )
 
 
-def event(kind: EventKind, address: str = "192.168.59.10") -> Event:
-    return Event(
+def event(kind: EventKind, address: str = "192.168.59.10") -> LeaseEvent:
+    return LeaseEvent(
         kind=kind,
         at=datetime(2026, 3, 1, 12, tzinfo=UTC),
         pool=POOL,
@@ -125,7 +126,7 @@ async def test_lost_leases_conflicts_and_full_pools_are_told_as_documented(
     webhook.start()
     for kind in EventKind:
         webhook.record(event(kind))
-    webhook.nearly_full(POOL, Fill(size=254, used=240, reserved=4))
+    webhook.nearly_full(POOL, PoolUtilization(size=254, used=240, reserved=4))
     await webhook.aclose()
     messages = [WebhookMessage.model_validate(each) for each in receiver.taken]
     assert [each.kind for each in messages] == ["lost", "conflict", "pool_nearly_full"]

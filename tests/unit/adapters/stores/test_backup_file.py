@@ -11,15 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from d4d.adapters.stores.backup_file import FORMAT, Backup, backup_from_text, backup_to_text
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import BadRequest
-from d4d.domain.leases import Endpoint, Lease, MacAddress
+from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import PoolId, PoolRecord
-from d4d.domain.ports.allocator import Contents
-from d4d.domain.reservations import OperatorReservation
+from d4d.domain.ports.stores import StoreContents
+from d4d.domain.reservations import Reservation
 from tests.support.strategies import addresses, instants, leases, macs, names, pool_records, texts
 
 reservations = st.builds(
-    OperatorReservation,
+    Reservation,
     segment=names,
     address=addresses,
     made_at=instants,
@@ -27,7 +28,7 @@ reservations = st.builds(
     name=st.none() | names,
     note=texts,
 )
-NOTHING = Contents()
+NOTHING = StoreContents()
 LEASE = Lease(
     pool=PoolId("10.0.0.0/24"),
     address=IPv4Address("10.0.0.7"),
@@ -38,9 +39,9 @@ LEASE = Lease(
 
 
 def a_backup(
-    here: Contents = NOTHING,
-    there: Contents = NOTHING,
-    kept: tuple[OperatorReservation, ...] = (),
+    here: StoreContents = NOTHING,
+    there: StoreContents = NOTHING,
+    kept: tuple[Reservation, ...] = (),
 ) -> Backup:
     moved = tuple(replace(lease, owner="host-b") for lease in there.leases)
     return Backup(
@@ -57,25 +58,25 @@ def a_backup(
 )
 @given(pool_records, leases, leases, reservations)
 def test_what_is_written_is_read_back(
-    record: PoolRecord, here: Lease, there: Lease, kept: OperatorReservation
+    record: PoolRecord, here: Lease, there: Lease, kept: Reservation
 ) -> None:
     backup = a_backup(
-        Contents(pools=(record,), leases=(here,)),
-        Contents(pools=(record, record), leases=(there, there)),
+        StoreContents(pools=(record,), leases=(here,)),
+        StoreContents(pools=(record, record), leases=(there, there)),
         (kept,),
     )
     assert backup_from_text(backup_to_text(backup), "file") == backup
 
 
 def test_a_file_that_is_cut_off_anywhere_is_refused() -> None:
-    text = backup_to_text(a_backup(Contents(leases=(LEASE,))))
+    text = backup_to_text(a_backup(StoreContents(leases=(LEASE,))))
     for end in range(len(text) - 1):  # the last line's end is no loss
         with pytest.raises(BadRequest, match=r"is cut off|is no backup that d4d made"):
             backup_from_text(text[:end], "file")
 
 
 def test_a_file_in_which_any_character_changed_is_refused() -> None:
-    text = backup_to_text(a_backup(Contents(leases=(LEASE,))))
+    text = backup_to_text(a_backup(StoreContents(leases=(LEASE,))))
     for at, character in enumerate(text[:-1]):
         changed = text[:at] + ("#" if character != "#" else "!") + text[at + 1 :]
         with pytest.raises(BadRequest):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from d4d.adapters.system.listening_socket import PluginSocket, SocketTaken
+from d4d.adapters.system.listening_socket import ListeningSocket, SocketTaken
 from d4d.domain.errors import D4DError
 
 
@@ -18,8 +18,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def made(path: Path) -> Iterator[PluginSocket]:
-    opened = PluginSocket(path)
+def made(path: Path) -> Iterator[ListeningSocket]:
+    opened = ListeningSocket(path)
     yield opened
     opened.close()
 
@@ -33,7 +33,7 @@ def connects(path: Path) -> bool:
     return True
 
 
-def test_dockerd_finds_it_only_when_it_is_ready(made: PluginSocket, path: Path) -> None:
+def test_dockerd_finds_it_only_when_it_is_ready(made: ListeningSocket, path: Path) -> None:
     made.open()
     assert not path.exists()
     assert not [each for each in path.parent.iterdir() if not each.name.startswith(".")]
@@ -41,20 +41,20 @@ def test_dockerd_finds_it_only_when_it_is_ready(made: PluginSocket, path: Path) 
     assert connects(path)
 
 
-def test_only_its_owner_may_connect(made: PluginSocket, path: Path) -> None:
+def test_only_its_owner_may_connect(made: ListeningSocket, path: Path) -> None:
     made.open()
     made.publish()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_the_umask_is_as_it_was(made: PluginSocket) -> None:
+def test_the_umask_is_as_it_was(made: ListeningSocket) -> None:
     before = os.umask(0o022)
     os.umask(before)
     made.open()
     assert os.umask(before) == before
 
 
-def test_it_is_gone_at_the_end(made: PluginSocket, path: Path) -> None:
+def test_it_is_gone_at_the_end(made: ListeningSocket, path: Path) -> None:
     made.open()
     made.publish()
     made.close()
@@ -62,13 +62,13 @@ def test_it_is_gone_at_the_end(made: PluginSocket, path: Path) -> None:
     assert list(path.parent.iterdir()) == []
 
 
-def test_it_is_gone_at_the_end_when_it_was_never_ready(made: PluginSocket, path: Path) -> None:
+def test_it_is_gone_at_the_end_when_it_was_never_ready(made: ListeningSocket, path: Path) -> None:
     made.open()
     made.close()
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_detached_socket_goes_on_listening(made: PluginSocket, path: Path) -> None:
+def test_a_detached_socket_goes_on_listening(made: ListeningSocket, path: Path) -> None:
     made.open()
     descriptor = made.detach()
     made.publish()
@@ -78,7 +78,7 @@ def test_a_detached_socket_goes_on_listening(made: PluginSocket, path: Path) -> 
     assert not path.exists()
 
 
-def test_a_stale_socket_is_replaced(made: PluginSocket, path: Path) -> None:
+def test_a_stale_socket_is_replaced(made: ListeningSocket, path: Path) -> None:
     path.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as left_behind:
         left_behind.bind(str(path))
@@ -87,15 +87,15 @@ def test_a_stale_socket_is_replaced(made: PluginSocket, path: Path) -> None:
     assert connects(path)
 
 
-def test_a_served_socket_is_left_alone(made: PluginSocket, path: Path) -> None:
+def test_a_served_socket_is_left_alone(made: ListeningSocket, path: Path) -> None:
     made.open()
     made.publish()
     with pytest.raises(SocketTaken, match="is a D4D running already"):
-        PluginSocket(path).open()
+        ListeningSocket(path).open()
     assert connects(path)
 
 
-def test_the_end_leaves_the_socket_of_a_later_driver(made: PluginSocket, path: Path) -> None:
+def test_the_end_leaves_the_socket_of_a_later_driver(made: ListeningSocket, path: Path) -> None:
     made.open()
     made.publish()
     path.unlink()
@@ -108,12 +108,12 @@ def test_the_end_leaves_the_socket_of_a_later_driver(made: PluginSocket, path: P
 
 def test_a_path_that_is_too_long_is_an_error_that_says_so(tmp_path: Path) -> None:
     with pytest.raises(D4DError, match="too long: shorten D4D_PLUGIN_SOCKET"):
-        PluginSocket(tmp_path / ("x" * 100) / "talkingdata.sock").open()
+        ListeningSocket(tmp_path / ("x" * 100) / "talkingdata.sock").open()
 
 
 def test_a_path_where_nothing_can_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "plugins").write_text("a file")
-    opened = PluginSocket(tmp_path / "plugins" / "talkingdata.sock")
+    opened = ListeningSocket(tmp_path / "plugins" / "talkingdata.sock")
     with pytest.raises(D4DError, match="can't listen at"):
         opened.open()
 
@@ -128,7 +128,7 @@ def test_systemds_socket_is_taken_over_and_left_at_the_end(
         listening.bind(str(systemds))
         listening.listen()
         handed_over = os.dup(listening.fileno())
-    taken = PluginSocket(path, inherited=handed_over)
+    taken = ListeningSocket(path, inherited=handed_over)
     taken.open()
     taken.publish()
     assert connects(systemds)
@@ -140,7 +140,7 @@ def test_systemds_socket_is_taken_over_and_left_at_the_end(
 
 @pytest.mark.parametrize(("pid", "count"), [("1", "1"), (None, "1"), ("own", "0"), ("own", "x")])
 def test_a_socket_for_another_process_is_not_ours(
-    made: PluginSocket, path: Path, monkeypatch: pytest.MonkeyPatch, pid: str | None, count: str
+    made: ListeningSocket, path: Path, monkeypatch: pytest.MonkeyPatch, pid: str | None, count: str
 ) -> None:
     if pid is None:
         monkeypatch.delenv("LISTEN_PID", raising=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from d4d.adapters.system.systemd import Notifier
+from d4d.adapters.system.systemd import SystemdNotifier
 from d4d.service_layer.concurrency.supervised_task import forever
 
 BOTH_LOOPS = True
@@ -27,7 +27,9 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
         yield told
 
 
-async def first_words(notifier: Notifier, systemd: socket.socket, count: int = 1) -> list[str]:
+async def first_words(
+    notifier: SystemdNotifier, systemd: socket.socket, count: int = 1
+) -> list[str]:
     task = forever("systemd", partial(notifier.keep_telling, lambda: "12 leases"))
     try:
         return [await asyncio.to_thread(heard, systemd) for _ in range(count)]
@@ -42,7 +44,7 @@ def heard(systemd: socket.socket) -> str:
 
 
 def test_ready_and_stopping_are_told(systemd: socket.socket) -> None:
-    notifier = Notifier()
+    notifier = SystemdNotifier()
     notifier.ready("12 leases")
     notifier.stopping()
     notifier.close()
@@ -51,14 +53,14 @@ def test_ready_and_stopping_are_told(systemd: socket.socket) -> None:
 
 
 def test_a_status_of_several_lines_says_nothing_else(systemd: socket.socket) -> None:
-    notifier = Notifier()
+    notifier = SystemdNotifier()
     notifier.ready("12 leases\nSTOPPING=1")
     notifier.close()
     assert heard(systemd) == "READY=1\nSTATUS=12 leases STOPPING=1"
 
 
 async def test_the_status_is_told(systemd: socket.socket) -> None:
-    assert await first_words(Notifier(), systemd) == ["STATUS=12 leases"]
+    assert await first_words(SystemdNotifier(), systemd) == ["STATUS=12 leases"]
 
 
 async def test_the_watchdog_hears_twice_in_its_time(
@@ -67,7 +69,7 @@ async def test_the_watchdog_hears_twice_in_its_time(
     monkeypatch.setenv("WATCHDOG_USEC", "400000")
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
     began = asyncio.get_running_loop().time()
-    assert await first_words(Notifier(), systemd, 3) == ["WATCHDOG=1\nSTATUS=12 leases"] * 3
+    assert await first_words(SystemdNotifier(), systemd, 3) == ["WATCHDOG=1\nSTATUS=12 leases"] * 3
     assert 0.4 <= asyncio.get_running_loop().time() - began < 0.8
 
 
@@ -76,12 +78,12 @@ async def test_another_process_watchdog_is_not_fed(
 ) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "400000")
     monkeypatch.setenv("WATCHDOG_PID", "1")
-    assert await first_words(Notifier(), systemd) == ["STATUS=12 leases"]
+    assert await first_words(SystemdNotifier(), systemd) == ["STATUS=12 leases"]
 
 
 async def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    notifier = Notifier()
+    notifier = SystemdNotifier()
     notifier.ready("x")
     notifier.stopping()
     notifier.close()
@@ -91,7 +93,7 @@ def test_a_systemd_that_is_away_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
-    notifier = Notifier()
+    notifier = SystemdNotifier()
     notifier.ready("x")
     notifier.close()
 
@@ -101,7 +103,7 @@ async def test_the_watchdog_hears_though_the_status_fails_and_no_file_is_left(
 ) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "100000")
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
-    notifier = Notifier()
+    notifier = SystemdNotifier()
     notifier.ready("starting")
 
     def fails() -> str:

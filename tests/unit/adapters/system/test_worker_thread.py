@@ -7,11 +7,11 @@ from functools import partial
 import pytest
 import structlog
 
-from d4d.adapters.system.worker_thread import Worker
+from d4d.adapters.system.worker_thread import WorkerThread
 
 
 async def test_it_does_one_thing_after_the_other_in_one_thread() -> None:
-    worker, done = Worker("alone"), list[tuple[str, int]]()
+    worker, done = WorkerThread("alone"), list[tuple[str, int]]()
 
     def note(number: int) -> None:
         done.append((threading.current_thread().name, number))
@@ -28,7 +28,7 @@ async def test_it_does_one_thing_after_the_other_in_one_thread() -> None:
 
 
 async def test_an_error_is_the_callers_and_the_thread_lives_on() -> None:
-    worker = Worker("alone")
+    worker = WorkerThread("alone")
 
     def fail() -> None:
         raise OSError("no disk")
@@ -40,7 +40,7 @@ async def test_an_error_is_the_callers_and_the_thread_lives_on() -> None:
 
 
 async def test_who_was_cancelled_is_told_nothing_and_what_it_gave_is_done() -> None:
-    worker, go_on, done = Worker("alone"), threading.Event(), threading.Event()
+    worker, go_on, done = WorkerThread("alone"), threading.Event(), threading.Event()
 
     def work() -> None:
         go_on.wait()
@@ -57,7 +57,7 @@ async def test_who_was_cancelled_is_told_nothing_and_what_it_gave_is_done() -> N
 
 
 def test_a_loop_that_has_ended_meanwhile_ends_no_thread() -> None:
-    worker, go_on = Worker("alone"), threading.Event()
+    worker, go_on = WorkerThread("alone"), threading.Event()
 
     async def give_up() -> None:
         calling = asyncio.ensure_future(worker.call(go_on.wait))
@@ -71,15 +71,15 @@ def test_a_loop_that_has_ended_meanwhile_ends_no_thread() -> None:
 
 
 def test_to_close_it_waits_for_what_it_was_given() -> None:
-    worker, done = Worker("alone"), list[int]()
+    worker, done = WorkerThread("alone"), list[int]()
     worker.do(lambda: done.append(1))
     worker.close()
     assert done == [1]
-    Worker("never started").close()
+    WorkerThread("never started").close()
 
 
 async def test_work_that_fails_is_its_own_and_what_stands_behind_it_is_done() -> None:
-    worker = Worker("a worker")
+    worker = WorkerThread("a worker")
 
     def fails() -> None:
         raise OSError("Too many open files")

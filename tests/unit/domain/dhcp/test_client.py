@@ -5,10 +5,11 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.effects import Bound, Late, Lost, Offered, Refused, Send
 from d4d.domain.dhcp.messages import INFINITE, NO_ADDRESS, MessageType
 from d4d.domain.dhcp.states import State
-from d4d.domain.leases import MacAddress, RenewalForm, Terms
+from d4d.domain.leases import RenewalForm, Terms
 from tests.support.client_harness import (
     ADDRESS,
     ELSEWHERE,

@@ -14,20 +14,20 @@ import pytest
 
 from d4d.domain.dhcp.effects import Effects, Send
 from d4d.domain.dhcp.messages import INFINITE, Message, MessageType
-from d4d.domain.dhcp.states import TRANSITIONS, Event, State
+from d4d.domain.dhcp.states import TRANSITIONS, State, Trigger
 from d4d.domain.leases import RenewalForm
 from tests.support.client_harness import ADDRESS, ELSEWHERE, SECOND, Bench, ours, stored, stranger
 
 BY_TIME = {
-    Event.TIMEOUT,
-    Event.NO_ANSWER,
-    Event.T1,
-    Event.T2,
-    Event.EXPIRY,
-    Event.OVERSLEPT,
-    Event.RETRY,
+    Trigger.TIMEOUT,
+    Trigger.NO_ANSWER,
+    Trigger.T1,
+    Trigger.T2,
+    Trigger.EXPIRY,
+    Trigger.OVERSLEPT,
+    Trigger.RETRY,
 }
-BY_MESSAGE = {Event.OFFER, Event.ACK, Event.NAK, Event.NAK_OF_FORM}
+BY_MESSAGE = {Trigger.OFFER, Trigger.ACK, Trigger.NAK, Trigger.NAK_OF_FORM}
 HOLDING = (State.BOUND, State.RENEWING, State.REBINDING)
 WEIGHTS = {
     "wake": 8,
@@ -154,7 +154,7 @@ class Walk:
     # Calls
 
     def start(self) -> None:
-        if Event.START in TRANSITIONS[self.state]:
+        if Trigger.START in TRANSITIONS[self.state]:
             self.bench.start()
 
     def resume(self) -> None:
@@ -198,7 +198,7 @@ class Walk:
             assert grant.expires_at is None or now < grant.expires_at
 
 
-def _after(states: set[State], events: set[Event]) -> Iterator[State]:
+def _after(states: set[State], events: set[Trigger]) -> Iterator[State]:
     for state in states:
         for event, after in TRANSITIONS[state].items():
             if event in events:

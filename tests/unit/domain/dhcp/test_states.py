@@ -10,7 +10,7 @@ import pytest
 from d4d.domain.dhcp import messages
 from d4d.domain.dhcp.effects import Effects
 from d4d.domain.dhcp.messages import Message
-from d4d.domain.dhcp.states import TRANSITIONS, WAITING, Event, State
+from d4d.domain.dhcp.states import TRANSITIONS, WAITING, State, Trigger
 from tests.support.client_harness import HOUR, IDENTITY, SECOND, Bench, ours, stored, told
 
 ROOT = Path(__file__).parents[4]
@@ -91,8 +91,8 @@ def _until(bench: Bench, instant: str) -> Effects:
     return bench.tick()
 
 
-S, E = State, Event
-SCENARIOS: dict[tuple[State, Event], Scenario] = {
+S, E = State, Trigger
+SCENARIOS: dict[tuple[State, Trigger], Scenario] = {
     (S.INIT, E.START): Scenario(_start, ["DISCOVER"], S.SELECTING),
     (S.INIT, E.RESUME): Scenario(_resume, [], S.BOUND),
     (S.INIT, E.REBOOT): Scenario(_reboot, ["REQUEST 50"], S.REBOOTING),
@@ -182,7 +182,7 @@ ENTRIES = [(state, event) for state, events in TRANSITIONS.items() for event in 
 
 
 def _name(value: object) -> str:
-    return value.name.lower() if isinstance(value, Event | State) else repr(value)
+    return value.name.lower() if isinstance(value, Trigger | State) else repr(value)
 
 
 def test_the_table_has_a_row_for_each_state_and_a_scenario_for_each_entry() -> None:
@@ -191,7 +191,7 @@ def test_the_table_has_a_row_for_each_state_and_a_scenario_for_each_entry() -> N
 
 
 @pytest.mark.parametrize(("state", "event"), ENTRIES, ids=_name)
-def test_an_entry_is_followed(state: State, event: Event) -> None:
+def test_an_entry_is_followed(state: State, event: Trigger) -> None:
     scenario = SCENARIOS[state, event]
     bench = (scenario.at or AT[state])()
     assert bench.client.state is state
@@ -201,10 +201,10 @@ def test_an_entry_is_followed(state: State, event: Event) -> None:
     assert told(effects) == scenario.seen
     assert bench.client.state is scenario.then
     after = TRANSITIONS[state][event]
-    assert scenario.then in (after, TRANSITIONS[after].get(Event.RETRY))
+    assert scenario.then in (after, TRANSITIONS[after].get(Trigger.RETRY))
 
 
-def _answer(bench: Bench, event: Event) -> Message:
+def _answer(bench: Bench, event: Trigger) -> Message:
     """An answer that fits in all parts, also where nothing was asked."""
     asked = SOMETHING._replace(xid=bench.client.xid)
     if event is E.OFFER:
@@ -214,7 +214,7 @@ def _answer(bench: Bench, event: Event) -> Message:
 
 SOMETHING = messages.discover(IDENTITY, 0)
 HEARD = (E.OFFER, E.ACK, E.NAK)
-CALLS: dict[Event, Callable[[Bench], Effects]] = {
+CALLS: dict[Trigger, Callable[[Bench], Effects]] = {
     E.START: _start,
     E.RESUME: _resume,
     E.REBOOT: _reboot,
@@ -222,7 +222,7 @@ CALLS: dict[Event, Callable[[Bench], Effects]] = {
 }
 
 
-def _absent(*events: Event) -> list[tuple[State, Event]]:
+def _absent(*events: Trigger) -> list[tuple[State, Trigger]]:
     return [
         (state, event) for state in State for event in events if event not in TRANSITIONS[state]
     ]
@@ -234,7 +234,7 @@ def _look(bench: Bench) -> list[object]:
 
 
 @pytest.mark.parametrize(("state", "event"), _absent(*HEARD), ids=_name)
-def test_a_message_that_the_table_lacks_has_no_effect(state: State, event: Event) -> None:
+def test_a_message_that_the_table_lacks_has_no_effect(state: State, event: Trigger) -> None:
     bench = AT[state]()
     before = _look(bench)
     assert bench.hear(_answer(bench, event)) == []
@@ -243,7 +243,7 @@ def test_a_message_that_the_table_lacks_has_no_effect(state: State, event: Event
 
 @pytest.mark.parametrize(("state", "event"), _absent(*CALLS), ids=_name)
 def test_a_call_that_the_table_lacks_is_refused_and_changes_nothing(
-    state: State, event: Event
+    state: State, event: Trigger
 ) -> None:
     bench = AT[state]()
     before = _look(bench)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from d4d.entrypoints.admin_api import schemas as forms
-from d4d.settings.model import load_settings
+from d4d.entrypoints.admin_api import schemas
+from d4d.settings.loading import load_settings
 from tests.support.fake_dockerd import Docker, started
 from tests.unit.entrypoints.admin_api.test_app import NET, POOL_ID, WEB, Operator
 
@@ -35,12 +35,12 @@ async def ask(
 
 async def test_a_reservation_is_made_listed_counted_and_taken_away(operator: Operator) -> None:
     query = {"for": "web", "note": "why"}
-    made = forms.ReservedAnswer.model_validate(
+    made = schemas.ReservedAnswer.model_validate(
         await ask(operator, "POST", "192.168.59.9", 201, **query)
     )
     assert (made.reservation.name, made.reservation.note) == ("web", "why")
     assert any("from 29 on" in each for each in made.warnings)
-    listed = forms.ReservationsAnswer.model_validate(await ask(operator, "GET"))
+    listed = schemas.ReservationsAnswer.model_validate(await ask(operator, "GET"))
     assert listed.reservations == [made.reservation]
     assert (await operator.get("/api/pools"))["pools"][0]["reserved"] == 1
     removed = await ask(operator, "DELETE", "192.168.59.9")

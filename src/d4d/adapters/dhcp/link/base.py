@@ -4,8 +4,8 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Protocol
 
+from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.messages import Message
-from d4d.domain.leases import MacAddress
 
 Wants = Callable[[int], bool]
 """Whether a client waits for this xid; asked before anything else of a packet is read."""

@@ -31,9 +31,9 @@ from d4d.adapters.network.bpf import udp_filter
 from d4d.adapters.network.packet_socket import GONE, advice, mac_of, open_tap
 from d4d.adapters.network.socket_errors import link_down
 from d4d.adapters.network.socket_reading import SocketReader
+from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.messages import AWAITED, NO_ADDRESS, Message
 from d4d.domain.errors import LinkDown
-from d4d.domain.leases import MacAddress
 from d4d.service_layer.concurrency.supervised_task import its_own
 
 _log = structlog.get_logger(__name__)
@@ -43,7 +43,7 @@ _MOST_SERVERS = 64
 _MAC_FRESH = 1.0  # seconds
 
 
-class PacketLink:
+class Layer2Link:
     """The L2 link of a parent interface. The socket opens at ``open()`` or when first sending."""
 
     def __init__(
@@ -68,7 +68,7 @@ class PacketLink:
 
     def __repr__(self) -> str:
         state = "open" if self._socket else "closed"
-        return f"<PacketLink {self.name} {state}, {len(self._server_macs)} servers heard>"
+        return f"<Layer2Link {self.name} {state}, {len(self._server_macs)} servers heard>"
 
     def open(self) -> None:
         """Start to listen; needs a running event loop. Raises LinkDown."""

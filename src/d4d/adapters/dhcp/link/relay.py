@@ -19,9 +19,9 @@ from d4d.adapters.dhcp.wire.message_log import PacketLog
 from d4d.adapters.network.bpf import attach, udp_filter
 from d4d.adapters.network.socket_errors import link_down
 from d4d.adapters.network.socket_reading import SocketReader, drain, enlarge
+from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.messages import AWAITED, Message
 from d4d.domain.errors import LinkDown
-from d4d.domain.leases import MacAddress
 from d4d.service_layer.concurrency.supervised_task import its_own
 
 _log = structlog.get_logger(__name__)

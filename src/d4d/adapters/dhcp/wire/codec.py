@@ -25,8 +25,8 @@ from d4d.adapters.dhcp.wire.options import (
     STATIC_ROUTES,
     Option,
 )
+from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.messages import Message, MessageType
-from d4d.domain.leases import MacAddress
 
 _log = structlog.get_logger(__name__)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
 
-from d4d.domain.ports.allocator import DRAIN, Beat, Heard, Heartbeat
+from d4d.domain.ports.hosts import DRAIN, Heard, Heartbeat, HeartbeatReply
 
 
 @dataclass(slots=True)
@@ -37,21 +37,21 @@ class MemoryHosts:
 
     async def beat(
         self, host: str, by: str, age: timedelta, now: datetime, *, instead_of: int | None = None
-    ) -> Beat:
+    ) -> HeartbeatReply:
         """``host`` is alive, says ``by``, unless another said so that is not known to be gone."""
         drain = self._drains.get(host)
         last = self._beats.get(host)
         if drain is not None and drain.is_on(now):
             self._beats[host] = _Last(by, now, next(self._numbers))
-            return Beat.DRAINED
+            return HeartbeatReply.DRAINED
         if drain is None and last is not None and last.by != by:
             is_young = timedelta(0) <= now - last.at < age
             if is_young or last.number != instead_of:
-                return Beat.NAMESAKE
+                return HeartbeatReply.NAMESAKE
         self._drains.pop(host, None)
         self._beats[host] = _Last(by, now, next(self._numbers))
         self._owners[host] = None
-        return Beat.KNOWN if last is not None and drain is None else Beat.NEW
+        return HeartbeatReply.KNOWN if last is not None and drain is None else HeartbeatReply.NEW
 
     async def heard(self, now: datetime) -> Heard:
         """The last heartbeat of each host."""

@@ -4,10 +4,10 @@ from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
-from d4d.domain.address_selection import Window, from_number, to_number
+from d4d.domain.addressing import Address, from_number, to_number
 from d4d.domain.leases import Lease
-from d4d.domain.pools import Address
-from d4d.domain.reservations import Reserved
+from d4d.domain.reservations import ReservationSet
+from d4d.domain.segments import Window
 
 _ALWAYS = datetime.min.replace(tzinfo=UTC)  # before any instant at which an address was freed
 
@@ -21,7 +21,7 @@ class MemorySegment:
         self._since: dict[Address, datetime] = {}
         self._by_time: list[tuple[datetime, str]] = []
         self.reservations: Collection[Address] = ()
-        self.operators = Reserved()
+        self.operators = ReservationSet()
 
     def occupy(self, lease: Lease) -> None:
         """The address of ``lease`` is held by it, whoever held it before."""
@@ -48,7 +48,7 @@ class MemorySegment:
         """What is reserved in the pools of the segment."""
         return self.reservations
 
-    def kept(self) -> Reserved:
+    def kept(self) -> ReservationSet:
         """What an operator reserved in the segment."""
         return self.operators
 

@@ -4,12 +4,14 @@ from collections import defaultdict
 from dataclasses import replace
 
 from d4d.adapters.stores.memory.segments import MemorySegment
-from d4d.domain.address_selection import Claim, choose, freed_at, refuse_leased, segment_of
+from d4d.domain.address_selection import AddressClaim, freed_at, refuse_leased, select_address
+from d4d.domain.addressing import Address
 from d4d.domain.errors import Superseded
 from d4d.domain.leases import Lease, LeaseState
-from d4d.domain.pools import Address, PoolId, PoolRecord
-from d4d.domain.ports.allocator import Contents
-from d4d.domain.reservations import OperatorReservation, Reserved
+from d4d.domain.pools import PoolId, PoolRecord
+from d4d.domain.ports.stores import StoreContents
+from d4d.domain.reservations import Reservation, ReservationSet
+from d4d.domain.segments import segment_of
 
 
 class MemoryLeaseStore:
@@ -27,9 +29,9 @@ class MemoryLeaseStore:
     def __repr__(self) -> str:
         return f"<MemoryLeaseStore pools={len(self._pools)} leases={len(self._leases)}>"
 
-    async def load(self, owner: str) -> Contents:
+    async def load(self, owner: str) -> StoreContents:
         """Everything that ``owner`` stored."""
-        return Contents(
+        return StoreContents(
             pools=tuple(record for (whose, _), record in self._pools.items() if whose == owner),
             leases=tuple(lease for lease in self._leases.values() if lease.owner == owner),
         )
@@ -61,7 +63,7 @@ class MemoryLeaseStore:
             self._segment(lease).occupy(added)
         return added
 
-    async def take(self, claim: Claim) -> Lease:
+    async def take(self, claim: AddressClaim) -> Lease:
         """Choose an address and store its lease. Raises AddressInUse, NoAddress."""
         segment = self._segments[claim.segment]
         segment.reservations = {
@@ -70,7 +72,7 @@ class MemoryLeaseStore:
             if segment_of(record.pool.id) == claim.segment
             for address in record.reserved
         }
-        address = choose(claim, segment)
+        address = select_address(claim, segment)
         return await self.add(claim.lease(address, generation=0))
 
     async def update(self, lease: Lease) -> None:
@@ -98,25 +100,25 @@ class MemoryLeaseStore:
         self._segment(lease).vacate(lease, freed_at(lease))
         return True
 
-    async def reserve(self, reservation: OperatorReservation) -> bool:
+    async def reserve(self, reservation: Reservation) -> bool:
         """Store a reservation; returns whether a lease holds its address. Raises AddressInUse."""
         segment = self._segments[reservation.segment]
         segment.operators = segment.operators.plus(reservation)
         return segment.holder(reservation.address) is not None
 
-    async def unreserve(self, segment: str, address: Address) -> OperatorReservation | None:
+    async def unreserve(self, segment: str, address: Address) -> Reservation | None:
         """Take away the reservation of ``address``, and return it."""
         operators = self._segments[segment].operators
-        self._segments[segment].operators = Reserved(
+        self._segments[segment].operators = ReservationSet(
             each for each in operators if each.address != address
         )
         return operators.at(address)
 
-    async def reserved(self, segment: str) -> Reserved:
+    async def reserved(self, segment: str) -> ReservationSet:
         """Those of one segment."""
         return self._segments[segment].operators
 
-    async def reservations(self) -> tuple[OperatorReservation, ...]:
+    async def reservations(self) -> tuple[Reservation, ...]:
         """Those of all segments."""
         return tuple(each for segment in self._segments.values() for each in segment.operators)
 

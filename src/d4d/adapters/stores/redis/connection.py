@@ -31,11 +31,7 @@ from redis.asyncio.connection import (
     parse_url,
 )
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import (
-    Sentinel,
-    SentinelManagedConnection,
-    SentinelManagedSSLConnection,
-)
+from redis.asyncio.sentinel import Sentinel, SentinelManagedConnection, SentinelManagedSSLConnection
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
@@ -150,7 +146,7 @@ _POOLED: dict[type[AbstractConnection], type[AbstractConnection]] = {
 """What each kind of redis-py's connections becomes in a pool."""
 
 
-class Client(Protocol):
+class RedisConnection(Protocol):
     """What is used of redis-py's clients."""
 
     async def execute_command(self, *args: Any) -> Any:
@@ -163,7 +159,7 @@ class Client(Protocol):
         """Close all connections."""
 
 
-def connect(url: str) -> Client:
+def connect(url: str) -> RedisConnection:
     """The client for ``url``; nothing is connected yet. Raises BadRequest."""
     scheme, _, rest = url.partition("://")
     try:
@@ -187,7 +183,7 @@ def is_cluster(url: str) -> bool:
     return url.partition("://")[0].endswith("+cluster")
 
 
-async def acknowledged(client: Client, replicas: int, *command: object) -> Any:
+async def acknowledged(client: RedisConnection, replicas: int, *command: object) -> Any:
     """What a writing command answers, when so many replicas have it. Raises TooFewReplicas.
 
     WAIT is about what its own connection wrote, so both go over one.
@@ -266,7 +262,7 @@ def _split(scheme: str, rest: str, port: int) -> tuple[list[tuple[str, int]], st
     return [(node.hostname or "", node.port or port) for node in nodes], place.path, options
 
 
-def _cluster(scheme: str, rest: str) -> Client:
+def _cluster(scheme: str, rest: str) -> RedisConnection:
     nodes, _, options = _split(scheme, rest, 6379)
     for name in ("db", "retry_on_error"):
         options.pop(name, None)
@@ -279,11 +275,11 @@ def _cluster(scheme: str, rest: str) -> Client:
     kinds["connection_class"] = _OfNodeSSL if options.get("ssl") else _OfNode
     for node in cluster.startup_nodes:
         node.connection_class = kinds["connection_class"]
-    client: Client = cluster
+    client: RedisConnection = cluster
     return client
 
 
-def _sentinel(scheme: str, rest: str) -> Client:
+def _sentinel(scheme: str, rest: str) -> RedisConnection:
     query = parse_qs(urlsplit(f"//{rest}").query)
     nodes, path, options = _split(scheme, rest, 26379)
     name, _, database = path.strip("/").partition("/")
@@ -321,7 +317,7 @@ def _renewed(client: Redis) -> Redis:
 class _BehindSentinels:
     """The client of a master, which redis-py closes without those that ask for the master."""
 
-    def __init__(self, master: Client, sentinels: Sequence[Client]) -> None:
+    def __init__(self, master: RedisConnection, sentinels: Sequence[RedisConnection]) -> None:
         self._master = master
         self._sentinels = sentinels
 

@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 from d4d.adapters.stores.lease_codec import from_microseconds
 from d4d.adapters.stores.redis.records import Place, owner_of, token
 from d4d.adapters.stores.redis.scripts import RedisScripts
-from d4d.domain.address_selection import from_number, to_number
+from d4d.domain.addressing import Address, from_number, to_number
 from d4d.domain.errors import AddressInUse, StoreUnavailable
 from d4d.domain.leases import Lease
-from d4d.domain.pools import Address, PoolId
-from d4d.domain.ports.allocator import DRAIN, Beat, Heard, Heartbeat
+from d4d.domain.pools import PoolId
+from d4d.domain.ports.hosts import DRAIN, Heard, Heartbeat, HeartbeatReply
 
 _PATIENCE = timedelta(minutes=1)
 """So long another host waits for what a claim of a name comes to."""
@@ -27,11 +27,11 @@ class RedisHosts:
 
     async def beat(
         self, host: str, by: str, age: timedelta, now: datetime, *, instead_of: int | None = None
-    ) -> Beat:
+    ) -> HeartbeatReply:
         """``host`` is alive, says ``by``, unless another said so that is not known to be gone."""
         async with self._redis.use("store a heartbeat") as client:
             parts = [token(host), by, _microseconds(age), _microseconds(DRAIN), instead_of or 0]
-            return Beat(await self._redis.evaluate(client, "beat", self._key, *parts))
+            return HeartbeatReply(await self._redis.evaluate(client, "beat", self._key, *parts))
 
     async def heard(self, now: datetime) -> Heard:
         """The last heartbeat of each host; one that can't be read is none."""

@@ -18,17 +18,12 @@ from d4d.adapters.stores.lease_codec import (
     reservations_to_json,
     to_microseconds,
 )
-from d4d.domain.address_selection import (
-    MOST_RESTING,
-    Claim,
-    from_number,
-    segment_of,
-    to_number,
-    window_of,
-)
-from d4d.domain.leases import Lease, LeaseState, MacAddress, RenewalForm
+from d4d.domain.address_selection import MOST_RESTING, AddressClaim
+from d4d.domain.addressing import MacAddress, from_number, to_number
+from d4d.domain.leases import Lease, LeaseState, RenewalForm
 from d4d.domain.pools import Pool, PoolId, PoolRecord
-from d4d.domain.reservations import OperatorReservation
+from d4d.domain.reservations import Reservation
+from d4d.domain.segments import segment_of, window_of
 
 _COMPARED = LeaseRow._fields[: LeaseRow._fields.index("state") + 1]
 _KEPT = LeaseRow._fields[len(_COMPARED) :]
@@ -117,7 +112,7 @@ def record_from_value(pool: str, value: str) -> PoolRecord:
     )
 
 
-def claim_to_text(claim: Claim, steps: int) -> str:
+def claim_to_text(claim: AddressClaim, steps: int) -> str:
     """What ``claim`` asks for: a line of words that the script reads, and its lease's body.
 
     ``steps`` is how many addresses one run of the script may pass by. The body is what
@@ -146,7 +141,7 @@ def _in_common(pool: PoolId, owner: str, steps: int) -> str:
     return " ".join(map(str, words))
 
 
-def reservation_to_parts(reservation: OperatorReservation) -> tuple[str, str]:
+def reservation_to_parts(reservation: Reservation) -> tuple[str, str]:
     """Whom ``reservation`` is for, which the scripts compare, and what is kept besides."""
     whom = "-"
     if reservation.mac is not None:
@@ -157,11 +152,11 @@ def reservation_to_parts(reservation: OperatorReservation) -> tuple[str, str]:
     return whom, json.dumps(kept, separators=(",", ":"))
 
 
-def reservation_from_value(segment: str, number: str, value: str) -> OperatorReservation:
+def reservation_from_value(segment: str, number: str, value: str) -> Reservation:
     """The reservation of a stored value. Raises ValueError or TypeError if it is damaged."""
     whom, _, body = value.partition("\n")
     made_at, note = json.loads(body)
-    return OperatorReservation(
+    return Reservation(
         segment=segment,
         address=from_number(number),
         mac=MacAddress(bytes.fromhex(whom[1:])) if whom.startswith("=") else None,
@@ -171,7 +166,7 @@ def reservation_from_value(segment: str, number: str, value: str) -> OperatorRes
     )
 
 
-def reservations_from_hash(segment: str, stored: dict[str, str]) -> list[OperatorReservation]:
+def reservations_from_hash(segment: str, stored: dict[str, str]) -> list[Reservation]:
     """All of a segment's hash, without its fields that tell whose address is which."""
     return [
         reservation_from_value(segment, number, value)

@@ -15,7 +15,7 @@ from redis.exceptions import NoPermissionError, NoScriptError
 from d4d.adapters.stores.redis.connection import (
     CONNECTIONS,
     UNANSWERED,
-    Client,
+    RedisConnection,
     acknowledged,
     connect,
     is_cluster,
@@ -78,7 +78,7 @@ class RedisScripts:
         self._wait = wait
         self.prefix = prefix
         """What the names of all keys begin with."""
-        self.client: Client = connect(url)
+        self.client: RedisConnection = connect(url)
         self._scripts = {name: _Script.named(name) for name in _NAMES}
         self.slots = asyncio.Semaphore(CONNECTIONS)
         """For so many calls at once."""
@@ -102,7 +102,9 @@ class RedisScripts:
         """What the keys of ``subnet`` begin with."""
         return f"{self.prefix}{{{subnet}}}"
 
-    async def evaluate(self, client: Client, name: str, key: str, *arguments: object) -> Any:
+    async def evaluate(
+        self, client: RedisConnection, name: str, key: str, *arguments: object
+    ) -> Any:
         """What the script says of ``key``: the root of a subnet, or a key that stands alone."""
         script = self._scripts[name]
         execute = client.execute_command
@@ -126,7 +128,7 @@ class RedisScripts:
         """
         return _Use(self, doing, subject)
 
-    async def checked(self) -> Client:
+    async def checked(self) -> RedisConnection:
         """The client, once it is checked. Raises as redis-py, StoreUnavailable, StoreTooNew."""
         if self._is_closed:
             raise StoreUnavailable(f"the lease store in Redis at {self} is closed: D4D is stopping")
@@ -188,7 +190,7 @@ class _Use:
         self._doing = doing
         self._subject = subject
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> RedisConnection:
         redis = self._redis
         self._task = cast("asyncio.Task[object]", asyncio.current_task())
         self._cancels = self._task.cancelling()

@@ -37,7 +37,7 @@ from dataclasses import replace
 from typing import Any
 
 from d4d.adapters.stores.lease_codec import LeaseReader, to_microseconds
-from d4d.adapters.stores.redis.connection import Client
+from d4d.adapters.stores.redis.connection import RedisConnection
 from d4d.adapters.stores.redis.hosts import RedisHosts, RedisNames
 from d4d.adapters.stores.redis.records import (
     Place,
@@ -54,21 +54,20 @@ from d4d.adapters.stores.redis.records import (
 )
 from d4d.adapters.stores.redis.scripts import RedisScripts
 from d4d.domain.address_selection import (
-    Claim,
+    AddressClaim,
     freed_at,
-    from_number,
     refuse_full,
     refuse_leased,
     refuse_reserved,
-    to_number,
 )
+from d4d.domain.addressing import Address, from_number, to_number
 from d4d.domain.errors import BadRequest, StoreUnavailable, Superseded
 from d4d.domain.leases import Lease
-from d4d.domain.pools import Address, PoolId, PoolRecord
-from d4d.domain.ports.allocator import Contents
+from d4d.domain.pools import PoolId, PoolRecord
+from d4d.domain.ports.stores import StoreContents
 from d4d.domain.reservations import (
-    OperatorReservation,
-    Reserved,
+    Reservation,
+    ReservationSet,
     refuse_reserved_already,
     refuse_second,
 )
@@ -92,7 +91,7 @@ class RedisLeaseStore:
     def __repr__(self) -> str:
         return f"<RedisLeaseStore {self.redis}>"
 
-    async def load(self, owner: str) -> Contents:
+    async def load(self, owner: str) -> StoreContents:
         """Everything that ``owner`` stored. Raises StoreUnavailable, StoreTooNew."""
         return await self._contents(await self._of_owner(f"load what {owner} has", "load", owner))
 
@@ -116,7 +115,7 @@ class RedisLeaseStore:
             refuse_leased(lease.address, self._lease(lease.pool, number, value) if value else None)
         return replace(lease, generation=int(answer))
 
-    async def take(self, claim: Claim) -> Lease:
+    async def take(self, claim: AddressClaim) -> Lease:
         """Choose an address and store its lease, in one round trip.
 
         Raises AddressInUse, NoAddress.
@@ -159,7 +158,7 @@ class RedisLeaseStore:
         parts = [to_microseconds(freed_at(lease))]
         return await self._compare("remove the lease", "remove", lease, parts)
 
-    async def reserve(self, reservation: OperatorReservation) -> bool:
+    async def reserve(self, reservation: Reservation) -> bool:
         """Store a reservation; returns whether a lease holds its address. Raises AddressInUse."""
         segment = reservation.segment
         async with self.redis.use(f"reserve {reservation.address}") as client:
@@ -179,7 +178,7 @@ class RedisLeaseStore:
                 refuse_second(found)
         raise self._nonsense(answer)
 
-    async def unreserve(self, segment: str, address: Address) -> OperatorReservation | None:
+    async def unreserve(self, segment: str, address: Address) -> Reservation | None:
         """Take away the reservation of ``address``, and return it."""
         async with self.redis.use(f"take away the reservation of {address}") as client:
             place, number = Place.at(segment), to_number(address)
@@ -187,12 +186,12 @@ class RedisLeaseStore:
             value = await self.redis.evaluate(client, "unreserve", root, place.parent, number)
         return self._reservation(segment, number, value) if value else None
 
-    async def reserved(self, segment: str) -> Reserved:
+    async def reserved(self, segment: str) -> ReservationSet:
         """Those of one segment, in one round trip."""
         async with self.redis.use("read what is reserved") as client:
             return await self._reserved(client, segment)
 
-    async def reservations(self) -> tuple[OperatorReservation, ...]:
+    async def reservations(self) -> tuple[Reservation, ...]:
         """Those of all segments."""
         async with self.redis.use("read what is reserved") as client:
             segments = await client.execute_command("SMEMBERS", self.redis.prefix + "operator")
@@ -218,7 +217,7 @@ class RedisLeaseStore:
             return await self._registered(client, name, place.subnet, owner, token(owner), *rest)
 
     async def _registered(
-        self, client: Client, name: str, subnet: str, owner: str, first: str, *rest: object
+        self, client: RedisConnection, name: str, subnet: str, owner: str, first: str, *rest: object
     ) -> Any:
         """What a script answers that stores something for ``owner``; ``first`` tells of whom.
 
@@ -260,7 +259,7 @@ class RedisLeaseStore:
 
     # What comes back
 
-    async def _contents(self, answers: list[Any]) -> Contents:
+    async def _contents(self, answers: list[Any]) -> StoreContents:
         """Of thousands of leases, with others' turns between: an operator may ask for them."""
         reader, records, leases = LeaseReader(), [], []
         for stored_records, *pools in answers:
@@ -275,7 +274,7 @@ class RedisLeaseStore:
                     leases.append(self._lease(pool, number, value, reader))
                     if not len(leases) % _READ_TOGETHER:
                         await asyncio.sleep(0)
-        return Contents(pools=tuple(records), leases=tuple(leases))
+        return StoreContents(pools=tuple(records), leases=tuple(leases))
 
     def _lease(
         self, pool: str, number: str, value: str, reader: LeaseReader | None = None
@@ -285,16 +284,16 @@ class RedisLeaseStore:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._damaged(f"{number} {value}", error) from error
 
-    async def _reserved(self, client: Client, segment: str) -> Reserved:
+    async def _reserved(self, client: RedisConnection, segment: str) -> ReservationSet:
         place = Place.at(segment)
         key = f"{self.redis.root(place.subnet)}:operator:{place.parent}"
         stored = await client.execute_command("HGETALL", key)
         try:
-            return Reserved(reservations_from_hash(segment, stored))
+            return ReservationSet(reservations_from_hash(segment, stored))
         except (ValueError, TypeError) as error:
             raise self._damaged(str(stored), error) from error
 
-    def _reservation(self, segment: str, number: str, value: str) -> OperatorReservation:
+    def _reservation(self, segment: str, number: str, value: str) -> Reservation:
         try:
             return reservation_from_value(segment, number, value)
         except (ValueError, TypeError) as error:

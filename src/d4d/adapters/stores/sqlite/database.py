@@ -8,8 +8,8 @@ from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 
-from d4d.domain.address_selection import segment_of
 from d4d.domain.errors import StoreTooNew, StoreUnavailable
+from d4d.domain.segments import segment_of
 
 _APPLICATION_ID = 0x44344431  # "D4D1": tells file(1), and us, whose database this is
 

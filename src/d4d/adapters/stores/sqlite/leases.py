@@ -7,8 +7,10 @@ from typing import Any
 
 from d4d.adapters.stores.lease_codec import LeaseRow, lease_row
 from d4d.adapters.stores.sqlite.segments import SqliteSegment
-from d4d.domain.address_selection import freed_at, segment_of, to_number
+from d4d.domain.address_selection import freed_at
+from d4d.domain.addressing import to_number
 from d4d.domain.leases import Lease, LeaseState
+from d4d.domain.segments import segment_of
 
 _COLUMNS = ", ".join(LeaseRow._fields)
 _KEY = ("pool", "address", "owner", "generation")

@@ -16,11 +16,13 @@ from d4d.adapters.stores.lease_codec import (
     reservations_from_json,
     to_microseconds,
 )
-from d4d.domain.address_selection import MOST_RESTING, Window, from_number, segment_of, to_number
+from d4d.domain.address_selection import MOST_RESTING
+from d4d.domain.addressing import Address, MacAddress, from_number, to_number
 from d4d.domain.errors import BadRequest
-from d4d.domain.leases import Lease, LeaseState, MacAddress
-from d4d.domain.pools import Address, Pool, PoolRecord
-from d4d.domain.reservations import OperatorReservation, Reserved
+from d4d.domain.leases import Lease, LeaseState
+from d4d.domain.pools import Pool, PoolRecord
+from d4d.domain.reservations import Reservation, ReservationSet
+from d4d.domain.segments import Window, segment_of
 
 UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, BadRequest)
 """What reading a row raises that D4D never wrote."""
@@ -93,11 +95,11 @@ class SqliteSegment:
                 addresses.update(pool_record(*row).reserved)
         return addresses
 
-    def kept(self) -> Reserved:
+    def kept(self) -> ReservationSet:
         """What an operator reserved in the segment."""
-        return Reserved(read_reserved(self._connection, self._segment))
+        return ReservationSet(read_reserved(self._connection, self._segment))
 
-    def reserve(self, reservation: OperatorReservation) -> bool:
+    def reserve(self, reservation: Reservation) -> bool:
         """Store a reservation; returns whether a lease holds its address. Raises AddressInUse."""
         self.kept().plus(reservation)
         columns = (
@@ -111,7 +113,7 @@ class SqliteSegment:
         self._connection.execute("INSERT INTO reserved VALUES (?, ?, ?, ?, ?, ?)", columns)
         return self.is_held(reservation.address)
 
-    def unreserve(self, address: Address) -> OperatorReservation | None:
+    def unreserve(self, address: Address) -> Reservation | None:
         """Take away the reservation of ``address``, and return it."""
         found = self.kept().at(address)
         self._connection.execute(
@@ -161,19 +163,17 @@ class SqliteSegment:
         return int(highest)
 
 
-def read_reserved(
-    connection: sqlite3.Connection, segment: str | None = None
-) -> list[OperatorReservation]:
+def read_reserved(connection: sqlite3.Connection, segment: str | None = None) -> list[Reservation]:
     """An operator's reservations, of one segment or of all."""
     where, values = (" WHERE segment = ?", (segment,)) if segment is not None else ("", ())
     rows = connection.execute(f"{_KEPT}{where} ORDER BY segment, address", values)
     return [operator_reservation(row) for row in rows]
 
 
-def operator_reservation(row: Sequence[Any]) -> OperatorReservation:
+def operator_reservation(row: Sequence[Any]) -> Reservation:
     """The reservation in a row of ``reserved``. Raises what is UNREADABLE if damaged."""
     segment, address, mac, name, note, made_at = row
-    return OperatorReservation(
+    return Reservation(
         segment=segment,
         address=from_number(address),
         mac=MacAddress.parse(mac) if mac is not None else None,

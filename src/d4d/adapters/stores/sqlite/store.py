@@ -28,13 +28,15 @@ from d4d.adapters.stores.sqlite.database import (
 )
 from d4d.adapters.stores.sqlite.leases import SqliteLeases
 from d4d.adapters.stores.sqlite.segments import UNREADABLE, pool_record, read_reserved
-from d4d.adapters.system.worker_thread import Worker, settle, tell
-from d4d.domain.address_selection import Claim, choose, refuse_leased, segment_of
+from d4d.adapters.system.worker_thread import WorkerThread, settle, tell
+from d4d.domain.address_selection import AddressClaim, refuse_leased, select_address
+from d4d.domain.addressing import Address
 from d4d.domain.errors import BadRequest, D4DError, StoreUnavailable, Superseded
 from d4d.domain.leases import Lease
-from d4d.domain.pools import Address, PoolRecord
-from d4d.domain.ports.allocator import Contents
-from d4d.domain.reservations import OperatorReservation, Reserved
+from d4d.domain.pools import PoolRecord
+from d4d.domain.ports.stores import StoreContents
+from d4d.domain.reservations import Reservation, ReservationSet
+from d4d.domain.segments import segment_of
 from d4d.service_layer.concurrency.shared_attempt import PAUSE
 
 _T = TypeVar("_T")
@@ -77,9 +79,9 @@ class SqliteLeaseStore:
         self._busy_timeout = busy_timeout
         self._migrations = migrations
         self._waiting: deque[_Write] = deque()
-        self._worker = Worker("d4d-sqlite")
+        self._worker = WorkerThread("d4d-sqlite")
         self._leases: SqliteLeases | None = None
-        self._reserved: dict[str, Reserved] = {}
+        self._reserved: dict[str, ReservationSet] = {}
         """By segment, as read: each DHCP allocation asks. Changed in the worker thread only."""
         self._busy: sqlite3.Error | None = None
         """Why nothing could be written; in the worker thread only, as the next."""
@@ -89,7 +91,7 @@ class SqliteLeaseStore:
     def __repr__(self) -> str:
         return f"<SqliteLeaseStore {self._path}{' closed' if self._closed else ''}>"
 
-    async def load(self, owner: str) -> Contents:
+    async def load(self, owner: str) -> StoreContents:
         """Everything that ``owner`` stored. Raises StoreUnavailable, StoreTooNew."""
         return await self._in_worker(self._read, owner)
 
@@ -122,11 +124,11 @@ class SqliteLeaseStore:
 
         return await self._write(apply, alone=lambda leases: leases.add_alone(lease))
 
-    async def take(self, claim: Claim) -> Lease:
+    async def take(self, claim: AddressClaim) -> Lease:
         """Choose an address and store its lease. Raises AddressInUse, NoAddress."""
 
         def apply(leases: SqliteLeases) -> Lease:
-            address = choose(claim, leases.segment(claim.segment))
+            address = select_address(claim, leases.segment(claim.segment))
             return leases.add(claim.lease(address, generation=0))
 
         return await self._write(apply)
@@ -143,7 +145,7 @@ class SqliteLeaseStore:
         """Remove the lease of the same pool, address, owner and generation, if there is one."""
         return await self._write(lambda leases: leases.remove(lease))
 
-    async def reserve(self, reservation: OperatorReservation) -> bool:
+    async def reserve(self, reservation: Reservation) -> bool:
         """Store a reservation; returns whether a lease holds its address. Raises AddressInUse."""
 
         def apply(leases: SqliteLeases) -> bool:
@@ -152,29 +154,29 @@ class SqliteLeaseStore:
 
         return await self._write(apply)
 
-    async def unreserve(self, segment: str, address: Address) -> OperatorReservation | None:
+    async def unreserve(self, segment: str, address: Address) -> Reservation | None:
         """Take away the reservation of ``address``, and return it."""
 
-        def apply(leases: SqliteLeases) -> OperatorReservation | None:
+        def apply(leases: SqliteLeases) -> Reservation | None:
             self._reserved.clear()
             return leases.segment(segment).unreserve(address)
 
         return await self._write(apply)
 
-    async def reserved(self, segment: str) -> Reserved:
+    async def reserved(self, segment: str) -> ReservationSet:
         """Those of one segment, from memory unless they changed."""
         known = self._reserved.get(segment)
         if known is not None and not self._closed:
             return known
 
-        def read(leases: SqliteLeases) -> Reserved:
-            found = Reserved(read_reserved(leases.connection, segment))
+        def read(leases: SqliteLeases) -> ReservationSet:
+            found = ReservationSet(read_reserved(leases.connection, segment))
             self._reserved[segment] = found
             return found
 
         return await self._write(read)
 
-    async def reservations(self) -> tuple[OperatorReservation, ...]:
+    async def reservations(self) -> tuple[Reservation, ...]:
         """Those of all segments."""
         return tuple(await self._write(lambda leases: read_reserved(leases.connection)))
 
@@ -250,7 +252,7 @@ class SqliteLeaseStore:
         leases.connection.execute("COMMIT")
         return outcomes
 
-    def _read(self, owner: str) -> Contents:
+    def _read(self, owner: str) -> StoreContents:
         with self._reading() as leases:
             leases.connection.execute("BEGIN")
             pools = leases.connection.execute(_LOAD_POOLS, (owner,)).fetchall()
@@ -270,7 +272,7 @@ class SqliteLeaseStore:
             self._disconnect()
             raise unavailable(self._path, "read", error) from error
 
-    def _contents(self, pools: list[tuple[str, int, str]], leases: list[Any]) -> Contents:
+    def _contents(self, pools: list[tuple[str, int, str]], leases: list[Any]) -> StoreContents:
         reader = LeaseReader()
         row: Any = None
         records, held = [], []
@@ -283,7 +285,7 @@ class SqliteLeaseStore:
             raise StoreUnavailable(
                 f"the lease store {self._path} holds what D4D never wrote ({error!r}): {row!r}"
             ) from error
-        return Contents(pools=tuple(records), leases=tuple(held))
+        return StoreContents(pools=tuple(records), leases=tuple(held))
 
     def _note_busy(self, error: Exception) -> bool:
         """Whether another process holds the file; then nobody waits for it for a while."""

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from d4d.entrypoints.cli.output import Exit, told
+from d4d.entrypoints.cli.output import Exit, report_errors
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")]
 
 
-@told
+@report_errors
 def backup(
     file: File,
     *,
@@ -24,14 +24,14 @@ def backup(
 
     from d4d.adapters.stores.backup_file import backup_to_text  # noqa: PLC0415 - as above
     from d4d.operations.backup import back_up  # noqa: PLC0415 - as above
-    from d4d.settings.model import load_settings  # noqa: PLC0415 - as above
+    from d4d.settings.loading import load_settings  # noqa: PLC0415 - as above
 
     made = asyncio.run(back_up(load_settings(), everyone=everyone))
     _write(file, backup_to_text(made))
     typer.echo(f"{made}, of {', '.join(made.hosts)}, are in {file}.")
 
 
-@told
+@report_errors
 def restore(
     file: File,
     *,
@@ -45,7 +45,7 @@ def restore(
 
     from d4d.adapters.stores.backup_file import backup_from_text  # noqa: PLC0415 - as above
     from d4d.operations.backup import restore as put_back  # noqa: PLC0415 - as above
-    from d4d.settings.model import load_settings  # noqa: PLC0415 - as above
+    from d4d.settings.loading import load_settings  # noqa: PLC0415 - as above
 
     def agree(intent: str) -> None:
         typer.echo(intent, err=True)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from d4d.entrypoints.cli.output import Exit, Json, as_json, show, table, told
+from d4d.entrypoints.cli.output import Exit, Json, as_json, report_errors, show, table
 
 if TYPE_CHECKING:
     from d4d.entrypoints.cli.schemas import DoctorAnswer, OfferForm, ProbedForm
@@ -14,12 +14,12 @@ _COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 _PROBED = ("interface", "server", "server's MAC", "offers", "router", "DNS", "lease time", "after")
 
 
-@told
+@report_errors
 def config(*, json: Json = False) -> None:
     """Show settings as a driver started here would have them, and where each comes from."""
     from d4d.entrypoints.admin_api.app import effective  # noqa: PLC0415 - --help is asked more often
     from d4d.entrypoints.admin_api.schemas import ConfigAnswer  # noqa: PLC0415 - as above
-    from d4d.settings.model import load_settings  # noqa: PLC0415 - as above
+    from d4d.settings.loading import load_settings  # noqa: PLC0415 - as above
 
     answer = ConfigAnswer(settings=effective(load_settings()))
     if json:
@@ -29,7 +29,7 @@ def config(*, json: Json = False) -> None:
     show(table(("setting", "value", "from"), rows))
 
 
-@told
+@report_errors
 def probe(
     interfaces: Annotated[
         list[str] | None,
@@ -46,7 +46,7 @@ def probe(
         ProbeAnswer,
         ProbedForm,
     )
-    from d4d.settings.model import load_settings  # noqa: PLC0415 - as above
+    from d4d.settings.loading import load_settings  # noqa: PLC0415 - as above
 
     settings, patience = load_settings(), _duration(timeout)
     configure_logs(debug=settings.debug)
@@ -62,7 +62,7 @@ def probe(
         raise typer.Exit(Exit.FAILED)
 
 
-@told
+@report_errors
 def doctor(
     *,
     timeout: Annotated[str, typer.Option(help="How long to wait for DHCP offers.")] = "4s",

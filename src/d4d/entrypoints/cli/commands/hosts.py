@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import typer
 
-from d4d.entrypoints.cli.output import Exit, Json, as_json, driver, show, table, told
+from d4d.entrypoints.cli.output import Exit, Json, as_json, connect, report_errors, show, table
 
 host_cli = typer.Typer(help="Take back what a host held that is gone for good.")
 
@@ -13,10 +13,10 @@ host_cli = typer.Typer(help="Take back what a host held that is gone for good.")
 _STATES = {"alive": "alive", "silent": "not heard of", "unknown": "not known yet"}
 
 
-@told
+@report_errors
 def hosts(*, json: Json = False) -> None:
     """Show the hosts that share the store, and when each was last heard of."""
-    with driver() as client:
+    with connect() as client:
         answer = client.get("/api/hosts", {})
     if json:
         as_json(answer)
@@ -35,7 +35,7 @@ def hosts(*, json: Json = False) -> None:
 
 
 @host_cli.command()
-@told
+@report_errors
 def drain(
     host: Annotated[str, typer.Argument(help="Name of the host, as d4d hosts has it.")],
     *,
@@ -51,7 +51,7 @@ def drain(
     json: Json = False,
 ) -> None:
     """Give back the addresses of a host that is gone for good, but those that still answer."""
-    with driver() as client:
+    with connect() as client:
         _tell_what_is_known(client.get("/api/hosts", {}), host)
         typer.echo(
             f"All addresses of {host} will be given back, but those for which somebody answers by "

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from d4d.entrypoints.cli.output import Exit, Json, Pool, as_json, driver, given, show, table, told
+from d4d.entrypoints.cli.output import (
+    Exit,
+    Json,
+    Pool,
+    as_json,
+    connect,
+    report_errors,
+    show,
+    table,
+    without_none,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,10 +26,10 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _EVENT = ("time", "event", "address", "name", "mac", "detail")
 
 
-@told
+@report_errors
 def pools(*, json: Json = False) -> None:
     """Show pools, and how full they are."""
-    with driver() as client:
+    with connect() as client:
         answer = client.get("/api/pools", {})
     if json:
         as_json(answer)
@@ -29,7 +39,7 @@ def pools(*, json: Json = False) -> None:
     show(table(columns, [[_cell(pool[key]) for key in keys] for pool in answer["pools"]]))
 
 
-@told
+@report_errors
 def leases(
     *,
     pool: Pool = None,
@@ -50,8 +60,8 @@ def leases(
         typer.echo("d4d: --watch is for people: use d4d events --follow --json", err=True)
         raise typer.Exit(Exit.USAGE)
     hosts = "true" if everywhere else None
-    query = given(pool=pool, host=host, state=state, name=name, mac=mac, all=hosts)
-    with driver() as client:
+    query = without_none(pool=pool, host=host, state=state, name=name, mac=mac, all=hosts)
+    with connect() as client:
         answer = client.listing("/api/leases", query, name="leases")
         if json:
             as_json(answer)
@@ -67,7 +77,7 @@ def leases(
                     live.update(_leases(answer), refresh=True)
 
 
-@told
+@report_errors
 def lease(
     address: Annotated[str, typer.Argument(help="IP address.")],
     *,
@@ -75,8 +85,8 @@ def lease(
     json: Json = False,
 ) -> None:
     """Show one lease: what the server said, its timers, its history."""
-    with driver() as client:
-        answer = client.get(f"/api/leases/{address}", given(pool=pool))
+    with connect() as client:
+        answer = client.get(f"/api/leases/{address}", without_none(pool=pool))
     if json:
         as_json(answer)
         return
@@ -93,7 +103,7 @@ def lease(
     show(table(_EVENT, list(map(_event, answer["history"]))))
 
 
-@told
+@report_errors
 def release(
     address: Annotated[str, typer.Argument(help="IP address.")],
     *,
@@ -102,8 +112,8 @@ def release(
     json: Json = False,
 ) -> None:
     """Give a lease back to the server, though Docker has not asked for it."""
-    with driver() as client:
-        found = client.get(f"/api/leases/{address}", given(pool=pool))["lease"]
+    with connect() as client:
+        found = client.get(f"/api/leases/{address}", without_none(pool=pool))["lease"]
         holder = found["name"] or found["mac"]
         typer.echo(
             f"{address} of {holder} ({found['state']}) will be given back to the DHCP server. "
@@ -119,7 +129,7 @@ def release(
         typer.echo(f"{address} is {answer['state']}")
 
 
-@told
+@report_errors
 def history(
     what: Annotated[
         str, typer.Argument(help="Address, container name or MAC; all if left out.")
@@ -134,8 +144,8 @@ def history(
     json: Json = False,
 ) -> None:
     """Show what happened to an address, a container or a MAC, the newest first."""
-    query = given(what=what, at=at, since=since, until=until)
-    with driver() as client:
+    query = without_none(what=what, at=at, since=since, until=until)
+    with connect() as client:
         answer = client.listing("/api/history", query, name="events", most=limit)
     if json:
         as_json(answer)
@@ -145,7 +155,7 @@ def history(
         show(table(_EVENT, list(map(_event, answer["events"]))))
 
 
-@told
+@report_errors
 def events(
     *,
     follow: Annotated[
@@ -160,7 +170,7 @@ def events(
     from json import dumps  # noqa: PLC0415 - json is the option here
 
     kinds = tuple(kind or ())
-    with driver() as client:
+    with connect() as client:
         if follow:
             for event in client.events(kinds):
                 typer.echo(dumps(event) if json else "  ".join(_event(event)))

@@ -4,13 +4,22 @@ from typing import Annotated, Any
 
 import typer
 
-from d4d.entrypoints.cli.output import Json, Pool, as_json, driver, given, show, table, told
+from d4d.entrypoints.cli.output import (
+    Json,
+    Pool,
+    as_json,
+    connect,
+    report_errors,
+    show,
+    table,
+    without_none,
+)
 
 _NamedPool = Annotated[str, typer.Argument(metavar="POOL", help="Pool id, or its subnet.")]
 _Address = Annotated[str, typer.Argument(help="IP address.")]
 
 
-@told
+@report_errors
 def reserve(
     pool: _NamedPool,
     address: _Address,
@@ -23,8 +32,8 @@ def reserve(
     json: Json = False,
 ) -> None:
     """Keep an address for one container, or from all, on every host of the store."""
-    query = {"pool": pool, "address": address, "note": note} | given(**{"for": whom})
-    with driver() as client:
+    query = {"pool": pool, "address": address, "note": note} | without_none(**{"for": whom})
+    with connect() as client:
         answer = client.post("/api/reservations", query)
     if json:
         as_json(answer)
@@ -35,7 +44,7 @@ def reserve(
         typer.echo(f"d4d: {warning}", err=True)
 
 
-@told
+@report_errors
 def unreserve(
     pool: _NamedPool,
     address: _Address,
@@ -44,7 +53,7 @@ def unreserve(
     json: Json = False,
 ) -> None:
     """Take a reservation away: whoever asks next may get the address."""
-    with driver() as client:
+    with connect() as client:
         kept = client.listing("/api/reservations", {"pool": pool}, name="reservations")
         for each in kept["reservations"]:
             if each["address"] == address:
@@ -62,11 +71,11 @@ def unreserve(
         typer.echo(f"{address} is reserved no more")
 
 
-@told
+@report_errors
 def reservations(*, pool: Pool = None, json: Json = False) -> None:
     """Show the addresses that operators reserved."""
-    with driver() as client:
-        answer = client.listing("/api/reservations", given(pool=pool), name="reservations")
+    with connect() as client:
+        answer = client.listing("/api/reservations", without_none(pool=pool), name="reservations")
     if json:
         as_json(answer)
         return

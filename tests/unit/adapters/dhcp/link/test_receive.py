@@ -4,8 +4,8 @@ import structlog
 
 from d4d.adapters.dhcp.link.receive import read_wanted
 from d4d.adapters.dhcp.wire.codec import encode
+from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.messages import Message, MessageType
-from d4d.domain.leases import MacAddress
 
 CHADDR = MacAddress.parse("02:42:0a:4d:10:01")
 GOOD = encode(Message(type=MessageType.OFFER, xid=7, chaddr=CHADDR))

@@ -19,6 +19,7 @@ from d4d.adapters.dhcp.wire.codec import (
     xid_of,
 )
 from d4d.adapters.dhcp.wire.option_fields import HEADER
+from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.messages import (
     INFINITE,
     Identity,
@@ -27,7 +28,6 @@ from d4d.domain.dhcp.messages import (
     discover,
     request_selecting,
 )
-from d4d.domain.leases import MacAddress
 
 scapy_layers()  # its import would be the first test's time
 

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from d4d.adapters.dhcp.wire.codec import build, decode, encode
+from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.messages import (
     Identity,
     Message,
@@ -19,7 +20,6 @@ from d4d.domain.dhcp.messages import (
     request_renewing,
     request_selecting,
 )
-from d4d.domain.leases import MacAddress
 
 XID = 0x3903F326
 OURS, SERVER = IPv4Address("192.168.59.10"), IPv4Address("192.168.59.203")

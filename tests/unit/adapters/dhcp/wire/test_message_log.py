@@ -6,8 +6,8 @@ from ipaddress import IPv4Address, IPv4Network
 import structlog
 
 from d4d.adapters.dhcp.wire.message_log import PacketLog
+from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.messages import INFINITE, Message, MessageType
-from d4d.domain.leases import MacAddress
 
 MAC = MacAddress.parse("02:42:c0:a8:3b:0a")
 SERVER = IPv4Address("192.168.59.2")

@@ -6,8 +6,9 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from d4d.adapters.stores.redis.records import claim_to_text, lease_to_body
-from d4d.domain.address_selection import Claim
-from d4d.domain.leases import Endpoint, MacAddress
+from d4d.domain.address_selection import AddressClaim
+from d4d.domain.addressing import MacAddress
+from d4d.domain.leases import Endpoint
 from d4d.domain.pools import Pool
 
 MAC = MacAddress.parse("02:42:0a:01:00:02")
@@ -19,7 +20,7 @@ AT = datetime(2025, 3, 1, 12, 0, 0, 123457, tzinfo=UTC)
 def test_a_claim_has_the_body_of_the_lease_that_comes_of_it(
     name: str | None, address: str | None
 ) -> None:
-    claim = Claim(
+    claim = AddressClaim(
         pool=Pool(subnet=ip_network("10.1.0.0/29")),
         endpoint=Endpoint(mac=MAC, name=name),
         owner="host-a",

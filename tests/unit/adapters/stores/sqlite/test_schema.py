@@ -15,9 +15,10 @@ from d4d.adapters.history.database import HistoryFile
 from d4d.adapters.stores.lease_codec import LeaseRow, lease_row, reservations_to_json
 from d4d.adapters.stores.sqlite.database import MIGRATIONS, open_database
 from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
-from d4d.domain.address_selection import segment_of, to_number
-from d4d.domain.leases import Endpoint, Lease, LeaseState, MacAddress, RenewalForm, Terms
-from d4d.domain.pools import Pool, PoolOptions, PoolRecord, Purpose, Reservation
+from d4d.domain.addressing import MacAddress, to_number
+from d4d.domain.leases import Endpoint, Lease, LeaseState, RenewalForm, Terms
+from d4d.domain.pools import Pool, PoolOptions, PoolRecord, Purpose, ReservedAddress
+from d4d.domain.segments import segment_of
 
 NOW = datetime(2025, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 ON_BRIDGE = PoolOptions(parent="br0")
@@ -31,7 +32,7 @@ RECORDS = tuple(
     PoolRecord(
         pool=pool,
         users=number,
-        reservations=(Reservation(address=pool.subnet[1], purpose=Purpose.GATEWAY, count=2),),
+        reservations=(ReservedAddress(address=pool.subnet[1], purpose=Purpose.GATEWAY, count=2),),
     )
     for number, pool in enumerate(POOLS, start=1)
 )

@@ -21,11 +21,12 @@ import pytest
 
 from d4d.adapters.stores.sqlite.database import MIGRATIONS, open_database
 from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
+from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import BadRequest, StoreTooNew, StoreUnavailable
-from d4d.domain.leases import Endpoint, Lease, MacAddress, Terms
+from d4d.domain.leases import Endpoint, Lease, Terms
 from d4d.domain.pools import Pool, PoolRecord
-from d4d.domain.ports.allocator import Contents
-from d4d.domain.reservations import OperatorReservation
+from d4d.domain.ports.stores import StoreContents
+from d4d.domain.reservations import Reservation
 
 NOW = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
 POOL = Pool(subnet=ip_network("192.168.59.0/24"))
@@ -216,14 +217,14 @@ async def test_the_file_of_a_d4d_that_kept_heartbeats_in_it_loses_those_and_noth
     path: Path,
 ) -> None:
     record = PoolRecord(pool=POOL, users=2)
-    reserved = OperatorReservation(segment=POOL.id, address=POOL.subnet[20], made_at=NOW)
+    reserved = Reservation(segment=POOL.id, address=POOL.subnet[20], made_at=NOW)
     async with opened(SqliteLeaseStore(path, migrations=MIGRATIONS[:3])) as store:
         await store.save_pool(record, "host-a")
         lease = await store.add(a_lease())
         await store.reserve(reserved)
     assert "heartbeats" in tables_of(path)
     async with opened(SqliteLeaseStore(path)) as store:
-        assert await store.load("host-a") == Contents(pools=(record,), leases=(lease,))
+        assert await store.load("host-a") == StoreContents(pools=(record,), leases=(lease,))
         assert await store.reservations() == (reserved,)
     assert tables_of(path) == {"pools", "leases", "generations", "marks", "resting", "reserved"}
 
