@@ -1,10 +1,17 @@
-"""The composition root: which adapter serves which port, by the settings."""
+"""The composition root: which adapter serves which port, by the settings, and in what order they
+are opened and closed.
+"""
 
+import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
+from operator import add
 from pathlib import Path
 from random import Random
+from typing import TypeVar
 
 from dependency_injector import containers, providers
 from pydantic import SecretStr
@@ -42,16 +49,22 @@ from d4d.adapters.system.clock import AnchoredClock, wall_clock
 from d4d.adapters.system.state_directory import StateDirectory
 from d4d.domain.errors import BadRequest
 from d4d.domain.policies import IdentityPolicy
+from d4d.domain.pools import PoolId
 from d4d.domain.ports.allocator import Allocator
 from d4d.domain.ports.clock import Clock
 from d4d.domain.ports.hosts import HostRegistry, NameRegistry
 from d4d.domain.ports.stores import LeaseStore, RangeStore
+from d4d.domain.utilization import PoolUtilization
+from d4d.operations.view import OperatorView
+from d4d.service_layer.background_tasks import BackgroundTasks
 from d4d.service_layer.ipam_service import IpamService
 from d4d.service_layer.lost_leases import LostLeaseHandler
+from d4d.service_layer.pool_monitor import PoolMonitor
 from d4d.service_layer.reconciler import Reconciler
 from d4d.service_layer.reservation_service import ReservationService
-from d4d.settings.model import Settings
+from d4d.settings.model import BEYOND, Settings
 
+_T = TypeVar("_T")
 _KNOW_RESERVATIONS = {"dhcp", "range"}
 
 
@@ -122,6 +135,10 @@ def _instrumented(
     }
 
 
+def _report_to(webhook: Webhook | None) -> Callable[[PoolId, PoolUtilization], None] | None:
+    return webhook.nearly_full if webhook else None
+
+
 def _hosts(store: LeaseStore) -> HostRegistry:
     """A store that hosts share knows them, and has them as ``hosts``."""
     hosts: HostRegistry | None = getattr(store, "hosts", None)
@@ -139,6 +156,11 @@ def _names(store: LeaseStore, policy: IdentityPolicy) -> NameRegistry | None:
             f"host's alone: set D4D_STORE=redis, or D4D_IDENTITY=auto"
         )
     return names
+
+
+def _where(chosen: object, make: Callable[[], _T]) -> _T | None:
+    """What ``make`` makes, where the settings choose it."""
+    return make() if chosen else None
 
 
 class DriverParts(containers.DeclarativeContainer):
@@ -225,14 +247,15 @@ class DriverParts(containers.DeclarativeContainer):
     instrumented_allocators = providers.Singleton(
         _instrumented, allocators, metrics, clock, instrumented_store
     )
-    history = providers.Singleton(
+    history_file = providers.Singleton(
         SqliteHistory,
         providers.Callable(_history, settings.provided.state_dir),
         host=owner,
         keep=providers.Callable(_days, settings.provided.history_days),
         clock=clock,
     )
-    webhook = providers.Singleton(
+    history = providers.Callable(_where, settings.provided.history_days, history_file.provider)
+    webhook_client = providers.Singleton(
         Webhook,
         settings.provided.webhook_url.secret,
         secret=providers.Callable(_secret, settings.provided.webhook_secret),
@@ -240,6 +263,7 @@ class DriverParts(containers.DeclarativeContainer):
         clock=clock,
         metrics=metrics,
     )
+    webhook = providers.Callable(_where, settings.provided.webhook_url, webhook_client.provider)
 
     ipam = providers.Singleton(
         IpamService,
@@ -277,20 +301,51 @@ class DriverParts(containers.DeclarativeContainer):
         containers=instrumented_engine,
         clock=clock,
     )
-    reconciliation = providers.Singleton(
+    reconciler = providers.Singleton(
         Reconciler,
         ipam=ipam,
         containers=instrumented_engine,
         clock=clock,
         grace=settings.provided.reconcile,
     )
-    on_lost = providers.Singleton(
+    lost_leases = providers.Singleton(
         LostLeaseHandler,
         action=settings.provided.on_lost,
         grace=settings.provided.on_lost_after,
         leasing=ipam.provided.leasing,
         containers=instrumented_engine,
     )
+    view = providers.Singleton(
+        OperatorView,
+        ipam=ipam,
+        reservation_service=reservation_service,
+        host=owner,
+        clock=clock,
+        stream=event_stream,
+        history=history,
+        webhook=webhook,
+        metrics=metrics,
+        traces=traces,
+        store=instrumented_store,
+        allocators=instrumented_allocators,
+        interfaces=interfaces,
+        silences=dhcp_allocator.provided.silences,
+    )
+    background = providers.Singleton(
+        BackgroundTasks,
+        reconciler=reconciler,
+        containers=instrumented_engine,
+        interval=settings.provided.reconcile,
+        ipam=ipam,
+        reclaim=settings.provided.reclaim,
+    )
+    pool_monitor = providers.Singleton(
+        PoolMonitor,
+        view.provided.fills,
+        percent=settings.provided.pool_nearly_full,
+        report=providers.Callable(_report_to, webhook),
+    )
+    deadline = providers.Callable(add, settings.provided.dhcp_deadline, BEYOND)
 
 
 def _add_third_party(container: DriverParts) -> None:
@@ -320,3 +375,50 @@ def compose(settings: Settings) -> DriverParts:
         if chosen not in known:
             raise BadRequest(f"{name}={chosen}: known are {', '.join(sorted(known))}")
     return container
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver:
+    """A driver while it is open."""
+
+    ipam: IpamService
+    background: BackgroundTasks
+    view: OperatorView
+    deadline: timedelta
+    """For a whole call: dockerd waits without end, and holds the container's lock meanwhile."""
+
+
+@asynccontextmanager
+async def open_driver(parts: DriverParts) -> AsyncIterator[Driver]:
+    """A driver that serves from the state directory, which is its alone until it ends.
+
+    What is opened here is closed here, the last first. Raises D4DError.
+    """
+    async with AsyncExitStack() as stack:
+        state_dir = parts.state_dir()
+        state_dir.lock()
+        stack.callback(state_dir.close)
+        stack.push_async_callback(parts.traces().aclose)
+        stack.push_async_callback(parts.store().aclose)
+        for allocator in parts.allocators().values():
+            stack.push_async_callback(allocator.aclose)
+        stack.push_async_callback(parts.containers().aclose)
+        events = parts.events()
+        for listener in (parts.metrics(), parts.event_stream()):
+            events.add(listener)
+        for writer in (parts.history(), parts.webhook()):
+            if writer is not None:
+                events.add(writer)
+                writer.start()
+                stack.push_async_callback(writer.aclose)
+        stack.push_async_callback(asyncio.sleep, 0)  # the last events are heard
+        ipam, lost_leases = parts.ipam(), parts.lost_leases()
+        events.add(lost_leases)
+        stack.push_async_callback(lost_leases.aclose)
+        stack.push_async_callback(ipam.aclose)
+        await ipam.open()
+        for tasks in (background := parts.background(), pool_monitor := parts.pool_monitor()):
+            stack.push_async_callback(tasks.aclose)
+            tasks.start()
+        events.add(pool_monitor)
+        yield Driver(ipam=ipam, background=background, view=parts.view(), deadline=parts.deadline())

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from typing import Protocol
 
 from d4d.adapters.stores.backup_file import Backup
 from d4d.adapters.system.state_directory import StateDirectory
-from d4d.bootstrap import DriverParts, compose
 from d4d.domain.errors import AddressInUse, BadRequest, StoreUnavailable
 from d4d.domain.leases import Lease
+from d4d.domain.ports.clock import Clock
 from d4d.domain.ports.hosts import NameRegistry
 from d4d.domain.ports.stores import LeaseStore, StoreContents
 from d4d.domain.reservations import Reservation
@@ -16,6 +17,25 @@ from d4d.settings.model import Settings
 
 Agree = Callable[[str], None]
 """Tells what will be done, and does not return where that is not wanted."""
+
+
+class StoreParts(Protocol):
+    """What a composed driver has that a backup needs; nothing is opened before it is used."""
+
+    def settings(self) -> Settings:
+        """By which the rest is chosen."""
+
+    def state_dir(self) -> StateDirectory:
+        """Whose lock a driver has while it runs."""
+
+    def store(self) -> LeaseStore:
+        """What is backed up."""
+
+    def names(self) -> NameRegistry | None:
+        """Where hosts share names. Raises BadRequest."""
+
+    def clock(self) -> Clock:
+        """The time of the backup."""
 
 
 @dataclass(slots=True)
@@ -31,24 +51,23 @@ class Restored:
     refused: list[str] = field(default_factory=list)
 
 
-async def back_up(settings: Settings, *, everyone: bool) -> Backup:
+async def back_up(parts: StoreParts, *, everyone: bool) -> Backup:
     """What the store holds of this host, or of ``everyone``. A driver may run. Raises D4DError."""
-    container = compose(settings)
-    _refuse_memory(container)
-    state_dir: StateDirectory = container.state_dir()
+    _refuse_memory(parts)
+    state_dir = parts.state_dir()
     host = state_dir.known_host()
     if host is None:
         raise BadRequest(
-            f"no D4D ever ran with the state directory {settings.state_dir}: there is nothing to "
-            f"back up. Set D4D_STATE_DIR, and the rest, as the driver has it"
+            f"no D4D ever ran with the state directory {parts.settings().state_dir}: there is "
+            f"nothing to back up. Set D4D_STATE_DIR, and the rest, as the driver has it"
         )
     with state_dir.as_its_owner():
-        store = container.store()
+        store = parts.store()
         try:
             hosts = {host, *(await _owners(store) if everyone else ())}
             return Backup(
                 host=host,
-                made_at=container.clock()(),
+                made_at=parts.clock()(),
                 version=version("d4d"),
                 hosts={each: await store.load(each) for each in sorted(hosts)},
                 reservations=await _reservations(store),
@@ -57,28 +76,25 @@ async def back_up(settings: Settings, *, everyone: bool) -> Backup:
             await store.aclose()
 
 
-async def restore(settings: Settings, backup: Backup, *, replacing: bool, agree: Agree) -> Restored:
+async def restore(parts: StoreParts, backup: Backup, *, replacing: bool, agree: Agree) -> Restored:
     """Put ``backup`` into the store. Raises D4DError; where a driver runs, nothing was changed."""
-    container = compose(settings)
-    _refuse_memory(container)
-    state_dir: StateDirectory = container.state_dir()
+    _refuse_memory(parts)
+    state_dir = parts.state_dir()
     with state_dir.as_its_owner():
         state_dir.lock()
         try:
-            return await _restore(container, backup, replacing, agree)
+            return await _restore(parts, backup, replacing, agree)
         finally:
-            await container.store().aclose()
+            await parts.store().aclose()
             state_dir.close()
 
 
-async def _restore(
-    container: DriverParts, backup: Backup, replacing: bool, agree: Agree
-) -> Restored:
-    store, settings, state_dir = container.store(), container.settings(), container.state_dir()
+async def _restore(parts: StoreParts, backup: Backup, replacing: bool, agree: Agree) -> Restored:
+    store, settings, state_dir = parts.store(), parts.settings(), parts.state_dir()
     is_one = len(backup.hosts) == 1
     host = state_dir.known_host() or (backup.host if is_one else settings.host)
     targets = {host if is_one else name: held for name, held in backup.hosts.items()}
-    await _refuse_alive(container, store, targets.keys() - {host})
+    await _refuse_alive(parts, store, targets.keys() - {host})
     present = {name: await store.load(name) for name in targets}
     _refuse_present(present, replacing)
     agree(_intent(backup, host, present))
@@ -88,7 +104,7 @@ async def _restore(
         for name, contents in present.items():
             await _clear(store, name, contents)
         for name, contents in targets.items():
-            await _fill(store, container.names(), name, contents, restored)
+            await _fill(store, parts.names(), name, contents, restored)
         await _reserve(store, backup.reservations, restored)
     except StoreUnavailable as error:
         raise StoreUnavailable(
@@ -97,8 +113,8 @@ async def _restore(
     return restored
 
 
-def _refuse_memory(container: DriverParts) -> None:
-    if container.settings().store == "memory":
+def _refuse_memory(parts: StoreParts) -> None:
+    if parts.settings().store == "memory":
         raise BadRequest(
             "D4D_STORE=memory keeps everything in the driver's memory: it can't be backed up or "
             "restored. Set D4D_STORE to a store that lasts"
@@ -115,15 +131,15 @@ async def _reservations(store: LeaseStore) -> tuple[Reservation, ...]:
     return await read() if read is not None else ()
 
 
-async def _refuse_alive(container: DriverParts, store: LeaseStore, others: Collection[str]) -> None:
+async def _refuse_alive(parts: StoreParts, store: LeaseStore, others: Collection[str]) -> None:
     """No driver of another host may find its leases changed behind its back."""
     hosts = getattr(store, "hosts", None)  # a store of one host alone has none
     if hosts is None:
         return
-    heard = await hosts.heard(container.clock()())
+    heard = await hosts.heard(parts.clock()())
     for name in others:
         age = heard.age(name)
-        if age is not None and age < container.settings().host_grace:
+        if age is not None and age < parts.settings().host_grace:
             raise BadRequest(
                 f"{name} was heard of {age.total_seconds():.0f} s ago: stop D4D on each "
                 f"host of the backup, and wait for D4D_HOST_GRACE"
@@ -141,18 +157,18 @@ def _refuse_present(present: dict[str, StoreContents], replacing: bool) -> None:
 
 def _intent(backup: Backup, host: str, present: dict[str, StoreContents]) -> str:
     """What an operator must know before it is done."""
-    parts = [f"{backup}, of {', '.join(backup.hosts)}, made at {backup.made_at:%Y-%m-%d %H:%M:%S}Z"]
+    said = [f"{backup}, of {', '.join(backup.hosts)}, made at {backup.made_at:%Y-%m-%d %H:%M:%S}Z"]
     if len(backup.hosts) == 1 and host not in backup.hosts:
-        parts.append(
+        said.append(
             f"They become those of {host}, this host: see that {backup.host} is switched off, or "
             f"both will have the same addresses"
         )
-    parts += [
+    said += [
         f"What the store has of {name} is forgotten, without giving it back: {_count(contents)}"
         for name, contents in present.items()
         if contents.pools or contents.leases
     ]
-    return "To be restored: " + ".\n".join(parts) + "."
+    return "To be restored: " + ".\n".join(said) + "."
 
 
 def _count(contents: StoreContents) -> str:

@@ -14,7 +14,6 @@ from d4d.adapters.observability.log_stream import lost
 from d4d.adapters.observability.metrics import Metrics, State
 from d4d.adapters.observability.tracing import Traces
 from d4d.adapters.observability.webhook import Webhook
-from d4d.bootstrap import DriverParts
 from d4d.domain.addressing import Address
 from d4d.domain.leases import Lease, LeaseState
 from d4d.domain.pools import PoolId
@@ -51,26 +50,6 @@ class OperatorView:
     interfaces: Interfaces
     silences: Callable[[], Mapping[str, str]]
     """What is known of each link by which requests go out and nothing comes in."""
-
-    @classmethod
-    def of(cls, container: DriverParts) -> "OperatorView":
-        """The parts of ``container``."""
-        settings = container.settings()
-        return cls(
-            ipam=container.ipam(),
-            reservation_service=container.reservation_service(),
-            host=container.owner(),
-            clock=container.clock(),
-            stream=container.event_stream(),
-            history=container.history() if settings.history_days else None,
-            webhook=container.webhook() if settings.webhook_url else None,
-            metrics=container.metrics(),
-            traces=container.traces(),
-            store=container.instrumented_store(),
-            allocators=container.instrumented_allocators(),
-            interfaces=container.interfaces(),
-            silences=container.dhcp_allocator().silences,
-        )
 
     def fills(self) -> dict[PoolId, PoolUtilization]:
         """How full each pool in use is."""

@@ -32,18 +32,18 @@ class BackgroundTasks:
     def __init__(
         self,
         *,
-        reconciliation: Reconciler,
+        reconciler: Reconciler,
         containers: DockerEngine,
         interval: timedelta,
         ipam: IpamService,
         reclaim: ReclaimPolicy,
     ) -> None:
         """Docker's API is asked every ``interval``, or never where that is 0."""
-        self._presence = ipam.heartbeat
-        self._draining = ipam.host_drain
+        self._heartbeat = ipam.heartbeat
+        self._host_drain = ipam.host_drain
         self._reclaim = reclaim
-        self._store_error = self._presence.trouble
-        self._reconciliation = reconciliation
+        self._store_error = self._heartbeat.trouble
+        self._reconciler = reconciler
         self._containers = containers
         self._interval = interval.total_seconds()
         self._restarted = asyncio.Event()
@@ -62,7 +62,7 @@ class BackgroundTasks:
         """Begin."""
         if self._store_error:
             log.error("serving without the store", error=self._store_error)
-        interval = self._presence.interval.total_seconds()
+        interval = self._heartbeat.interval.total_seconds()
         self._tasks = [forever("heartbeat", self._beat, rests=interval)]
         if self._interval:
             self._tasks += [
@@ -83,13 +83,13 @@ class BackgroundTasks:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _beat(self) -> None:
-        interval = self._presence.interval.total_seconds()
+        interval = self._heartbeat.interval.total_seconds()
         await asyncio.sleep(min(_AGAIN, interval) if self._store_error else interval)
         try:
-            await self._presence.beat()
+            await self._heartbeat.beat()
             await self._watch_others()
         except Exception as error:
-            self._draining.lost_sight()
+            self._host_drain.lost_sight()
             if not isinstance(error, D4DError):
                 raise
             if str(error) != self._store_error:
@@ -106,10 +106,10 @@ class BackgroundTasks:
         if self._reclaim is not ReclaimPolicy.AUTO:
             self._has_looked = not self._has_looked  # each second time will do for an operator
             if self._has_looked:
-                await self._draining.look()
+                await self._host_drain.look()
             return
         now = asyncio.get_running_loop().time()
-        silent = await self._draining.dead()
+        silent = await self._host_drain.dead()
         for host in {*self._told, *self._drain_after} - {*silent}:  # it is back, or empty
             self._told.pop(host, None)
             self._drain_after.pop(host, None)
@@ -123,7 +123,7 @@ class BackgroundTasks:
             if host not in self._told:
                 log.warning("draining a host that may still run containers", host=host)
             try:
-                drained = await self._draining.drain(host)
+                drained = await self._host_drain.drain(host)
             except Exception as error:  # it came back, another was faster, the store is away
                 if not isinstance(error, D4DError):
                     report_failure(
@@ -141,7 +141,7 @@ class BackgroundTasks:
                     log.warning("not given back", address=str(lease.address), error=reason)
 
     def _drain_later(self, host: str) -> None:
-        pause = self._draining.grace.total_seconds()
+        pause = self._host_drain.grace.total_seconds()
         self._drain_after[host] = asyncio.get_running_loop().time() + pause
 
     def _is_new(self, host: str, told: str) -> bool:
@@ -154,7 +154,7 @@ class BackgroundTasks:
     async def _reconcile(self) -> None:
         await self._import_first()
         self._restarted.clear()
-        served = await self._attempt(self._reconciliation.run)
+        served = await self._attempt(self._reconciler.run)
         soon = min(_SOON, self._interval)
         try:
             # not wait_for: 3.11's can swallow a cancellation, and aclose would wait for ever
@@ -173,7 +173,7 @@ class BackgroundTasks:
         await self._container_started.wait()
         await asyncio.sleep(_SETTLE)
         with answered(self._container_started):
-            await self._attempt(self._reconciliation.learn)
+            await self._attempt(self._reconciler.learn)
 
     async def _attempt(self, reconcile: Callable[[], Awaitable[ReconcileResult]]) -> bool:
         """Reconcile, and log what came of it; False where Docker did not answer."""

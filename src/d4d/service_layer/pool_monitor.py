@@ -24,11 +24,11 @@ class PoolMonitor:
         fills: Callable[[], Mapping[PoolId, PoolUtilization]],
         *,
         percent: float,
-        tell: Callable[[PoolId, PoolUtilization], None] | None,
+        report: Callable[[PoolId, PoolUtilization], None] | None,
     ) -> None:
         self._fills = fills
         self._nearly_full = UtilizationAlert(percent)
-        self._tell = tell
+        self._report = report
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -55,6 +55,6 @@ class PoolMonitor:
             for pool in self._nearly_full.look(fills):
                 fill = fills[pool]
                 _log.warning("pool nearly full", pool=pool, size=fill.size, free=fill.free)
-                if self._tell is not None:
-                    self._tell(pool, fill)
+                if self._report is not None:
+                    self._report(pool, fill)
         await asyncio.sleep(_PAUSE)

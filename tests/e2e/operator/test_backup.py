@@ -11,6 +11,7 @@ import pytest
 
 from d4d.adapters.stores.redis.store import RedisLeaseStore
 from d4d.adapters.system.state_directory import StateDirectory
+from d4d.bootstrap import compose
 from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import AddressInUse
 from d4d.domain.leases import Endpoint, Lease
@@ -54,10 +55,12 @@ async def test_names_that_hosts_share_are_claimed_again(tmp_path: Path) -> None:
         async with aclosing(RedisLeaseStore(redis.url)) as store:
             lease = await store.add(WEB)
             await store.names.settle_name(lease)
-            backup = await back_up(settings, everyone=False)
+            backup = await back_up(compose(settings), everyone=False)
             assert redis.command("FLUSHALL") == b"+OK"
 
-            restored = await restore(settings, backup, replacing=False, agree=lambda _: None)
+            restored = await restore(
+                compose(settings), backup, replacing=False, agree=lambda _: None
+            )
 
             assert (restored.leases, restored.refused) == (1, [])
             with pytest.raises(AddressInUse, match=r"web has 10\.0\.0\.10 on host host-a"):

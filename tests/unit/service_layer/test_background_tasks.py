@@ -36,7 +36,7 @@ async def test_containers_that_start_together_are_looked_up_together() -> None:
         address = await driver.run(await driver.pool(), A)
         docker.runs(A, address, name="web")
         background = BackgroundTasks(
-            reconciliation=Reconciler(
+            reconciler=Reconciler(
                 ipam=driver.ipam, containers=docker, clock=driver.clock, grace=timedelta(minutes=1)
             ),
             containers=docker,

@@ -193,7 +193,7 @@ def background_of(
     driver: Driver, docker: FakeContainers, *, interval: timedelta = timedelta(seconds=10)
 ) -> BackgroundTasks:
     background = BackgroundTasks(
-        reconciliation=Reconciler(
+        reconciler=Reconciler(
             ipam=driver.ipam, containers=docker, clock=driver.clock, grace=timedelta(0)
         ),
         containers=docker,
@@ -340,7 +340,7 @@ async def test_the_watch_over_pools_looks_again_at_what_it_could_not(logged: lis
         fault()
         return {}
 
-    watch = PoolMonitor(fills, percent=90, tell=None)
+    watch = PoolMonitor(fills, percent=90, report=None)
     watch.start()
     await settle(5)
     assert fault.passed == 1

@@ -34,7 +34,7 @@ def event(kind: EventKind) -> LeaseEvent:
 
 async def test_a_pool_is_looked_at_at_the_start_and_after_it_was_filled() -> None:
     pools, told = Pools(), list[tuple[PoolId, PoolUtilization]]()
-    watch = PoolMonitor(pools.fills, percent=90, tell=lambda *what: told.append(what))
+    watch = PoolMonitor(pools.fills, percent=90, report=lambda *what: told.append(what))
     with structlog.testing.capture_logs() as logged:
         watch.start()
         await settle(10)
@@ -56,7 +56,7 @@ async def test_a_pool_is_looked_at_at_the_start_and_after_it_was_filled() -> Non
 async def test_without_a_webhook_it_is_logged_all_the_same() -> None:
     pools = Pools()
     pools.used = 100
-    watch = PoolMonitor(pools.fills, percent=100, tell=None)
+    watch = PoolMonitor(pools.fills, percent=100, report=None)
     with structlog.testing.capture_logs() as logged:
         watch.start()
         await settle()

@@ -38,7 +38,7 @@ async def test_a_task_that_a_bug_ends_is_logged_at_once_with_the_exception(
     def fills() -> Mapping[PoolId, PoolUtilization]:
         raise ZeroDivisionError("a bug")
 
-    watch = PoolMonitor(fills, percent=90, tell=None)
+    watch = PoolMonitor(fills, percent=90, report=None)
     watch.start()
     await settle()
     (line,) = logged

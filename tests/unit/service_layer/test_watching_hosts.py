@@ -30,7 +30,7 @@ async def running(
     """The host lives, without a Docker."""
     docker = FakeContainers()
     background = BackgroundTasks(
-        reconciliation=Reconciler(
+        reconciler=Reconciler(
             ipam=driver.ipam, containers=docker, clock=driver.clock, grace=timedelta(minutes=1)
         ),
         containers=docker,

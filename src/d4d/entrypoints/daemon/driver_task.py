@@ -13,11 +13,11 @@ import structlog
 from d4d.adapters.dhcp.wire.codec import scapy_layers
 from d4d.adapters.observability.log_setup import configure_logs, log_failures
 from d4d.adapters.system.listening_socket import ListeningSocket
-from d4d.bootstrap import compose
+from d4d.bootstrap import Driver, compose, open_driver
 from d4d.domain.errors import D4DError
 from d4d.entrypoints.daemon.http.errors import CannotStart
 from d4d.entrypoints.daemon.state import ServiceState
-from d4d.entrypoints.docker_plugin.handlers import Driver, driver
+from d4d.entrypoints.docker_plugin.handlers import PluginCalls
 from d4d.lazy_import import import_lazy, lazy
 from d4d.operations.view import OperatorView
 from d4d.service_layer.background_tasks import CALLS_FIRST
@@ -53,10 +53,10 @@ async def drive(service: ServiceState) -> None:
             ),
         ]
         try:
-            async with driver(compose(settings)) as opened:
+            async with open_driver(compose(settings)) as opened:
                 _ready(service, settings, opened)
                 await service.stop.wait()
-                opened.operations.stream.close()
+                opened.view.stream.close()
                 await service.answered.wait()
         except BaseException as error:
             service.fail(error)
@@ -73,7 +73,7 @@ async def drive(service: ServiceState) -> None:
 
 
 def _ready(service: ServiceState, settings: Settings, opened: Driver) -> None:
-    service.driver.set_result(opened)
+    service.driver.set_result(PluginCalls(opened))
     log.info(
         "serving",
         version=version("d4d"),
@@ -119,7 +119,7 @@ def _import_rest() -> None:
 
 
 def _operations(service: ServiceState) -> OperatorView | None:
-    return cast("Driver", service.driver.result()).operations if service.is_open else None
+    return cast("PluginCalls", service.driver.result()).driver.view if service.is_open else None
 
 
 def _status(service: ServiceState) -> str:

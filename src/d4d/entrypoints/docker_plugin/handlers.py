@@ -2,24 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 
 import structlog
 from starlette.applications import Starlette
 
 from d4d.adapters.observability.log_setup import configure_logs, log_failures
-from d4d.bootstrap import DriverParts, compose
+from d4d.bootstrap import Driver, DriverParts, compose, open_driver
 from d4d.domain import errors
 from d4d.entrypoints.docker_plugin import messages
 from d4d.entrypoints.docker_plugin.app import Answer, create_calls_app, expect, refusal
-from d4d.operations.view import OperatorView
-from d4d.service_layer.background_tasks import BackgroundTasks
 from d4d.service_layer.ipam_service import IpamService
-from d4d.service_layer.pool_monitor import PoolMonitor
 from d4d.settings.loading import load_settings
-from d4d.settings.model import BEYOND, Settings
+from d4d.settings.model import Settings
 
 _STATUS: dict[type, int] = {
     errors.BadRequest: 400,
@@ -82,24 +78,20 @@ _CALLS: dict[str, Handler] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Driver:
-    """What serves, while it does."""
+@dataclass(frozen=True, slots=True)
+class PluginCalls:
+    """Docker's calls, answered by a driver while it is open."""
 
-    ipam: IpamService
-    background: BackgroundTasks
-    operations: OperatorView
-    deadline: timedelta
-    """For a whole call: dockerd waits without end, and holds the container's lock meanwhile."""
+    driver: Driver
 
     def activated(self) -> None:
         """See ``Serving``."""
-        self.background.docker_restarted()
+        self.driver.background.docker_restarted()
 
     async def answer(self, call: str, body: bytes) -> tuple[Answer, int]:
         """See ``Serving``; ``call`` is the path."""
         try:
-            with self.operations.traces.span(call.removeprefix("/")):
+            with self.driver.view.traces.span(call.removeprefix("/")):
                 return await self._within_deadline(call, body), 200
         except errors.D4DError as error:
             log.warning("refused", call=call, error=str(error))
@@ -110,10 +102,10 @@ class Driver:
 
     async def _within_deadline(self, call: str, body: bytes) -> Answer:
         """What the call is answered. Raises TookTooLong, saying what was waited for last."""
-        seconds = self.deadline.total_seconds()
+        seconds = self.driver.deadline.total_seconds()
         try:
             async with asyncio.timeout(seconds) as limit:
-                return await _CALLS[call](self.ipam, body)
+                return await _CALLS[call](self.driver.ipam, body)
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -124,57 +116,6 @@ class Driver:
                 f"{waited}. Nothing is leased by it: try again (D4D_DHCP_DEADLINE sets how long a "
                 f"call may take)"
             ) from error
-
-
-@asynccontextmanager
-async def driver(container: DriverParts) -> AsyncIterator[Driver]:
-    """A driver that serves from the state directory, which is its alone until it ends."""
-    async with AsyncExitStack() as stack:
-        state_dir = container.state_dir()
-        state_dir.lock()
-        stack.callback(state_dir.close)
-        stack.push_async_callback(container.traces().aclose)
-        stack.push_async_callback(container.store().aclose)
-        for allocator in container.allocators().values():
-            stack.push_async_callback(allocator.aclose)
-        stack.push_async_callback(container.containers().aclose)
-        operations = OperatorView.of(container)
-        for listener in (operations.metrics, operations.stream):
-            container.events().add(listener)
-        for teller in (operations.history, operations.webhook):
-            if teller is not None:
-                container.events().add(teller)
-                teller.start()
-                stack.push_async_callback(teller.aclose)
-        stack.push_async_callback(asyncio.sleep, 0)  # the last events are told
-        ipam, on_lost = container.ipam(), container.on_lost()
-        container.events().add(on_lost)
-        stack.push_async_callback(on_lost.aclose)
-        stack.push_async_callback(ipam.aclose)
-        await ipam.open()
-        background = BackgroundTasks(
-            reconciliation=container.reconciliation(),
-            containers=container.instrumented_engine(),
-            interval=container.settings().reconcile,
-            ipam=ipam,
-            reclaim=container.settings().reclaim,
-        )
-        stack.push_async_callback(background.aclose)
-        background.start()
-        pool_watch = PoolMonitor(
-            operations.fills,
-            percent=container.settings().pool_nearly_full,
-            tell=operations.webhook.nearly_full if operations.webhook else None,
-        )
-        container.events().add(pool_watch)
-        pool_watch.start()
-        stack.push_async_callback(pool_watch.aclose)
-        yield Driver(
-            ipam=ipam,
-            background=background,
-            operations=operations,
-            deadline=container.settings().dhcp_deadline + BEYOND,
-        )
 
 
 def create_app(
@@ -192,8 +133,8 @@ def create_app(
             chosen = settings()
             configure_logs(debug=chosen.debug)
             log_failures(asyncio.get_running_loop())
-            async with driver(composed(chosen)) as opened:
-                expect(app).set_result(opened)
+            async with open_driver(composed(chosen)) as opened:
+                expect(app).set_result(PluginCalls(opened))
                 try:
                     yield
                 finally:

@@ -46,7 +46,7 @@ class Operator:
 
     def _operations(self) -> OperatorView | None:
         driver = driver_of(self.docker.app)
-        return driver.operations if driver else None
+        return driver.driver.view if driver else None
 
     async def get(self, path: str, status: int = 200, /, **query: str) -> Any:
         response = await self.client.get(path, params=query or None)

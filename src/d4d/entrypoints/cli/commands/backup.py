@@ -23,10 +23,11 @@ def backup(
     import asyncio  # noqa: PLC0415 - --help is asked more often
 
     from d4d.adapters.stores.backup_file import backup_to_text  # noqa: PLC0415 - as above
+    from d4d.bootstrap import compose  # noqa: PLC0415 - as above
     from d4d.operations.backup import back_up  # noqa: PLC0415 - as above
     from d4d.settings.loading import load_settings  # noqa: PLC0415 - as above
 
-    made = asyncio.run(back_up(load_settings(), everyone=everyone))
+    made = asyncio.run(back_up(compose(load_settings()), everyone=everyone))
     _write(file, backup_to_text(made))
     typer.echo(f"{made}, of {', '.join(made.hosts)}, are in {file}.")
 
@@ -44,7 +45,8 @@ def restore(
     import asyncio  # noqa: PLC0415 - --help is asked more often
 
     from d4d.adapters.stores.backup_file import backup_from_text  # noqa: PLC0415 - as above
-    from d4d.operations.backup import restore as put_back  # noqa: PLC0415 - as above
+    from d4d.bootstrap import compose  # noqa: PLC0415 - as above
+    from d4d.operations import backup as backups  # noqa: PLC0415 - as above
     from d4d.settings.loading import load_settings  # noqa: PLC0415 - as above
 
     def agree(intent: str) -> None:
@@ -53,7 +55,8 @@ def restore(
             typer.confirm("Restore it?", abort=True, err=True)
 
     found = backup_from_text(_read(file), str(file))
-    done = asyncio.run(put_back(load_settings(), found, replacing=replace, agree=agree))
+    parts = compose(load_settings())
+    done = asyncio.run(backups.restore(parts, found, replacing=replace, agree=agree))
     typer.echo(
         f"{done.pools} pools, {done.leases} leases, {done.reservations} reservations were "
         f"restored. This host's name is {done.host}."
