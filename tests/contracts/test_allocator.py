@@ -25,6 +25,7 @@ from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
 from d4d.domain.addressing import Address, MacAddress
 from d4d.domain.errors import AddressInUse, NoAddress
 from d4d.domain.events import EventKind
+from d4d.domain.lease_states import Use
 from d4d.domain.leases import Endpoint, Lease, LeaseState
 from d4d.domain.pools import Pool, PoolOptions, PoolRequest
 from d4d.domain.ports.allocator import Allocator
@@ -93,7 +94,7 @@ class Bench:
 
     async def free(self, lease: Lease) -> None:
         """As ReleaseQueue does."""
-        released = replace(lease, state=LeaseState.RELEASED, released_at=datetime.now(UTC))
+        released = replace(lease, use=Use.RELEASED, released_at=datetime.now(UTC))
         await self.allocator.free(released)
 
     async def await_held(self, *addresses: Address) -> None:

@@ -17,6 +17,7 @@ from d4d.adapters.stores.memory.store import MemoryLeaseStore
 from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
 from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import Superseded
+from d4d.domain.lease_states import Standing, Use
 from d4d.domain.leases import Endpoint, Lease, LeaseState, Terms
 from d4d.domain.pools import Pool, PoolId, PoolRecord, Purpose, ReservedAddress
 from d4d.domain.ports.stores import LeaseStore
@@ -108,7 +109,7 @@ async def test_an_update_replaces_the_lease(store: LeaseStore) -> None:
     added = await store.add(a_lease())
     other = await store.add(a_lease("192.168.59.11"))
     terms = Terms(server=IPv4Address("192.168.59.2"), lease_time=timedelta.max)
-    renewed = replace(added, state=LeaseState.RENEWING, bound_at=NOW, terms=terms)
+    renewed = replace(added, use=Use.IN_USE, bound_at=NOW, terms=terms)
     await store.update(renewed)
     assert await leases_of(store) == [renewed, other]
 
@@ -144,7 +145,7 @@ async def test_a_late_writer_changes_nothing(
     store: LeaseStore, change: Callable[[Lease], Lease]
 ) -> None:
     held = await store.add(a_lease())
-    late = replace(change(held), state=LeaseState.LOST)
+    late = replace(change(held), standing=Standing.LOST)
     with pytest.raises(Superseded):
         await store.update(late)
     assert await store.remove(late) is False
@@ -171,8 +172,8 @@ async def test_what_an_owner_holds_is_counted_until_it_is_freed(store: LeaseStor
         await store.add(a_lease("fd00::10", pool=other_subnet)),
     ]
     assert [await store.count(owner) for owner in ("host-a", "host-b", "host-c")] == [3, 1, 0]
-    await store.update(replace(held[0], state=LeaseState.RELEASED))  # the server has it as ours yet
-    await store.update(replace(held[2], state=LeaseState.FREED))
+    await store.update(replace(held[0], use=Use.RELEASED))  # the server has it as ours yet
+    await store.update(replace(held[2], use=Use.FREED))
     await store.remove(held[1])
     assert [await store.count(owner) for owner in ("host-a", "host-b", "host-c")] == [2, 0, 0]
 

@@ -17,6 +17,7 @@ from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
 from d4d.domain.address_selection import AddressClaim
 from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import AddressInUse, NoAddress, Superseded
+from d4d.domain.lease_states import Use
 from d4d.domain.leases import Endpoint, Lease, LeaseState
 from d4d.domain.pools import Pool, PoolOptions, PoolRecord, Purpose, ReservedAddress
 from d4d.domain.ports.stores import RangeStore, ReservationStore
@@ -73,7 +74,7 @@ async def take(store: RangeStore, count: int, claim: AddressClaim | None = None)
 
 
 async def free(store: RangeStore, lease: Lease, at: datetime = NOW) -> Lease:
-    freed = replace(lease, state=LeaseState.FREED, released_at=at)
+    freed = replace(lease, use=Use.FREED, released_at=at)
     await store.update(freed)
     return freed
 
@@ -155,11 +156,11 @@ async def test_an_address_that_rests_goes_only_where_nothing_else_is_left(
 
 async def test_a_released_lease_keeps_its_address_until_it_is_freed(store: RangeStore) -> None:
     leases = await take(store, 5)
-    released = replace(leases[0], state=LeaseState.RELEASED, released_at=NOW)
+    released = replace(leases[0], use=Use.RELEASED, released_at=NOW)
     await store.update(released)
     with pytest.raises(NoAddress):
         await store.take(a_claim(at=NOW + 2 * REST))
-    await store.update(replace(released, state=LeaseState.BOUND, released_at=None))
+    await store.update(replace(released, use=Use.IN_USE, released_at=None))
     with pytest.raises(NoAddress):
         await store.take(a_claim(at=NOW + 2 * REST))
 
@@ -300,7 +301,7 @@ async def test_a_freed_lease_does_not_come_alive_where_another_pool_has_its_addr
     freed = await free(store, await store.take(a_claim(FREE[0])))
     await store.take(a_claim(FREE[0], pool=lower, owner="host-b"))
     with pytest.raises(Superseded):
-        await store.update(replace(freed, state=LeaseState.BOUND))
+        await store.update(replace(freed, use=Use.IN_USE))
     await store.update(replace(freed, hostname="web"))
     assert await store.remove(replace(freed, hostname="web"))
     with pytest.raises(AddressInUse):
@@ -318,7 +319,7 @@ async def test_an_address_that_is_added_while_it_rests_rests_anew(store: RangeSt
     first, second, *_ = await take(store, 5)
     freed = await free(store, first, NOW)
     await free(store, second, NOW + SECOND)
-    again = await store.add(replace(freed, state=LeaseState.BOUND), unless_held=True)
+    again = await store.add(replace(freed, use=Use.IN_USE), unless_held=True)
     await free(store, again, NOW + 2 * SECOND)
     assert texts(await take(store, 2, a_claim(at=NOW + 2 * REST))) == [FREE[1], FREE[0]]
 
@@ -390,7 +391,7 @@ async def test_what_is_held_is_not_added_again_if_so_told(store: RangeStore) -> 
     with pytest.raises(AddressInUse, match="on host host-a"):
         await store.add(other, unless_held=True)
     assert (await store.load("host-b")).leases == ()
-    await store.update(replace(held, state=LeaseState.FREED, released_at=NOW))
+    await store.update(replace(held, use=Use.FREED, released_at=NOW))
     added = await store.add(other, unless_held=True)
     assert (await store.load("host-b")).leases == (added,)
     assert (await store.load("host-a")).leases == ()
@@ -493,7 +494,7 @@ class World:
             return
         lease = self._random.choice(self.ended)
         if self._random.random() < 0.5:
-            await self._store.remove(replace(lease, state=LeaseState.FREED, released_at=self._now))
+            await self._store.remove(replace(lease, use=Use.FREED, released_at=self._now))
             return
         try:
             await free(self._store, lease, self._now)

@@ -15,7 +15,8 @@ from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
 from d4d.domain.address_selection import AddressClaim
 from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import AddressInUse, NoAddress
-from d4d.domain.leases import Endpoint, LeaseState
+from d4d.domain.lease_states import Use
+from d4d.domain.leases import Endpoint
 from d4d.domain.pools import Pool, PoolOptions
 from d4d.domain.ports.stores import RangeStore, ReservationStore
 from d4d.domain.reservations import Reservation
@@ -157,7 +158,7 @@ async def test_who_reserves_learns_whether_a_lease_has_the_address(store: Store)
     assert await store.reserve(kept("10.1.0.2", name="web")) is True
     with pytest.raises(AddressInUse, match="leased"):
         await store.take(claim(WEB, "10.1.0.2"))
-    await store.update(replace(lease, state=LeaseState.FREED, released_at=NOW))
+    await store.update(replace(lease, use=Use.FREED, released_at=NOW))
     assert await taken(store, claim(DB, hint="10.1.0.2"), claim(WEB)) == ["10.1.0.3", "10.1.0.2"]
 
 

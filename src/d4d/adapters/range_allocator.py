@@ -15,7 +15,7 @@ import structlog
 from d4d.domain.address_selection import AddressClaim
 from d4d.domain.addressing import Address, Subnet
 from d4d.domain.errors import AddressInUse, BadRequest, NoAddress, StoreUnavailable, Superseded
-from d4d.domain.leases import Endpoint, Lease, LeaseState
+from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Pool, PoolRequest
 from d4d.domain.ports.clock import Clock
 from d4d.domain.ports.events import LeaseObserver
@@ -132,10 +132,9 @@ class RangeAllocator:
 
     async def free(self, lease: Lease) -> None:
         """Let the address rest, unless it is another's by now. Raises StoreUnavailable."""
-        released_at = lease.released_at or self._clock()
-        freed = replace(lease, state=LeaseState.FREED, released_at=released_at)
+        released = lease.given_back(self._clock()) if lease.is_live else lease
         with suppress(Superseded):  # whoever has the address now frees it
-            await self._store.update(freed)
+            await self._store.update(released.freed())
 
     async def aclose(self) -> None:
         """Stop. Claims that are still in doubt are in the store with their owner, or nowhere."""

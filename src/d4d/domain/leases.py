@@ -1,11 +1,19 @@
 """Leases: whose address, from whom, until when."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from ipaddress import IPv4Address, IPv4Network
 
 from d4d.domain.addressing import Address, MacAddress
+from d4d.domain.lease_states import (
+    Standing,
+    StandingChange,
+    Use,
+    UseChange,
+    next_standing,
+    next_use,
+)
 from d4d.domain.pools import PoolId
 
 
@@ -21,11 +29,12 @@ class Endpoint:
 
 
 class LeaseState(StrEnum):
-    """RFC 2131 figure 5 where it has a name; LOST and RELEASED are ours."""
+    """The word that people are shown for a lease's use and standing together."""
 
     BOUND = "bound"
-    RENEWING = "renewing"
-    REBINDING = "rebinding"
+    """RFC 2131 figure 5: in use, and granted."""
+    DOUBTFUL = "doubtful"
+    """In use, and its server is being asked whether it still is ours."""
     LOST = "lost"
     """The server took it back or let it expire, and Docker still uses the address."""
     RELEASED = "released"
@@ -34,7 +43,11 @@ class LeaseState(StrEnum):
     """The server was told. Kept so that the same container can ask for its address again."""
 
 
-_LIVE = frozenset(LeaseState) - {LeaseState.RELEASED, LeaseState.FREED}
+_OF_USED = {
+    Standing.GRANTED: LeaseState.BOUND,
+    Standing.DOUBTFUL: LeaseState.DOUBTFUL,
+    Standing.LOST: LeaseState.LOST,
+}
 
 
 class RenewalForm(Enum):
@@ -72,7 +85,8 @@ class Lease:
     address: Address
     endpoint: Endpoint
     acquired_at: datetime
-    state: LeaseState = LeaseState.BOUND
+    use: Use = Use.IN_USE
+    standing: Standing = Standing.GRANTED
     owner: str = ""
     """The host whose driver holds it."""
     generation: int = 0
@@ -93,11 +107,47 @@ class Lease:
     form: RenewalForm = RenewalForm.SELECTING
 
     @property
+    def state(self) -> LeaseState:
+        """Use and standing in one word."""
+        if self.use is Use.IN_USE:
+            return _OF_USED[self.standing]
+        return LeaseState.RELEASED if self.use is Use.RELEASED else LeaseState.FREED
+
+    @property
     def is_live(self) -> bool:
         """Whether Docker still uses it."""
-        return self.state in _LIVE
+        return self.use is Use.IN_USE
 
     @property
     def is_held(self) -> bool:
         """Whether the server may still count it as ours."""
-        return self.state is not LeaseState.FREED
+        return self.use is not Use.FREED
+
+    def given_back(self, at: datetime) -> "Lease":
+        """Docker released it at ``at``; the server has still to be told."""
+        return replace(self, use=next_use(self.use, UseChange.GIVEN_BACK), released_at=at)
+
+    def taken_back(self, endpoint: Endpoint) -> "Lease":
+        """``endpoint`` has it again, before the server was told."""
+        use = next_use(self.use, UseChange.TAKEN_BACK)
+        return replace(self, use=use, endpoint=endpoint, released_at=None)
+
+    def freed(self) -> "Lease":
+        """The server was told of its release, or has nothing to hear."""
+        return replace(self, use=next_use(self.use, UseChange.TOLD))
+
+    def confirmed(self) -> "Lease":
+        """Its server granted it once more."""
+        return self._standing(StandingChange.CONFIRMED)
+
+    def doubted(self) -> "Lease":
+        """Its server may count it as free by now."""
+        return self._standing(StandingChange.DOUBTED)
+
+    def denied(self) -> "Lease":
+        """Its server took it back, or it ran out."""
+        return self._standing(StandingChange.DENIED)
+
+    def _standing(self, change: StandingChange) -> "Lease":
+        standing = next_standing(self.standing, change)
+        return self if standing is self.standing else replace(self, standing=standing)

@@ -21,7 +21,7 @@ from enum import Enum
 
 from d4d.domain.errors import BadRequest, D4DError, NotAsked, StoreUnavailable, Superseded
 from d4d.domain.events import EventKind, LeaseEvent
-from d4d.domain.leases import Lease, LeaseState
+from d4d.domain.leases import Lease
 from d4d.domain.pools import Pool
 from d4d.domain.ports.allocator import Allocator
 from d4d.domain.ports.clock import Clock
@@ -260,16 +260,12 @@ class HostDrain:
         return lease.expires_at is not None and lease.expires_at <= self._clock()
 
     async def _take_back(self, lease: Lease, drained: DrainResult, *, unasked: str) -> None:
-        released = replace(
-            lease,
-            state=LeaseState.RELEASED,
-            released_at=lease.released_at or self._clock(),
-        )
+        released = lease.given_back(self._clock()) if lease.is_live else lease
         try:
             await self._store.update(released)
             if not (unasked and self._has_expired(lease)):  # else its server has forgotten it, too
                 await self._allocator(Pool.parse(lease.pool)).free(released)
-            await self._store.update(replace(released, state=LeaseState.FREED))
+            await self._store.update(released.freed())
         except Superseded:
             return  # somebody has it by now
         except StoreUnavailable:

@@ -132,7 +132,7 @@ class LeaseService:
 
         ``reason`` is why, where it was not Docker's wish.
         """
-        released = replace(lease, state=LeaseState.RELEASED, released_at=self._clock())
+        released = lease.given_back(self._clock())
         holdings.put(released)
         is_settled = False
         try:
@@ -254,8 +254,8 @@ class LeaseService:
         holdings, current = self._known(lease)
         if current is None:
             return
-        if not current.is_live:  # held over its release: its times are news, its state is not
-            lease = replace(lease, state=current.state, released_at=current.released_at)
+        # held over its release: what the server says is news, what Docker does is not
+        lease = replace(lease, use=current.use, released_at=current.released_at)
         holdings.put(lease)
         self.note(kind, lease, detail)
         if kind is not EventKind.LATE:
@@ -326,7 +326,7 @@ class LeaseService:
         same_mac = lease.endpoint.mac == endpoint.mac
         if same_mac and endpoint.name is None:
             endpoint = lease.endpoint  # its name was learnt from Docker's API, and holds
-        revived = replace(lease, endpoint=endpoint, state=LeaseState.BOUND, released_at=None)
+        revived = lease.taken_back(endpoint)
         self._giving_back.discard(lease)
         try:
             await self.writes.now(revived)
@@ -395,7 +395,7 @@ class LeaseService:
         try:
             await patiently(names.settle_name, lease)
         except BaseException:
-            released = replace(lease, state=LeaseState.RELEASED, released_at=self._clock())
+            released = lease.given_back(self._clock())
             self._pools.at(lease.pool).put(released)
             self.writes.add(released)
             self._giving_back.add(released, "its name could not be claimed")
@@ -451,7 +451,7 @@ class LeaseService:
         if current is None:
             return
         self._giving_back.discard(current)
-        freed = replace(current, state=LeaseState.FREED)
+        freed = current.freed()
         holdings.put(freed)
         self.note(EventKind.RELEASED, freed, reason)
         self.writes.add(freed)

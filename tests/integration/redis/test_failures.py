@@ -19,7 +19,8 @@ from d4d.adapters.stores.redis.store import RedisLeaseStore
 from d4d.domain.address_selection import AddressClaim
 from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import NoAddress, StoreAway, StoreUnavailable
-from d4d.domain.leases import Endpoint, Lease, LeaseState
+from d4d.domain.lease_states import Use
+from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Pool, PoolRecord, PoolRequest, Purpose, ReservedAddress
 from d4d.domain.ports.hosts import HeartbeatReply
 from lab.cable import cable
@@ -85,7 +86,7 @@ async def roundtrip(store: RedisLeaseStore) -> None:
     await store.save_pool(RECORD, "host-a")
     taken = await store.take(a_claim())
     added = await store.add(replace(taken, address=ip_address("10.1.0.200")))
-    await store.update(replace(taken, state=LeaseState.RELEASED, released_at=datetime.now(UTC)))
+    await store.update(replace(taken, use=Use.RELEASED, released_at=datetime.now(UTC)))
     assert {lease.address for lease in (await store.load("host-a")).leases} == {
         taken.address,
         added.address,
@@ -115,7 +116,7 @@ async def test_what_was_answered_survives_a_power_cut(
 ) -> None:
     await store.save_pool(RECORD, "host-a")
     leases = [await store.take(a_claim()) for _ in range(20)]
-    freed = replace(leases[3], state=LeaseState.FREED, released_at=datetime.now(UTC))
+    freed = replace(leases[3], use=Use.FREED, released_at=datetime.now(UTC))
     await store.update(freed)
     server.kill()
     with pytest.raises(StoreUnavailable, match=r"can't take an address of 10\.1\.0\.0/24 in Redis"):
@@ -201,7 +202,7 @@ async def test_a_redis_that_takes_no_writes_changes_nothing(
 ) -> None:
     await store.save_pool(RECORD, "host-a")
     taken, other = await store.take(a_claim()), await store.take(a_claim())
-    freed = replace(other, state=LeaseState.FREED, released_at=datetime.now(UTC))
+    freed = replace(other, use=Use.FREED, released_at=datetime.now(UTC))
     await store.update(freed)
     before = content(server)
     assert server.command(breaks) == b"+OK"
@@ -209,7 +210,7 @@ async def test_a_redis_that_takes_no_writes_changes_nothing(
         lambda: store.take(a_claim()),
         lambda: store.take(a_claim(owner="host-b")),
         lambda: store.add(taken),
-        lambda: store.update(replace(taken, state=LeaseState.FREED, released_at=taken.bound_at)),
+        lambda: store.update(replace(taken, use=Use.FREED, released_at=taken.bound_at)),
         lambda: store.remove(taken),
         lambda: store.save_pool(replace(RECORD, users=0), "host-a"),
     ):
@@ -217,7 +218,7 @@ async def test_a_redis_that_takes_no_writes_changes_nothing(
             await write()
     assert content(server) == before
     assert server.command(mends) == b"+OK"
-    await store.update(replace(taken, state=LeaseState.FREED, released_at=taken.bound_at))
+    await store.update(replace(taken, use=Use.FREED, released_at=taken.bound_at))
     assert await store.remove(freed)
 
 
@@ -355,7 +356,7 @@ async def test_connections_that_redis_closed_are_opened_anew(
     leases = await many(store)
     drop_clients(server)
     await asyncio.sleep(0.1)
-    freed = [replace(each, state=LeaseState.FREED, released_at=each.bound_at) for each in leases]
+    freed = [replace(each, use=Use.FREED, released_at=each.bound_at) for each in leases]
     await asyncio.gather(*map(store.update, freed))
 
 

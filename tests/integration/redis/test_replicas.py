@@ -18,7 +18,8 @@ from d4d.bootstrap import compose
 from d4d.domain.address_selection import AddressClaim
 from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import BadRequest, StoreAway, StoreUnavailable
-from d4d.domain.leases import Endpoint, Lease, LeaseState
+from d4d.domain.lease_states import Use
+from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Pool, PoolRecord, PoolRequest
 from d4d.domain.ports.stores import StoreContents
 from d4d.settings.loading import load_settings
@@ -138,9 +139,7 @@ async def test_every_write_is_acknowledged_over_the_user_of_the_manual(
         assert redis.first.command("ACL SETUSER", line.removeprefix("user ")) == b"+OK"
         async with opened(f"redis://d4d:password@127.0.0.1:{redis.first.port}/0", wait=1) as store:
             taken = await store.take(a_claim())
-            await store.update(
-                replace(taken, state=LeaseState.RELEASED, released_at=taken.bound_at)
-            )
+            await store.update(replace(taken, use=Use.RELEASED, released_at=taken.bound_at))
             assert await store.remove(taken)
             redis.second.pause()
             for write in (

@@ -17,7 +17,8 @@ from d4d.adapters.stores.redis.store import RedisLeaseStore
 from d4d.domain.address_selection import AddressClaim
 from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import AddressInUse, BadRequest, StoreTooNew, StoreUnavailable, Superseded
-from d4d.domain.leases import Endpoint, Lease, LeaseState
+from d4d.domain.lease_states import Use
+from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Pool, PoolOptions, PoolRecord
 from d4d.domain.ports.hosts import HeartbeatReply, HostRegistry
 from lab.redis_servers import RedisServer
@@ -266,19 +267,17 @@ async def test_a_name_is_one_hosts_at_a_time(store: RedisLeaseStore) -> None:
     assert await store.names.claim_name(POOL.id, "web", "host a") == lease.address
 
 
-@pytest.mark.parametrize("state", [LeaseState.FREED, LeaseState.RELEASED])
-async def test_a_container_that_moves_keeps_its_address(
-    store: RedisLeaseStore, state: LeaseState
-) -> None:
+@pytest.mark.parametrize("use", [Use.FREED, Use.RELEASED])
+async def test_a_container_that_moves_keeps_its_address(store: RedisLeaseStore, use: Use) -> None:
     await named(store, "host-b", "first")
     lease = await named(store, "host-a")
     await named(store, "host-b", "last")
-    released = replace(lease, state=state, released_at=datetime.now(UTC))
+    released = replace(lease, use=use, released_at=datetime.now(UTC))
     await store.update(released)
     moved = await named(store, "host-b")
     assert moved.address == lease.address
     with pytest.raises(Superseded):  # the old host must not free what is another's
-        await store.update(replace(released, state=LeaseState.FREED))
+        await store.update(replace(released, use=Use.FREED))
     with pytest.raises(AddressInUse, match="on host host-b"):
         await store.names.claim_name(POOL.id, "web", "host-a")
 

@@ -15,7 +15,8 @@ from d4d.adapters.stores.redis.store import RedisLeaseStore
 from d4d.domain.address_selection import AddressClaim
 from d4d.domain.addressing import Address, MacAddress
 from d4d.domain.errors import D4DError
-from d4d.domain.leases import Endpoint, Lease, LeaseState
+from d4d.domain.lease_states import Use
+from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Pool, PoolRecord, Purpose, ReservedAddress
 from d4d.domain.reservations import Reservation
 from lab.redis_servers import RedisServer
@@ -85,15 +86,15 @@ class Twins:
         if self._random.random() < 0.3:
             await self._both(lambda store, which: store.remove(pair[which]))
             return
-        freed = [replace(e, state=LeaseState.FREED, released_at=self._at) for e in pair]
+        freed = [replace(e, use=Use.FREED, released_at=self._at) for e in pair]
         await self._both(lambda store, which: store.update(freed[which]))
 
     async def _add(self) -> None:
         """A host brings a lease that it had from elsewhere, or one that has ended there."""
-        state = self._random.choice([LeaseState.BOUND, LeaseState.FREED])
-        lease = replace(PLAIN.lease(self._address(), generation=0), state=state)
+        use = self._random.choice([Use.IN_USE, Use.FREED])
+        lease = replace(PLAIN.lease(self._address(), generation=0), use=use)
         one, two = await self._both(lambda store, _: store.add(lease, unless_held=True))
-        if isinstance(one, Lease) and state is LeaseState.BOUND:
+        if isinstance(one, Lease) and use is Use.IN_USE:
             self._leases.append((one, two))
 
     async def _keep(self) -> None:
@@ -208,7 +209,7 @@ async def test_both_ways_take_what_rested_where_much_rests(
     for store in stores:
         first, second, _ = [await store.take(claim) for _ in range(3)]
         for lease in (first, second):
-            await store.update(replace(lease, state=LeaseState.FREED, released_at=NOW))
+            await store.update(replace(lease, use=Use.FREED, released_at=NOW))
         assert (await store.take(later)).address == first.address
         assert (await store.take(later)).address == POOL.subnet[4]  # one rests: that is not much
     assert stored(redis_server, "short:") == stored(redis_server, "long:")
@@ -221,7 +222,7 @@ async def test_the_short_way_is_the_usual_one(redis_server: RedisServer, stores:
     lease = await short.take(PLAIN)
     assert "hlen" not in await commands(redis_server, short, PLAIN)
     await short.save_pool(PoolRecord(pool=POOL, users=1, reservations=(gateway,)), "host-a")
-    await short.update(replace(lease, state=LeaseState.FREED, released_at=NOW))
+    await short.update(replace(lease, use=Use.FREED, released_at=NOW))
     assert "hlen" not in await commands(redis_server, short, PLAIN)
 
 

@@ -21,7 +21,8 @@ from d4d.doctor.run import judge
 from d4d.domain.address_selection import AddressClaim
 from d4d.domain.addressing import MacAddress
 from d4d.domain.events import EventKind, LeaseEvent
-from d4d.domain.leases import Endpoint, Lease, LeaseState, RenewalForm, Terms
+from d4d.domain.lease_states import Use
+from d4d.domain.leases import Endpoint, Lease, RenewalForm, Terms
 from d4d.domain.pools import Pool, PoolRecord, Purpose, ReservedAddress
 from d4d.domain.reservations import Reservation
 from d4d.domain.segments import segment_of
@@ -69,7 +70,7 @@ async def fill(store: SqliteLeaseStore) -> None:
         rest=timedelta(seconds=60),
     )
     taken = await store.take(claim)
-    await store.update(replace(taken, state=LeaseState.FREED, released_at=NOW))
+    await store.update(replace(taken, use=Use.FREED, released_at=NOW))
 
 
 @asynccontextmanager

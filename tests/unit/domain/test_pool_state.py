@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from d4d.domain.addressing import MacAddress
+from d4d.domain.lease_states import Use
 from d4d.domain.leases import Endpoint, Lease, LeaseState
 from d4d.domain.pool_state import PoolState
 from d4d.domain.pools import Pool, PoolRecord, Purpose, ReservedAddress
@@ -30,7 +31,7 @@ def lease(
     name: str | None = None,
     *,
     generation: int = 1,
-    state: LeaseState = LeaseState.BOUND,
+    use: Use = Use.IN_USE,
 ) -> Lease:
     return Lease(
         pool=POOL.id,
@@ -38,7 +39,7 @@ def lease(
         endpoint=Endpoint(mac=mac, name=name),
         acquired_at=NOON,
         generation=generation,
-        state=state,
+        use=use,
     )
 
 
@@ -83,20 +84,20 @@ def test_the_record_comes_back_as_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "is_used"), [(LeaseState.BOUND, True), (LOST, True), (RELEASED, True), (FREED, False)]
+    ("use", "is_used"), [(Use.IN_USE, True), (Use.RELEASED, True), (Use.FREED, False)]
 )
 def test_a_pool_is_used_while_a_lease_of_it_is_held(
-    holdings: PoolState, state: LeaseState, is_used: bool
+    holdings: PoolState, use: Use, is_used: bool
 ) -> None:
     assert not holdings.is_used
-    holdings.put(lease(state=state))
+    holdings.put(lease(use=use))
     assert holdings.is_used is is_used
 
 
-@pytest.mark.parametrize("state", LeaseState)
-def test_docker_uses_a_lease_until_it_is_released(holdings: PoolState, state: LeaseState) -> None:
-    holdings.put(lease(state=state))
-    assert (holdings.lease(ONE) is not None) is (state not in (RELEASED, FREED))
+@pytest.mark.parametrize("use", Use)
+def test_docker_uses_a_lease_until_it_is_released(holdings: PoolState, use: Use) -> None:
+    holdings.put(lease(use=use))
+    assert (holdings.lease(ONE) is not None) is (use is Use.IN_USE)
     assert holdings.latest(ONE) is not None
 
 
@@ -112,19 +113,19 @@ def test_a_lease_replaces_the_one_of_its_address(holdings: PoolState) -> None:
 
 
 def test_a_mac_and_a_name_are_known_by_their_live_lease(holdings: PoolState) -> None:
-    old = lease(ONE, name="web", generation=1, state=RELEASED)
+    old = lease(ONE, name="web", generation=1, use=Use.RELEASED)
     live = lease(TWO, name="web", generation=2)
     holdings.put(old)
     holdings.put(live)
-    holdings.put(replace(old, state=FREED))
+    holdings.put(replace(old, use=Use.FREED))
     assert holdings.of_mac(A) is live
     assert holdings.of_name("web") is live
 
 
 def test_a_mac_without_live_lease_is_known_by_its_newest(holdings: PoolState) -> None:
-    newer = lease(TWO, generation=2, state=FREED)
+    newer = lease(TWO, generation=2, use=Use.FREED)
     holdings.put(newer)
-    holdings.put(lease(ONE, generation=1, state=RELEASED))
+    holdings.put(lease(ONE, generation=1, use=Use.RELEASED))
     assert holdings.of_mac(A) is newer
 
 
@@ -149,7 +150,7 @@ def test_who_has_an_address_is_told_by_name(holdings: PoolState) -> None:
     assert holdings.who_has(ONE, but=other) == f"leased to web ({A})"
     assert holdings.who_has(ONE, but=Endpoint(mac=A)) is None
     assert holdings.who_has(TWO, but=other) is None
-    holdings.put(lease(ONE, name="web", state=FREED))
+    holdings.put(lease(ONE, name="web", use=Use.FREED))
     assert holdings.who_has(ONE, but=other) is None
     assert holdings.who_has(GATEWAY, but=other) == "reserved (gateway)"
 

@@ -13,7 +13,8 @@ from typer.testing import CliRunner, Result
 from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
 from d4d.adapters.system.state_directory import StateDirectory
 from d4d.domain.addressing import MacAddress
-from d4d.domain.leases import Endpoint, Lease, LeaseState
+from d4d.domain.lease_states import Use
+from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Pool, PoolRecord
 from d4d.domain.ports.stores import StoreContents
 from d4d.domain.reservations import Reservation
@@ -29,20 +30,20 @@ KEPT = Reservation(
 )
 
 
-def a_lease(last: int, *, state: LeaseState = LeaseState.BOUND, mac: int | None = None) -> Lease:
+def a_lease(last: int, *, use: Use = Use.IN_USE, mac: int | None = None) -> Lease:
     return Lease(
         pool=RECORD.pool.id,
         address=IPv4Address(f"10.1.0.{last}"),
         endpoint=Endpoint(mac=MacAddress(bytes([2, 0, 0, 0, 0, mac or last])), name=f"web{last}"),
         acquired_at=NOW,
-        state=state,
+        use=use,
         owner="host-a",
-        released_at=NOW if state is LeaseState.FREED else None,
+        released_at=NOW if use is Use.FREED else None,
         client_id=b"\0host-a",
     )
 
 
-HELD = [a_lease(1), a_lease(2), a_lease(3, state=LeaseState.FREED)]
+HELD = [a_lease(1), a_lease(2), a_lease(3, use=Use.FREED)]
 
 
 class Host:

@@ -18,6 +18,7 @@ from d4d.domain.errors import (
     UnknownPool,
 )
 from d4d.domain.events import EventKind
+from d4d.domain.lease_states import Standing
 from d4d.domain.leases import LeaseState
 from tests.support.driver_harness import NET, A, B, C, Driver
 from tests.support.fake_ports import LINK_DOWN
@@ -947,7 +948,7 @@ async def test_news_of_an_older_lease_are_ignored(driver: Driver) -> None:
     await driver.stop(pool, address)
     await driver.run(pool, A)
     told = list(driver.events.told)
-    driver.ipam.leasing.changed(replace(old, state=LeaseState.LOST), EventKind.LOST, "")
+    driver.ipam.leasing.changed(replace(old, standing=Standing.LOST), EventKind.LOST, "")
     await settle(5.0)
     assert (driver.events.told, await driver.stored()) == (told, {"192.168.59.1": BOUND})
 
@@ -965,7 +966,7 @@ async def test_news_of_what_nobody_has_are_ignored(driver: Driver) -> None:
 async def test_a_lost_lease_stays_its_containers(driver: Driver) -> None:
     pool = await driver.pool()
     address = await driver.run(pool, A)
-    lost = replace(await driver.stored_lease("192.168.59.1"), state=LeaseState.LOST)
+    lost = replace(await driver.stored_lease("192.168.59.1"), standing=Standing.LOST)
     driver.ipam.leasing.changed(lost, EventKind.LOST, "DHCPNAK")
     await settle(1.0)
     assert await driver.stored() == {"192.168.59.1": LeaseState.LOST}

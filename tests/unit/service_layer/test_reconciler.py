@@ -8,7 +8,7 @@ import pytest
 from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import DockerUnavailable
 from d4d.domain.events import EventKind
-from d4d.domain.leases import Lease, LeaseState
+from d4d.domain.leases import LeaseState
 from d4d.domain.policies import LossAction
 from d4d.domain.ports.docker import Attachment, ContainerEvent, DockerNetwork, NetworkSubnet
 from d4d.service_layer.lost_leases import LostLeaseHandler
@@ -231,7 +231,7 @@ async def test_a_lease_that_was_found_again_in_time_is_not_acted_on(
     on_lost = _on_lost(driver, docker, LossAction.RESTART)
     _lose(driver, on_lost)
     (lease,) = driver.ipam.leasing.leases
-    found = _with_state(driver, LeaseState.BOUND)
+    found = lease.confirmed()
     driver.ipam.leasing.changed(found, EventKind.RECOVERED, "")
     assert lease.state is LeaseState.LOST
     await settle(30.0)
@@ -262,13 +262,9 @@ def _on_lost(driver: Driver, docker: FakeContainers, action: LossAction) -> Lost
 
 
 def _lose(driver: Driver, on_lost: LostLeaseHandler) -> None:
-    driver.ipam.leasing.changed(_with_state(driver, LeaseState.LOST), EventKind.LOST, "a NAK")
-    on_lost.record(driver.events.all[-1])
-
-
-def _with_state(driver: Driver, state: LeaseState) -> Lease:
     (lease,) = driver.ipam.leasing.leases
-    return replace(lease, state=state)
+    driver.ipam.leasing.changed(lease.denied(), EventKind.LOST, "a NAK")
+    on_lost.record(driver.events.all[-1])
 
 
 # Absence needs the network to have been seen

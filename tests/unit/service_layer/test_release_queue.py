@@ -7,7 +7,8 @@ from ipaddress import IPv4Address
 
 from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import NoAddress
-from d4d.domain.leases import Endpoint, Lease, LeaseState
+from d4d.domain.lease_states import Use
+from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import PoolId
 from d4d.service_layer.release_queue import ReleaseQueue
 from tests.support.fake_ports import LINK_DOWN
@@ -20,7 +21,7 @@ RELEASED = Lease(
     address=IPv4Address("192.168.59.1"),
     endpoint=Endpoint(mac=MacAddress.parse("02:42:0a:4d:10:01")),
     acquired_at=NOON,
-    state=LeaseState.RELEASED,
+    use=Use.RELEASED,
     generation=1,
     released_at=NOON,
 )

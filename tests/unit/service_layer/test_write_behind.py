@@ -9,6 +9,7 @@ import pytest
 
 from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import StoreUnavailable, Superseded
+from d4d.domain.lease_states import Use
 from d4d.domain.leases import Endpoint, Lease, LeaseState
 from d4d.domain.pools import Pool, PoolId, PoolRecord
 from d4d.service_layer.write_behind import WriteBehind
@@ -54,7 +55,7 @@ def bench() -> Bench:
 
 
 def released(lease: Lease) -> Lease:
-    return replace(lease, state=LeaseState.RELEASED, released_at=NOON)
+    return replace(lease, use=Use.RELEASED, released_at=NOON)
 
 
 def renewed(lease: Lease, minutes: int = 1) -> Lease:

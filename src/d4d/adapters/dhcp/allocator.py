@@ -31,7 +31,7 @@ from d4d.domain.dhcp.messages import Identity
 from d4d.domain.dhcp.states import State
 from d4d.domain.errors import BadRequest, D4DError, NoAddress
 from d4d.domain.events import EventKind, LeaseEvent
-from d4d.domain.leases import Endpoint, Lease, LeaseState, RenewalForm
+from d4d.domain.leases import Endpoint, Lease, RenewalForm
 from d4d.domain.policies import IdentityPolicy
 from d4d.domain.pool_state import is_same
 from d4d.domain.pools import Pool, PoolId, PoolOptions, PoolRequest
@@ -88,7 +88,7 @@ class _Held:
                 kind = EventKind.RECOVERED
             self._tell(confirmed(self.lease, effect.grant), kind, "")
         elif isinstance(effect, Lost):
-            lost = replace(self.lease, state=LeaseState.LOST)
+            lost = self.lease.denied()
             self._tell(lost, EventKind.LOST, effect.reason)
         elif isinstance(effect, Late):
             self._tell(self.lease, EventKind.LATE, effect.reason)

@@ -11,12 +11,22 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Any, NamedTuple
 
 from d4d.domain.addressing import Address, MacAddress
-from d4d.domain.leases import Endpoint, Lease, LeaseState, RenewalForm, Terms
+from d4d.domain.lease_states import Standing, Use
+from d4d.domain.leases import Endpoint, Lease, RenewalForm, Terms
 from d4d.domain.pools import PoolId, Purpose, ReservedAddress
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _FOREVER = "forever"
+_AXES = {
+    "bound": (Use.IN_USE, Standing.GRANTED),
+    "renewing": (Use.IN_USE, Standing.GRANTED),
+    "rebinding": (Use.IN_USE, Standing.GRANTED),
+    "doubtful": (Use.IN_USE, Standing.DOUBTFUL),
+    "lost": (Use.IN_USE, Standing.LOST),
+    "released": (Use.RELEASED, Standing.GRANTED),
+    "freed": (Use.FREED, Standing.GRANTED),
+}
 
 
 class LeaseRow(NamedTuple):
@@ -76,12 +86,14 @@ class LeaseReader:
 
     def read(self, row: LeaseRow) -> Lease:
         """The lease of ``row``. Raises ValueError or KeyError where the row is damaged."""
+        use, standing = _AXES[row.state]
         return Lease(
             pool=PoolId(self._shared(row.pool)),
             address=_address(row.address),
             owner=self._shared(row.owner),
             generation=row.generation,
-            state=LeaseState(row.state),
+            use=use,
+            standing=standing,
             endpoint=Endpoint(mac=_mac(row.mac), name=row.name),
             client_id=row.client_id,
             hostname=row.hostname,

@@ -7,7 +7,8 @@ from typing import Any
 
 from d4d.domain.dhcp.effects import Grant
 from d4d.domain.dhcp.messages import NO_ADDRESS, Identity
-from d4d.domain.leases import Endpoint, Lease, LeaseState, Terms
+from d4d.domain.lease_states import Standing
+from d4d.domain.leases import Endpoint, Lease, Terms
 from d4d.domain.pools import Pool
 
 
@@ -40,7 +41,7 @@ def confirmed(lease: Lease, grant: Grant) -> Lease:
 def _changes(grant: Grant) -> dict[str, Any]:
     """What each grant says anew of its lease."""
     return {
-        "state": LeaseState.BOUND,
+        "standing": Standing.GRANTED,
         "bound_at": grant.bound_at,
         "renew_at": grant.renew_at,
         "rebind_at": grant.rebind_at,

@@ -146,7 +146,7 @@ class LeaseForm(_Form):
     address: str
     mac: str
     name: str | None = Field(description="The container's, where Docker told it")
-    state: str = Field(description="bound, renewing, rebinding, lost, released, freed")
+    state: str = Field(description="bound, doubtful, lost, released, freed")
     host: str
     hostname: str | None = Field(description="What the server heard (option 12)")
     client_id: str | None = Field(description="Hexadecimal, with its type byte (option 61)")

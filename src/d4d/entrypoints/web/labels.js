@@ -1,7 +1,7 @@
 // The driver's words for what is shown, and what they mean to an eye.
 
 /** States of a lease as the API calls them, the ones that need somebody first. */
-export const STATES = ["lost", "late", "rebinding", "renewing", "bound", "released"];
+export const STATES = ["lost", "late", "doubtful", "bound", "released"];
 
 /** The state to show: a lease whose renewal is late is late, whatever it does about it. */
 export const stateOf = (lease) =>

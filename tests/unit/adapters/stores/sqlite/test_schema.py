@@ -16,7 +16,8 @@ from d4d.adapters.stores.lease_codec import LeaseRow, lease_row, reservations_to
 from d4d.adapters.stores.sqlite.database import MIGRATIONS, open_database
 from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
 from d4d.domain.addressing import MacAddress, to_number
-from d4d.domain.leases import Endpoint, Lease, LeaseState, RenewalForm, Terms
+from d4d.domain.lease_states import Standing, Use
+from d4d.domain.leases import Endpoint, Lease, RenewalForm, Terms
 from d4d.domain.pools import Pool, PoolOptions, PoolRecord, Purpose, ReservedAddress
 from d4d.domain.segments import segment_of
 
@@ -53,7 +54,8 @@ def a_lease(number: int, pool: Pool, owner: str) -> Lease:
     return replace(
         least,
         endpoint=replace(least.endpoint, name=f"é {number}"),
-        state=tuple(LeaseState)[number % len(LeaseState)],
+        use=tuple(Use)[number % len(Use)],
+        standing=tuple(Standing)[number // 2 % len(Standing)],
         client_id=b"\x00\xff" + bytes([number]),
         hostname=f"c{number}",
         bound_at=NOW + timedelta(seconds=1),
