@@ -10,7 +10,7 @@ import { nameOf, plural, stateOf } from "./labels.js";
 
 const MOST_BLOCKS = 256n;
 const PURPOSES = { gateway: "gateway", auxiliary: "auxiliary address" };
-const LEGEND = ["bound", "renewing", "late", "lost", "released", "reserved", "free"];
+const LEGEND = ["bound", "doubtful", "late", "lost", "released", "reserved", "free"];
 
 export const shown = { pool: null, block: null };
 
