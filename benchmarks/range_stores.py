@@ -15,6 +15,7 @@ from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
 from d4d.domain.addressing import MacAddress
 from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Pool
+from d4d.domain.ports.allocator import AllocationRequest
 from lab.lab import Lab
 from lab.redis_servers import RedisServer
 
@@ -37,9 +38,8 @@ class Ranged:
     async def take(self) -> Lease:
         """Any address. Raises NoAddress."""
         endpoint = Endpoint(mac=MacAddress(new_mac()))
-        return await self._allocator.allocate(
-            self.pool, endpoint, address=None, hint=None, taken=()
-        )
+        request = AllocationRequest(pool=self.pool, endpoint=endpoint, at=datetime.now(UTC))
+        return await self._allocator.allocate(request)
 
     async def aclose(self) -> None:
         """Close the store."""

@@ -85,7 +85,7 @@ class Host:
 
         def is_idle() -> bool:
             released = any(lease.state is LeaseState.RELEASED for lease in leasing.leases)
-            return not leasing.writes and not released
+            return not leasing.ledger.writes and not released
 
         while not is_idle():  # noqa: ASYNC110 - the driver tells nobody when it is idle
             await asyncio.sleep(_PAUSE)

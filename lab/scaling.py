@@ -110,7 +110,7 @@ class Host:
 
         def is_busy() -> bool:
             released = any(each.state is LeaseState.RELEASED for each in ipam.leasing.leases)
-            return bool(ipam.leasing.writes) or released
+            return bool(ipam.leasing.ledger.writes) or released
 
         while is_busy():  # noqa: ASYNC110 - the driver tells nobody when it is idle
             await asyncio.sleep(_PAUSE)

@@ -16,11 +16,12 @@ from typing import TypeVar
 from dependency_injector import containers, providers
 from pydantic import SecretStr
 
-from d4d.adapters.dhcp.allocator import DhcpAllocator, DhcpPolicy
+from d4d.adapters.dhcp.allocator import DhcpAllocator
 from d4d.adapters.dhcp.conflict_detection import ArpMonitor, OnConflict, OwnerOf
 from d4d.adapters.dhcp.link.base import Deliver, Link, Wants
 from d4d.adapters.dhcp.link.layer2 import Layer2Link
 from d4d.adapters.dhcp.link.relay import RelayLink
+from d4d.adapters.dhcp.policy import DhcpPolicy
 from d4d.adapters.dhcp.routes import Route, Routes
 from d4d.adapters.dhcp.server_probe import ServerProbe
 from d4d.adapters.docker.engine import DockerEngineClient
@@ -41,7 +42,6 @@ from d4d.adapters.observability.metrics import Metrics
 from d4d.adapters.observability.tracing import traces_of
 from d4d.adapters.observability.webhook import Webhook
 from d4d.adapters.range_allocator import RangeAllocator
-from d4d.adapters.reservation_guard import HonouringAllocator
 from d4d.adapters.stores.memory.hosts import MemoryHosts
 from d4d.adapters.stores.memory.store import MemoryLeaseStore
 from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
@@ -65,7 +65,6 @@ from d4d.service_layer.reservation_service import ReservationService
 from d4d.settings.model import BEYOND, Settings
 
 _T = TypeVar("_T")
-_KNOW_RESERVATIONS = {"dhcp", "range"}
 
 
 def _link(src_mac: bool, log_packets: bool) -> Callable[[Route, Wants, Deliver], Link]:
@@ -122,11 +121,11 @@ def _secret(setting: SecretStr | None) -> bytes | None:
 
 
 def _instrumented(
-    allocators: Mapping[str, Allocator], metrics: Metrics, clock: Clock, store: InstrumentedStore
+    allocators: Mapping[str, Allocator], metrics: Metrics, clock: Clock
 ) -> dict[str, InstrumentedAllocator]:
     return {
         name: InstrumentedAllocator(
-            each if name in _KNOW_RESERVATIONS else HonouringAllocator(each, store),
+            each,
             name,
             metrics,
             clock,
@@ -224,8 +223,6 @@ class DriverParts(containers.DeclarativeContainer):
         events=events,
         clock=clock,
         random=random,
-        store=instrumented_store,
-        reservations=instrumented_store,
     )
     range_allocator = providers.Singleton(
         RangeAllocator,
@@ -244,9 +241,7 @@ class DriverParts(containers.DeclarativeContainer):
         asks=providers.Callable(bool, settings.provided.conflict_probe),
     )
 
-    instrumented_allocators = providers.Singleton(
-        _instrumented, allocators, metrics, clock, instrumented_store
-    )
+    instrumented_allocators = providers.Singleton(_instrumented, allocators, metrics, clock)
     history_file = providers.Singleton(
         SqliteHistory,
         providers.Callable(_history, settings.provided.state_dir),
@@ -401,7 +396,8 @@ async def open_driver(parts: DriverParts) -> AsyncIterator[Driver]:
         stack.push_async_callback(parts.traces().aclose)
         stack.push_async_callback(parts.store().aclose)
         for allocator in parts.allocators().values():
-            stack.push_async_callback(allocator.aclose)
+            if (aclose := getattr(allocator, "aclose", None)) is not None:  # no part of the port
+                stack.push_async_callback(aclose)
         stack.push_async_callback(parts.containers().aclose)
         events = parts.events()
         for listener in (parts.metrics(), parts.event_stream()):

@@ -13,11 +13,13 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from random import Random
+from typing import Protocol
 
 import pytest
 
-from d4d.adapters.dhcp.allocator import DhcpAllocator, DhcpPolicy
+from d4d.adapters.dhcp.allocator import DhcpAllocator
 from d4d.adapters.dhcp.conflict_detection import ArpMonitor, OnConflict, OwnerOf
+from d4d.adapters.dhcp.policy import DhcpPolicy
 from d4d.adapters.dhcp.routes import Routes
 from d4d.adapters.range_allocator import RangeAllocator
 from d4d.adapters.stores.memory.store import MemoryLeaseStore
@@ -30,6 +32,7 @@ from d4d.domain.leases import Endpoint, Lease, LeaseState
 from d4d.domain.pools import Pool, PoolOptions, PoolRequest
 from d4d.domain.ports.allocator import Allocator
 from d4d.domain.ports.stores import RangeStore
+from tests.support.allocation import asks
 from tests.support.fake_dhcp_server import ROUTER, SUBNET, FakeDhcpServer, FakeInterfaces, interface
 from tests.support.fake_ports import RecordingEvents
 
@@ -37,6 +40,13 @@ HOST = "host-a"
 RANGE = ip_network("10.78.0.0/28")
 _PATIENCE = 2.0  # seconds
 _PAUSE = 0.002
+
+
+class ClosableAllocator(Allocator, Protocol):
+    """As those are whose makers close them."""
+
+    async def aclose(self) -> None:
+        """Let go of what it has open."""
 
 
 class Recorder:
@@ -53,7 +63,7 @@ class Recorder:
 class Bench:
     """An allocator of one host, and who is beyond it."""
 
-    allocator: Allocator
+    allocator: ClosableAllocator
     request: PoolRequest
     gateway: Address
     usable: list[Address]
@@ -81,15 +91,17 @@ class Bench:
     ) -> Lease:
         """A lease as LeaseService has it: with owner and generation, and kept."""
         lease = await self.allocator.allocate(
-            await self.pool(),
-            endpoint or container(1),
-            address=address,
-            hint=hint,
-            taken={self.gateway, *taken},
+            asks(
+                await self.pool(),
+                endpoint or container(1),
+                address=address,
+                hint=hint,
+                taken={self.gateway, *taken},
+            )
         )
         self._generation += 1
         lease = replace(lease, owner=HOST, generation=lease.generation or self._generation)
-        self.allocator.keep(lease, self.holder)
+        self.allocator.maintain(lease, self.holder)
         return lease
 
     async def free(self, lease: Lease) -> None:
@@ -123,7 +135,6 @@ async def over_dhcp(_: Path) -> AsyncIterator[Bench]:
         events=RecordingEvents(),
         clock=lambda: datetime.now(UTC),
         random=Random(26),
-        store=MemoryLeaseStore(),
     )
 
     async def held() -> set[Address]:
@@ -277,7 +288,7 @@ async def test_a_freed_address_is_had_by_another_when_nothing_else_is_left(bench
 
 async def test_a_lease_that_could_not_be_stored_is_freed_as_it_was_returned(bench: Bench) -> None:
     lease = await bench.allocator.allocate(
-        await bench.pool(), container(1), address=None, hint=None, taken=()
+        asks(await bench.pool(), container(1), address=None, hint=None, taken=())
     )
     await bench.allocator.free(lease)
     await bench.await_held()
@@ -298,7 +309,7 @@ async def test_freeing_twice_or_late_does_no_harm(bench: Bench) -> None:
 
 async def test_an_adopted_lease_is_of_what_is_used_and_nobody_is_asked(bench: Bench) -> None:
     pool, used = await bench.pool(), bench.usable[3]
-    lease = bench.allocator.adopt(pool, container(1), used)
+    lease = bench.allocator.adopt(pool, container(1), used, at=datetime.now(UTC))
     assert (lease.pool, lease.endpoint, lease.address) == (pool.id, container(1), used)
     assert (lease.state, lease.owner, lease.generation) == (LeaseState.BOUND, "", 0)
     assert await bench.held() == set()
@@ -317,7 +328,7 @@ async def test_a_renamed_lease_is_the_same_lease_under_another_name(bench: Bench
 async def test_a_lease_of_an_earlier_process_is_kept_and_freed(bench: Bench) -> None:
     lease = await bench.allocate(container(1))
     bench.allocator.forget(lease)
-    bench.allocator.keep(lease, bench.holder)
+    bench.allocator.maintain(lease, bench.holder)
     assert await bench.held() == {lease.address}
     await bench.free(lease)
     await bench.await_held()

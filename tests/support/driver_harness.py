@@ -4,7 +4,6 @@ import asyncio
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
 
-from d4d.adapters.reservation_guard import HonouringAllocator
 from d4d.adapters.stores.memory.hosts import MemoryHosts
 from d4d.domain.addressing import MacAddress
 from d4d.domain.leases import Endpoint, Lease, LeaseState
@@ -70,7 +69,7 @@ class Driver:
     def _new(self) -> IpamService:
         return IpamService(
             store=self.store,
-            allocators={"fake": HonouringAllocator(self.allocator, self.store)},
+            allocators={"fake": self.allocator},
             default_allocator="fake",
             events=self.events,
             clock=self.clock,

@@ -1,10 +1,9 @@
 """What the domain calls out to, in memory: fakes that behave, fail when told to, and remember."""
 
 import asyncio
-from collections.abc import Collection
 from copy import deepcopy
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network
 
 from d4d.adapters.stores.memory.store import MemoryLeaseStore
@@ -13,10 +12,12 @@ from d4d.domain.errors import AddressInUse, LinkDown, NoAddress, NotAsked, Store
 from d4d.domain.events import EventKind, LeaseEvent
 from d4d.domain.leases import Endpoint, Lease, Terms
 from d4d.domain.pools import Pool, PoolRecord, PoolRequest
+from d4d.domain.ports.allocator import AllocationRequest
 from d4d.domain.ports.clock import Clock
 from d4d.domain.ports.events import LeaseObserver
 from d4d.domain.ports.stores import StoreContents
 from d4d.domain.reservations import Reservation, ReservationSet
+from d4d.domain.verdicts import Judge
 
 SUBNET = IPv4Network("192.168.59.0/24")
 HOUR = timedelta(hours=1)
@@ -62,21 +63,15 @@ class FakeAllocator:
             options=request.options,
         )
 
-    async def allocate(
-        self,
-        pool: Pool,
-        endpoint: Endpoint,
-        *,
-        address: Address | None,
-        hint: Address | None,
-        taken: Collection[Address],
-    ) -> Lease:
+    async def allocate(self, request: AllocationRequest) -> Lease:
+        pool, endpoint, address = request.pool, request.endpoint, request.address
+        hint = request.reserved or request.hint
         self.asked.append((endpoint, address, hint))
         await asyncio.sleep(self.allocate_takes)
         if self.allocate_fails is not None:
             raise self.allocate_fails
         client = self._client(endpoint)
-        chosen = self._choose(pool, client, address or hint, taken)
+        chosen = self._choose(pool, client, address or hint, request.judge)
         if chosen is None or (address is not None and chosen != address):
             raise AddressInUse(f"{address}: none") if address else NoAddress("none left")
         self.bindings[pool.subnet, chosen] = client
@@ -85,7 +80,7 @@ class FakeAllocator:
             pool=pool.id,
             address=chosen,
             endpoint=endpoint,
-            acquired_at=now,
+            acquired_at=request.at,
             client_id=client,
             bound_at=now,
             renew_at=now + self.lease_time / 2,
@@ -100,14 +95,14 @@ class FakeAllocator:
         self.kept[lease.pool, lease.address] = lease
         return lease
 
-    def keep(self, lease: Lease, holder: LeaseObserver, *, confirm: bool = False) -> None:
+    def maintain(self, lease: Lease, holder: LeaseObserver, *, confirm: bool = False) -> None:
         self.kept[lease.pool, lease.address] = lease
         self._holders[lease.pool, lease.address] = holder
         if confirm:
             self.confirmed.append(lease.address)
 
-    def adopt(self, pool: Pool, endpoint: Endpoint, address: Address) -> Lease:
-        return Lease(pool=pool.id, address=address, endpoint=endpoint, acquired_at=self._clock())
+    def adopt(self, pool: Pool, endpoint: Endpoint, address: Address, *, at: datetime) -> Lease:
+        return Lease(pool=pool.id, address=address, endpoint=endpoint, acquired_at=at)
 
     def rename(self, lease: Lease, name: str) -> Lease:
         return replace(lease, endpoint=replace(lease.endpoint, name=name), hostname=name)
@@ -150,11 +145,11 @@ class FakeAllocator:
         pool: Pool,
         client: bytes,
         wish: Address | None,
-        taken: Collection[Address],
+        judge: Judge,
     ) -> Address | None:
         def is_free(address: Address) -> bool:
             holder = self.bindings.get((pool.subnet, address), client)
-            return holder == client and address not in taken and not pool.is_edge(address)
+            return holder == client and judge(address).is_free and not pool.is_edge(address)
 
         if wish is not None and is_free(wish):
             return wish

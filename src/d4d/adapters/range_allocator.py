@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Collection, Coroutine
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -17,6 +17,7 @@ from d4d.domain.addressing import Address, Subnet
 from d4d.domain.errors import AddressInUse, BadRequest, NoAddress, StoreUnavailable, Superseded
 from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Pool, PoolRequest
+from d4d.domain.ports.allocator import AllocationRequest
 from d4d.domain.ports.clock import Clock
 from d4d.domain.ports.events import LeaseObserver
 from d4d.domain.ports.stores import RangeStore
@@ -25,7 +26,9 @@ from d4d.service_layer.concurrency.supervised_task import spawn
 
 _RETRY = 1.0  # seconds until a store that was away is asked what became of a claim
 _SETTLED = 5.0  # seconds in which a claim that was on its way to the store arrives there
-_TRIES = 3  # to get an address that the caller does not turn down
+_TRIES = 8  # to get an address that the caller does not turn down
+_MOST_TAKEN = 4096  # addresses in a row that are passed over at once
+_TICK = timedelta(microseconds=1)  # what stores keep of an instant
 
 log = structlog.get_logger()
 
@@ -76,23 +79,14 @@ class RangeAllocator:
         window_of(pool)  # raises where the range has no address
         return pool
 
-    async def allocate(
-        self,
-        pool: Pool,
-        endpoint: Endpoint,
-        *,
-        address: Address | None,
-        hint: Address | None,
-        taken: Collection[Address],
-    ) -> Lease:
+    async def allocate(self, request: AllocationRequest) -> Lease:
         """A lease that is stored. Raises NoAddress, AddressInUse, StoreUnavailable."""
-        if address is not None and address in taken:
-            raise AddressInUse(f"{address} is taken: choose an address that is free")
-        if hint is not None and hint not in pool:
-            hint = None
-        claim = self._claim(pool, endpoint, address, hint)
-        if pool.gateway is not None and pool.gateway in taken:  # a network may have named another
-            claim = replace(claim, reserved=(pool.gateway,))
+        pool, address = request.pool, request.address
+        if address is not None and not (found := request.judge(address)).is_free:
+            raise AddressInUse(f"{found.why}: choose an address that is free")
+        claim = _claim(request, owner=self._owner, rest=self._rest)
+        if pool.gateway is not None and not request.judge(pool.gateway).is_free:
+            claim = replace(claim, reserved=(pool.gateway,))  # a network may have named another
         for _ in range(_TRIES):
             try:
                 lease = await self._store.take(claim)
@@ -103,28 +97,29 @@ class RangeAllocator:
                 if not await self._is_doubted(claim):
                     raise
                 continue
-            if lease.address not in taken:
+            if request.judge(lease.address).is_free:
                 return lease
             # The caller knows of more than the store: of a reservation that is just being made,
             # or of everything, where the store was lost.
             await self._drop(lease, claim)
-            claim = replace(claim, hint=None, reserved=(*claim.reserved, *taken))
+            more = _taken_from(lease.address, request)
+            at = claim.at + _TICK  # another attempt, which is told apart by its instant
+            claim = replace(claim, at=at, hint=None, reserved=(*claim.reserved, *more))
         raise NoAddress(
             f"what is taken in {pool.subnet} changes too fast: {_TRIES} addresses that "
             f"{self._store!r} chose were taken by then: try again"
         )
 
-    def adopt(self, pool: Pool, endpoint: Endpoint, address: Address) -> Lease:
+    def adopt(self, pool: Pool, endpoint: Endpoint, address: Address, *, at: datetime) -> Lease:
         """The lease as it must have been, but for its instants. It is still to be stored."""
-        return replace(
-            self._claim(pool, endpoint, address, None).lease(address, generation=0), owner=""
-        )
+        request = AllocationRequest(pool=pool, endpoint=endpoint, at=at, address=address)
+        return _claim(request, owner="", rest=self._rest).lease(address, generation=0)
 
     def rename(self, lease: Lease, name: str) -> Lease:
         """The lease under the container's name."""
         return replace(lease, endpoint=replace(lease.endpoint, name=name))
 
-    def keep(self, lease: Lease, holder: LeaseObserver, *, confirm: bool = False) -> None:
+    def maintain(self, lease: Lease, observer: LeaseObserver, *, confirm: bool = False) -> None:
         """Nothing: the lease does not run out."""
 
     def forget(self, lease: Lease) -> None:
@@ -197,18 +192,28 @@ class RangeAllocator:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _claim(
-        self, pool: Pool, endpoint: Endpoint, address: Address | None, hint: Address | None
-    ) -> AddressClaim:
-        return AddressClaim(
-            pool=pool,
-            endpoint=endpoint,
-            owner=self._owner,
-            at=self._clock(),
-            rest=self._rest,
-            address=address,
-            hint=hint,
-        )
+
+def _claim(request: AllocationRequest, *, owner: str, rest: timedelta) -> AddressClaim:
+    hint = request.reserved or request.hint
+    return AddressClaim(
+        pool=request.pool,
+        endpoint=request.endpoint,
+        owner=owner,
+        at=request.at,
+        rest=rest,
+        address=request.address,
+        hint=hint if hint is not None and hint in request.pool else None,
+    )
+
+
+def _taken_from(address: Address, request: AllocationRequest) -> list[Address]:
+    """``address``, and those behind it that can't be had either: a lost store knows of none."""
+    taken = [address]
+    while len(taken) < _MOST_TAKEN and not request.judge(taken[-1] + 1).is_free:
+        if taken[-1] + 1 not in request.pool:
+            break
+        taken.append(taken[-1] + 1)
+    return taken
 
 
 def _first_host(subnet: Subnet) -> Address:

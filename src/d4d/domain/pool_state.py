@@ -1,10 +1,10 @@
 """What is held of one pool: who uses it, which addresses are reserved, which are leased."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from d4d.domain.addressing import Address, MacAddress
 from d4d.domain.claims import Claims
-from d4d.domain.leases import Endpoint, Lease
+from d4d.domain.leases import Lease
 from d4d.domain.pools import Pool, PoolRecord, Purpose, ReservedAddress
 
 
@@ -19,6 +19,8 @@ class PoolState:
             for each in record.reservations
             if each.purpose is not Purpose.CLAIMED
         }
+        self.version = record.version
+        """How often it was stored: an older record never takes the place of a newer."""
         self.claims = Claims(record.reservations)
         """How often Docker was answered with which address."""
         self._leases: dict[Address, Lease] = {}
@@ -32,6 +34,7 @@ class PoolState:
             pool=self.pool,
             users=self.users,
             reservations=(*self._reservations.values(), *self.claims.stored),
+            version=self.version,
         )
 
     @property
@@ -128,40 +131,3 @@ class PoolState:
         """The newest lease of the container ``name``, in any state."""
         address = self._by_name.get(name) if name else None
         return self._leases.get(address) if address is not None else None
-
-    def taken_by_others(self, endpoint: Endpoint) -> Collection[Address]:
-        """The addresses that ``endpoint`` can't have, as they are whenever one is looked up."""
-        return _TakenByOthers(self, endpoint)
-
-    def who_has(self, address: Address, *, but: Endpoint) -> str | None:
-        """Who, other than ``but``, has ``address``: for the error text. None where it is free."""
-        if (reserved := self.reservation(address)) is not None:
-            return f"reserved ({reserved})"
-        lease = self._leases.get(address)
-        if lease is None or not lease.is_held or is_same(lease.endpoint, but):
-            return None
-        return f"leased to {lease.endpoint}"
-
-
-class _TakenByOthers(Collection[Address]):
-    """A view, not a copy: what is taken may change while a server is asked."""
-
-    def __init__(self, holdings: PoolState, endpoint: Endpoint) -> None:
-        self._holdings = holdings
-        self._endpoint = endpoint
-
-    def __contains__(self, address: object) -> bool:
-        return self._holdings.who_has(address, but=self._endpoint) is not None  # type: ignore[arg-type]  # Collection asks for object
-
-    def __iter__(self) -> Iterator[Address]:
-        candidates = {*self._holdings.record.reserved}
-        candidates.update(lease.address for lease in self._holdings.leases())
-        return (address for address in candidates if address in self)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-
-def is_same(one: Endpoint, other: Endpoint) -> bool:
-    """Whether both are the same container: by MAC, or by name where its MAC is new."""
-    return one.mac == other.mac or (one.name is not None and one.name == other.name)

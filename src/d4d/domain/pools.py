@@ -203,6 +203,8 @@ class PoolRecord:
     pool: Pool
     users: int
     reservations: tuple[ReservedAddress, ...] = ()
+    version: int = 0
+    """Which record of this pool it is: a later one has a higher number."""
 
     @property
     def reserved(self) -> Mapping[Address, Purpose]:

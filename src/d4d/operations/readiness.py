@@ -56,7 +56,7 @@ def readiness(operations: OperatorView) -> Health:
 
 
 def _store(operations: OperatorView) -> Check:
-    writes = operations.ipam.leasing.writes
+    writes = operations.ipam.leasing.ledger.writes
     trouble = operations.ipam.heartbeat.trouble or operations.store.trouble
     if writes.is_held_up and not trouble:
         trouble = f"{len(writes)} leases and pools wait to be stored"

@@ -120,7 +120,7 @@ class OperatorView:
             pools=dict(zip(records, fills, strict=True)),
             leases=dict(leases),
             overdue=overdue,
-            unwritten=len(self.ipam.leasing.writes),
+            unwritten=len(self.ipam.leasing.ledger.writes),
             history_waiting=self.history.waiting if self.history else 0,
             webhook_waiting=self.webhook.waiting if self.webhook else 0,
             tasks=len(asyncio.all_tasks()),

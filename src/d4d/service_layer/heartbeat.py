@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from d4d.domain.errors import StoreAway, StoreUnavailable
 from d4d.domain.ports.clock import Clock
 from d4d.domain.ports.hosts import HeartbeatReply, HostRegistry
-from d4d.domain.ports.stores import LeaseStore, StoreContents
+from d4d.domain.ports.stores import StoreContents
 from d4d.service_layer.concurrency.shared_attempt import SharedAttempt
 from d4d.service_layer.host_watch import HostWatch
 
@@ -29,7 +29,7 @@ class HeartbeatService:
     def __init__(
         self,
         *,
-        store: LeaseStore,
+        load: Callable[[], Awaitable[StoreContents]],
         hosts: HostRegistry,
         owner: str,
         installation: str,
@@ -41,9 +41,10 @@ class HeartbeatService:
     ) -> None:
         """``installation`` tells this ``owner`` from another of that name, whom ``watch`` watches.
 
-        ``take_up`` gets what the store holds once, ``compare`` after each absence.
+        ``load`` reads what the store holds of it; ``take_up`` gets that once, ``compare`` after
+        each absence.
         """
-        self._store = store
+        self._load = load
         self._hosts = hosts
         self._owner = owner
         self._installation = installation
@@ -139,7 +140,7 @@ class HeartbeatService:
         self._left = last.number if last is not None and is_silent else None
 
     async def _find_out(self) -> None:
-        contents = await self._store.load(self._owner)
+        contents = await self._load()
         if self.is_loaded:
             await self._compare(contents)
         else:

@@ -15,7 +15,7 @@ The host may come back at any time: see ``presence``.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 
@@ -28,8 +28,8 @@ from d4d.domain.ports.clock import Clock
 from d4d.domain.ports.events import EventSink
 from d4d.domain.ports.hosts import Heard, HostRegistry
 from d4d.domain.ports.neighbours import Neighbours
-from d4d.domain.ports.stores import LeaseStore
 from d4d.service_layer.host_watch import HostWatch
+from d4d.service_layer.ledger import Ledger
 
 _TOGETHER = 32
 """Addresses that are asked for at once: what comes back must be acted on while it is true."""
@@ -83,7 +83,7 @@ class HostDrain:
     def __init__(
         self,
         *,
-        store: LeaseStore,
+        ledger: Ledger,
         hosts: HostRegistry,
         allocator: Callable[[Pool], Allocator],
         neighbours: Neighbours,
@@ -94,7 +94,7 @@ class HostDrain:
         grace: timedelta,
     ) -> None:
         """A host of which ``watch`` heard nothing for ``grace`` may be drained."""
-        self._store = store
+        self._ledger = ledger
         self._hosts = hosts
         self._allocator = allocator
         self._neighbours = neighbours
@@ -130,7 +130,7 @@ class HostDrain:
         }
         without = (watched, Life.SILENT if watched >= self.grace else Life.UNKNOWN)
         names = sorted({*heard.beats, *await self._hosts.owners()})
-        counts = await asyncio.gather(*map(self._store.count, names))
+        counts = await asyncio.gather(*map(self._ledger.count, names))
         found = []
         for name, held in zip(names, counts, strict=True):
             age = heard.age(name)
@@ -149,7 +149,7 @@ class HostDrain:
 
     async def leases_of(self, host: str) -> tuple[Lease, ...]:
         """What the store says ``host`` has, in any state. Raises StoreUnavailable."""
-        return (await self._store.load(host)).leases
+        return (await self._ledger.load(host)).leases
 
     async def dead(self) -> list[str]:
         """Hosts that beat once, are silent now, and hold something. Raises StoreUnavailable."""
@@ -157,7 +157,7 @@ class HostDrain:
         silent = [
             name for name in heard.beats if name != self._owner and self._watch.is_silent(name)
         ]
-        return [name for name in silent if await self._store.count(name)]
+        return [name for name in silent if await self._ledger.count(name)]
 
     # What is done
 
@@ -187,7 +187,7 @@ class HostDrain:
                 f"one other, and only while nothing is heard of it"
             )
         drained = DrainResult(host=host)
-        contents = await self._store.load(host)
+        contents = await self._ledger.load(host)
         try:
             held = [lease for lease in contents.leases if lease.is_held]
             for first in range(0, len(held), _TOGETHER):
@@ -198,7 +198,7 @@ class HostDrain:
                 await self._hosts.end_drain(host, self._owner)
         if not drained.failed:
             for record in contents.pools:
-                await self._store.save_pool(replace(record, users=0), host)
+                await self._ledger.empty_pool_of(host, record)
             await self._watch.forget(host)
         return drained
 
@@ -262,10 +262,10 @@ class HostDrain:
     async def _take_back(self, lease: Lease, drained: DrainResult, *, unasked: str) -> None:
         released = lease.given_back(self._clock()) if lease.is_live else lease
         try:
-            await self._store.update(released)
+            await self._ledger.update_of_another(released)
             if not (unasked and self._has_expired(lease)):  # else its server has forgotten it, too
                 await self._allocator(Pool.parse(lease.pool)).free(released)
-            await self._store.update(released.freed())
+            await self._ledger.update_of_another(released.freed())
         except Superseded:
             return  # somebody has it by now
         except StoreUnavailable:

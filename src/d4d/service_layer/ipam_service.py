@@ -22,6 +22,8 @@ from d4d.domain.ports.events import EventSink
 from d4d.domain.ports.hosts import HostRegistry, NameRegistry
 from d4d.domain.ports.neighbours import Neighbours
 from d4d.domain.ports.stores import LeaseStore, ReservationStore, StoreContents
+from d4d.domain.reservations import ReservationSet
+from d4d.domain.verdicts import judge
 from d4d.service_layer.concurrency.keyed_lock import KeyedLocks
 from d4d.service_layer.concurrency.patience import patiently
 from d4d.service_layer.heartbeat import HeartbeatService
@@ -69,8 +71,6 @@ class IpamService:
         self._driver = driver
         self._withheld: dict[PoolId, Address | None] = {}
         """The routers that were learnt for pools on bridges, and not handed out: for the error."""
-        self._store = store
-        self._owner = owner
         self._opening = KeyedLocks()
         self._pools = PoolRegistry(
             allocators=allocators, default_allocator=default_allocator, subnet_at=subnet_at
@@ -87,7 +87,7 @@ class IpamService:
         )
         """The leases, for those who ask outside of Docker's calls."""
         self.heartbeat = HeartbeatService(
-            store=store,
+            load=self.leasing.ledger.load,
             hosts=hosts,
             owner=owner,
             installation=installation,
@@ -99,7 +99,7 @@ class IpamService:
         )
         """Whether the leases are known to be ours."""
         self.host_drain = HostDrain(
-            store=store,
+            ledger=self.leasing.ledger,
             hosts=hosts,
             allocator=self._pools.allocator,
             neighbours=neighbours,
@@ -168,7 +168,7 @@ class IpamService:
             if holdings.users:
                 self._refuse_leased_gateway(holdings)
             holdings.users += 1
-            await self._save(holdings, undo=partial(_leave, holdings))
+            await self.leasing.ledger.save_pool_first(holdings, undo=partial(_leave, holdings))
         return holdings.pool if bridge is None else pool
 
     async def release_pool(self, pool_id: str) -> None:
@@ -184,7 +184,7 @@ class IpamService:
         if holdings is None:
             return
         _leave(holdings)
-        await self.leasing.writes.pool(holdings.record)
+        await self.leasing.ledger.save_pool(holdings)
 
     async def adopt_pool(
         self, request: PoolRequest, reserved: Mapping[Address, Purpose]
@@ -201,7 +201,7 @@ class IpamService:
             holdings.users = 1
             for address, purpose in reserved.items():
                 holdings.reserve(address, purpose)
-            await self._save(holdings)
+            await self.leasing.ledger.save_pool_first(holdings, undo=_nothing)
         return holdings
 
     # Reservations
@@ -270,11 +270,11 @@ class IpamService:
         if holdings.unreserve(address):
             if lease is not None:  # reserved while a server was asked: nobody knows which is meant
                 holdings.claims.doubt(address)
-            await self.leasing.writes.pool(holdings.record)
+            await self.leasing.ledger.save_pool(holdings)
         elif not holdings.claims.release(address):
             if lease is None and holdings.claims.is_given_back(address):
                 holdings.claims.forget(address)
-            await self.leasing.writes.pool(holdings.record)
+            await self.leasing.ledger.save_pool(holdings)
         elif lease is not None:
             await self.leasing.release(holdings, lease)
 
@@ -298,29 +298,15 @@ class IpamService:
                 ) from error
             holdings = self._pools.at(pool.id)
             holdings.users = 1
-            await self._save(holdings)
+            await self.leasing.ledger.save_pool_first(holdings, undo=_nothing)
         return holdings
-
-    async def _save(self, holdings: PoolState, undo: Callable[[], object] | None = None) -> None:
-        """Store a pool before Docker hears of it. Raises StoreUnavailable, when ``undo`` is done.
-
-        The store may have it then, or an older state than is true by now: that is stored behind.
-        """
-        record = holdings.record
-        try:
-            await patiently(self._store.save_pool, record, self._owner)
-        except BaseException:
-            if undo is not None:
-                undo()
-            self.leasing.writes.add_pool(holdings.record)
-            raise
-        if holdings.record != record:
-            self.leasing.writes.add_pool(holdings.record)
 
     async def _reserve(self, holdings: PoolState, address: Address, purpose: Purpose) -> str:
         holdings.pool.refuse_unusable(address)
         holdings.reserve(address, purpose)
-        await self._save(holdings, undo=partial(holdings.unreserve, address))
+        await self.leasing.ledger.save_pool_first(
+            holdings, undo=partial(holdings.unreserve, address)
+        )
         return holdings.pool.cidr(address)
 
     def _refuse_leased_gateway(self, holdings: PoolState) -> None:
@@ -354,9 +340,13 @@ class IpamService:
 
     def _refuse_unusable(self, holdings: PoolState, endpoint: Endpoint, address: Address) -> None:
         holdings.pool.refuse_unusable(address)
-        holder = holdings.who_has(address, but=endpoint)
-        if holder is not None:
-            raise AddressInUse(f"{address} is {holder}: choose an address that is free")
+        found = judge(address, endpoint, holdings, ReservationSet(), asked=(address,))
+        if not found.is_free:
+            raise AddressInUse(f"{found.why}: choose an address that is free")
+
+
+def _nothing() -> None:
+    """What is to be undone where nothing was told."""
 
 
 def _leave(holdings: PoolState) -> None:

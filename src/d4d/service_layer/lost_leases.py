@@ -57,7 +57,9 @@ class LostLeaseHandler:
         current = self._leasing.current(lease)
         if current is None or current.state is not LeaseState.LOST:
             return
-        self._leasing.note(EventKind.ACTED, current, f"D4D_ON_LOST: {await self._done(current)}")
+        self._leasing.ledger.note(
+            EventKind.ACTED, current, f"D4D_ON_LOST: {await self._done(current)}"
+        )
 
     async def _done(self, lease: Lease) -> str:
         """What was done. A reconnection that failed half-way leaves a container off the network."""

@@ -1,21 +1,19 @@
 """A lease that is stored while its DHCPREQUEST is on the way: disk and server work side by side.
 
 The OFFER says all that an ACK will. Docker hears of the lease when both have spoken, as always; the
-record of one that the server then refuses is removed again. D4D may be killed in between: see
-``LeaseService.open``.
+record of one that the server then refuses is removed again. D4D may be killed in between: every
+lease is confirmed at a start.
 """
 
 import asyncio
-from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
-from d4d.domain.dhcp.effects import Grant
-from d4d.domain.dhcp.lease_mapping import confirmed
 from d4d.domain.errors import D4DError
 from d4d.domain.leases import Lease
-from d4d.domain.ports.stores import LeaseStore
 from d4d.service_layer.concurrency.supervised_task import spawn
+from d4d.service_layer.ledger import Ledger
 
 log = structlog.get_logger()
 
@@ -23,43 +21,36 @@ log = structlog.get_logger()
 class ProvisionalLease:
     """The record of one allocation."""
 
-    def __init__(
-        self,
-        store: LeaseStore,
-        make: Callable[[Grant], Lease],
-        tasks: set[asyncio.Task[None]],
-    ) -> None:
-        """``make`` makes the lease of a grant; ``tasks`` are those that remove records."""
-        self._store = store
-        self._make = make
+    def __init__(self, ledger: Ledger, tasks: set[asyncio.Task[None]]) -> None:
+        """``tasks`` are those that remove records."""
+        self._ledger = ledger
         self._tasks = tasks
-        self._adding: tuple[Grant, asyncio.Future[Lease]] | None = None
+        self._adding: tuple[Lease, asyncio.Future[Lease]] | None = None
 
-    def offered(self, grant: Grant) -> None:
+    def offered(self, lease: Lease) -> None:
         """Begin to store what was offered, in place of what was offered before."""
-        if self._adding is not None and self._adding[0].address == grant.address:
+        if self._adding is not None and self._adding[0].address == lease.address:
             return  # offered once more, after a NAK
         self.discard()
-        add = self._store.add(self._make(grant), unless_held=True)
-        self._adding = grant, asyncio.ensure_future(add)
+        self._adding = lease, asyncio.ensure_future(self._ledger.add(lease, unless_held=True))
 
-    async def stored(self, grant: Grant) -> Lease:
-        """The lease of ``grant``: with its generation if it is stored, else still to be stored."""
-        if self._adding is None or self._adding[0].address != grant.address:
-            return self._make(grant)
+    async def stored(self, lease: Lease) -> Lease:
+        """``lease`` as it was granted: with its generation if it is stored, else without one."""
+        if self._adding is None or self._adding[0].address != lease.address:
+            return lease
         offered, adding = self._adding
         try:
-            lease = await (adding if adding.done() else asyncio.shield(adding))
-            if grant != offered:
-                lease = confirmed(lease, grant)
-                await self._store.update(lease)
+            stored = await (adding if adding.done() else asyncio.shield(adding))
+            granted = replace(lease, generation=stored.generation)
+            if lease != offered:
+                await self._ledger.save(granted)
         except D4DError:  # another has it in the store, or that is away: the second try says so
-            return self._make(grant)
+            return lease
         except asyncio.CancelledError as error:
-            error.add_note(f"the lease store, {self._store!r}: see what holds it up")
+            error.add_note(f"the lease store, {self._ledger!r}: see what holds it up")
             raise
         self._adding = None
-        return lease
+        return granted
 
     def discard(self) -> None:
         """Remove what was stored and is not ``stored`` by now: it is not granted, or not wanted."""
@@ -75,7 +66,7 @@ class ProvisionalLease:
         except D4DError:
             return  # it never was stored
         try:
-            await self._store.remove(lease)
+            await self._ledger.remove(lease)
         except D4DError as error:
             log.warning(
                 "ungranted lease stays stored", address=str(lease.address), error=str(error)

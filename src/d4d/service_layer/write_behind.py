@@ -13,9 +13,9 @@ from d4d.domain.addressing import Address
 from d4d.domain.errors import StoreUnavailable, Superseded
 from d4d.domain.leases import Lease
 from d4d.domain.pools import PoolId, PoolRecord
-from d4d.domain.ports.stores import LeaseStore
 from d4d.service_layer.concurrency.shared_attempt import PAUSE, once_more
 from d4d.service_layer.concurrency.supervised_task import report_failure, until_done
+from d4d.service_layer.ordered_writes import OrderedWrites
 
 WAIT = 2.0
 """Seconds for which what Docker tells once waits for the store: then it is stored behind."""
@@ -30,7 +30,7 @@ class WriteBehind:
     """What is to be stored, by lease and by pool."""
 
     def __init__(
-        self, store: LeaseStore, owner: str, *, on_superseded: Callable[[Lease], Awaitable[None]]
+        self, store: OrderedWrites, owner: str, *, on_superseded: Callable[[Lease], Awaitable[None]]
     ) -> None:
         """``on_superseded`` finds out what became of a lease that the store has not any more.
 
@@ -143,7 +143,8 @@ class WriteBehind:
         return True
 
     async def _save_pool(self, record: PoolRecord) -> None:
-        await self._store.save_pool(record, self._owner)
+        with suppress(Superseded):  # a newer record is stored
+            await self._store.save_pool(record, self._owner)
 
     def _stored_pool(self, record: PoolRecord) -> None:
         if self._pools.get(record.pool.id) is record:

@@ -26,6 +26,7 @@ from d4d.domain.ports.hosts import HeartbeatReply
 from lab.cable import cable
 from lab.redis_sentinel import Guarded
 from lab.redis_servers import PROGRAMS, RedisServer, free_port
+from tests.support.allocation import asks
 
 BOTH_LOOPS = True
 
@@ -166,7 +167,7 @@ async def test_what_a_hung_redis_did_after_all_is_given_back(
 
     async def allocate() -> Lease:
         taken = {pool.subnet[1]}  # as IpamService has it of the gateway
-        return await allocator.allocate(pool, WEB, address=None, hint=None, taken=taken)
+        return await allocator.allocate(asks(pool, WEB, address=None, hint=None, taken=taken))
 
     kept = await allocate()
     server.pause()

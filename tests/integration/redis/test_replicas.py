@@ -25,6 +25,7 @@ from d4d.domain.ports.stores import StoreContents
 from d4d.settings.loading import load_settings
 from lab.redis_sentinel import Guarded
 from lab.redis_servers import PROGRAMS, RedisServer
+from tests.support.allocation import asks
 
 BOTH_LOOPS = True
 
@@ -117,7 +118,7 @@ async def test_an_address_that_no_replica_has_is_refused_and_taken_back(
             )
             pool = await allocator.open(PoolRequest(subnet=POOL.subnet))
             with pytest.raises(StoreAway) as refused:
-                await allocator.allocate(pool, WEB, address=None, hint=None, taken=())
+                await allocator.allocate(asks(pool, WEB, address=None, hint=None, taken=()))
             assert "0 of 1 replicas acknowledged the write within 1 s" in str(refused.value)
             assert "lower D4D_REDIS_WAIT" in str(refused.value)
             assert (await store.load("host-a")).leases

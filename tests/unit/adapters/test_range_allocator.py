@@ -17,6 +17,7 @@ from d4d.domain.leases import Endpoint, Lease, LeaseState
 from d4d.domain.policies import Mode
 from d4d.domain.pools import Pool, PoolOptions, PoolRequest
 from d4d.domain.ports.stores import StoreContents
+from tests.support.allocation import asks
 from tests.support.virtual_time import FakeClock, settle
 
 VIRTUAL_TIME = True
@@ -88,11 +89,13 @@ class Bench:
         taken: Collection[Address] = (GATEWAY,),
     ) -> Lease:
         return await self.allocator.allocate(
-            await self.pool(),
-            endpoint,
-            address=ip_address(address) if address else None,
-            hint=ip_address(hint) if hint else None,
-            taken=taken,
+            asks(
+                await self.pool(),
+                endpoint,
+                address=ip_address(address) if address else None,
+                hint=ip_address(hint) if hint else None,
+                taken=taken,
+            )
         )
 
     async def stored(self, state: LeaseState = LeaseState.BOUND) -> list[str]:
@@ -235,7 +238,7 @@ async def test_a_caller_that_turns_everything_down_gets_an_error_and_leaves_noth
 
 async def test_an_adopted_lease_is_still_to_be_stored(bench: Bench) -> None:
     pool = await bench.pool()
-    lease = bench.allocator.adopt(pool, WEB, ip_address("10.1.0.5"))
+    lease = bench.allocator.adopt(pool, WEB, ip_address("10.1.0.5"), at=datetime.now(UTC))
     assert (lease.pool, lease.endpoint, lease.owner, lease.generation) == (pool.id, WEB, "", 0)
     assert bench.allocator.rename(lease, "api").endpoint == replace(WEB, name="api")
 

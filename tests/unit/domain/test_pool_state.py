@@ -142,27 +142,3 @@ def test_what_is_discarded_is_found_by_nothing(holdings: PoolState) -> None:
     assert holdings.latest(ONE) is None
     assert holdings.of_mac(A) is None
     assert holdings.of_name("web") is None
-
-
-def test_who_has_an_address_is_told_by_name(holdings: PoolState) -> None:
-    other = Endpoint(mac=B)
-    holdings.put(lease(ONE, name="web"))
-    assert holdings.who_has(ONE, but=other) == f"leased to web ({A})"
-    assert holdings.who_has(ONE, but=Endpoint(mac=A)) is None
-    assert holdings.who_has(TWO, but=other) is None
-    holdings.put(lease(ONE, name="web", use=Use.FREED))
-    assert holdings.who_has(ONE, but=other) is None
-    assert holdings.who_has(GATEWAY, but=other) == "reserved (gateway)"
-
-
-def test_what_is_taken_is_a_view(holdings: PoolState) -> None:
-    taken = holdings.taken_by_others(Endpoint(mac=B))
-    assert set(taken) == {GATEWAY}
-    holdings.put(lease(ONE))
-    holdings.reserve(TWO, Purpose.AUXILIARY)
-    assert ONE in taken
-    assert TWO in taken
-    assert set(taken) == {ONE, TWO, GATEWAY}
-    assert len(taken) == 3
-    holdings.put(lease(ONE, mac=B, generation=2))
-    assert ONE not in taken

@@ -122,7 +122,7 @@ async def test_a_release_is_not_lost_whatever_the_store_raises(driver: Driver) -
     driver.store.breaks_for = {"update"}
     assert await timed(driver.release(pool, cidr)) == (None, 0.0)
     assert ["RuntimeError" in each for each in told] == [True]
-    assert len(driver.ipam.leasing.writes) == 1, "it is written when the store does that"
+    assert len(driver.ipam.leasing.ledger.writes) == 1, "it is written when the store does that"
     driver.store.breaks_for = set()
     await settle()
     assert driver.freed == ["192.168.59.1"], "the server heard of it"

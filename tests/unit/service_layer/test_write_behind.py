@@ -12,6 +12,7 @@ from d4d.domain.errors import StoreUnavailable, Superseded
 from d4d.domain.lease_states import Use
 from d4d.domain.leases import Endpoint, Lease, LeaseState
 from d4d.domain.pools import Pool, PoolId, PoolRecord
+from d4d.service_layer.ordered_writes import OrderedWrites
 from d4d.service_layer.write_behind import WriteBehind
 from tests.support.fake_ports import FailingStore
 from tests.support.virtual_time import NOON, settle
@@ -27,7 +28,9 @@ class Bench:
     def __init__(self) -> None:
         self.store = FailingStore()
         self.superseded: list[Lease] = []
-        self.writes = WriteBehind(self.store, "host-a", on_superseded=self._supersede)
+        self.writes = WriteBehind(
+            OrderedWrites(self.store), "host-a", on_superseded=self._supersede
+        )
 
     async def _supersede(self, lease: Lease) -> None:
         self.superseded.append(lease)

@@ -8,7 +8,7 @@ it. All this has a bound in tries, and a pace: so an address that is offered aga
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from itertools import islice
@@ -21,9 +21,8 @@ from d4d.domain.dhcp.client import Client
 from d4d.domain.dhcp.effects import Grant, Refused
 from d4d.domain.errors import LinkDown, NoAddress
 from d4d.domain.events import EventKind
-from d4d.domain.leases import Endpoint
-from d4d.domain.pools import Pool
-from d4d.domain.reservations import Reservation, ReservationSet
+from d4d.domain.ports.allocator import AllocationRequest
+from d4d.domain.verdicts import Verdict
 
 Report = Callable[[EventKind, IPv4Address, str], None]
 """Takes what an operator should know of an address that we could not take."""
@@ -43,27 +42,20 @@ class Acquisition:
     def __init__(
         self,
         *,
-        pool: Pool,
+        request: AllocationRequest,
         client: Client,
         exchange: Exchange,
-        taken: Collection[Address],
         wire: Wire | None,
         report: Report,
-        endpoint: Endpoint,
-        reserved: ReservationSet,
     ) -> None:
-        """``reserved`` is what an operator reserved where the pool is."""
-        self._endpoint = endpoint
-        self._reserved = reserved
-        own = reserved.of(endpoint)
-        self._own = own.address if own is not None else None
+        self._request = request
+        self._pool = request.pool
+        self._own = request.reserved
         self._passed_over: dict[IPv4Address, str] = {}
         """What the server should name another for, and why."""
         exchange.patience = self._patience
-        self._pool = pool
         self._client = client
         self._exchange = exchange
-        self._taken = taken
         self._wire = wire
         self._report = report
         self._probing: tuple[IPv4Address, asyncio.Task[MacAddress | None]] | None = None
@@ -84,21 +76,22 @@ class Acquisition:
         self._exactly: IPv4Address | None = None
         """What ``--ip`` asks for."""
 
-    async def run(self, address: IPv4Address | None, hint: IPv4Address | None) -> Grant:
-        """The grant of ``address``, or of any that will do, ``hint`` first. Raises NoAddress."""
-        self._exactly = address
+    async def run(self) -> Grant:
+        """The grant of the address asked for, or of any that will do. Raises NoAddress."""
+        self._exactly = _v4(self._request.address)
         try:
-            for requested in self._wishes(address, hint):
+            for requested in self._wishes():
                 await self._rest()
-                exactly = requested is not None and requested in (address, self._own)
+                exactly = requested is not None and requested in (self._exactly, self._own)
                 grant = await self._ask(requested, exactly=exactly)
                 if grant is None:
                     if self._is_in_vain():
                         break
                     continue
-                if self._is_taken(grant.address):  # since we asked for it
+                judgement = self._request.judge(grant.address)
+                if not judgement.is_free:  # since we asked for it
                     self._exchange.give_back()
-                    self._passed_over[grant.address] = self._why_not(grant.address)
+                    self._passed_over[grant.address] = judgement.why
                     continue
                 stranger = await self._stranger_at(grant.address)
                 if stranger is None:
@@ -120,7 +113,7 @@ class Acquisition:
         Returns whether it may be had: another here may have it.
         """
         self._stop_probing()
-        if self._is_taken(address):
+        if not self._request.judge(address).is_free:
             return False
         if self._wire is not None:
             probe = self._wire.probe(address, self._client.identity.chaddr)
@@ -152,18 +145,14 @@ class Acquisition:
             f"left, and that no switch or firewall keeps UDP ports 67 and 68 from it"
         )
 
-    def _wishes(
-        self, address: IPv4Address | None, hint: IPv4Address | None
-    ) -> Iterator[IPv4Address | None]:
+    def _wishes(self) -> Iterator[IPv4Address | None]:
         """What to ask for (option 50), try by try; None leaves the choice to the server."""
-        if address is not None:
-            yield address
+        if self._exactly is not None:
+            yield self._exactly
             return
-        own = self._own
-        if isinstance(own, IPv4Address) and not self._is_taken(own):
-            yield own
-        if hint not in (None, own) and self._is_wanted(hint) and not self._is_taken(hint):
-            yield hint
+        for wish in dict.fromkeys((_v4(self._own), _v4(self._request.hint))):
+            if wish is not None and self._request.judge(wish).is_free:
+                yield wish
         if self._pool.range is not None:
             yield from islice(self._candidates(), _STEPS)
             return
@@ -221,31 +210,7 @@ class Acquisition:
 
     def _is_usable(self, address: IPv4Address) -> bool:
         """Whether an offer of it is taken."""
-        return (
-            address not in self._strangers
-            and self._is_wanted(address)
-            and not self._is_taken(address)
-        )
-
-    def _is_wanted(self, address: IPv4Address) -> bool:
-        is_of_pool = address in self._pool.assignable and not self._pool.is_edge(address)
-        return is_of_pool and self._kept(address) is None
-
-    def _is_taken(self, address: Address) -> bool:
-        """Whether no other container may have it: it is leased, or reserved for nobody, here."""
-        found = self._reserved.against(address, self._endpoint)
-        return address in self._taken or (found is not None and found.is_for_nobody)
-
-    def _kept(self, address: Address) -> Reservation | None:
-        """Whom ``address`` is kept for, if for another, who must find it free at the server."""
-        found = self._reserved.against(address, self._endpoint)
-        return found if found is not None and not found.is_for_nobody else None
-
-    def _why_not(self, address: Address) -> str:
-        """What keeps ``address`` from this container here; empty where nothing does."""
-        if (found := self._reserved.against(address, self._endpoint)) is not None:
-            return str(found)
-        return f"{address} is leased or reserved here" if address in self._taken else ""
+        return address not in self._strangers and self._request.judge(address).is_free
 
     def _patience(self, refused: Refused) -> float | None:
         """How long to wait for a better offer after one that is of no use to us.
@@ -258,10 +223,13 @@ class Acquisition:
         if address in self._strangers:
             self._again = refused
             return _LINGER if address in self._declined else 0.0
-        if why := self._why_not(address):
-            self._passed_over[address] = why
-            return 0.0
-        return None
+        judgement = self._request.judge(address)
+        if judgement.verdict is Verdict.OURS_IN_USE:
+            self._request.on_forgotten(address)
+        if judgement.is_free or judgement.verdict is Verdict.OUTSIDE:
+            return None
+        self._passed_over[address] = judgement.why
+        return 0.0
 
     async def _ask(self, requested: IPv4Address | None, *, exactly: bool) -> Grant | None:
         linger = None
@@ -270,9 +238,12 @@ class Acquisition:
         elif self._pool.range is not None:
             linger = 0.0
         self._again = None
-        accepts = requested.__eq__ if exactly else self._is_usable
+        accepts = partial(self._is_exactly, requested) if exactly else self._is_usable
         begin = partial(self._client.start, requested=requested, accepts=accepts)
         return await self._exchange.run(begin, linger=linger)
+
+    def _is_exactly(self, requested: IPv4Address | None, address: IPv4Address) -> bool:
+        return address == requested and self._request.judge(address).is_free
 
     async def _stranger_at(self, address: IPv4Address) -> MacAddress | None:
         """Who else was heard to use it."""
@@ -405,6 +376,11 @@ class Acquisition:
             f"server's range. Take the addresses in use out of that range, or the reservation of "
             f"{grant.address} away, or that host off the address"
         )
+
+
+def _v4(address: Address | None) -> IPv4Address | None:
+    assert address is None or isinstance(address, IPv4Address)
+    return address
 
 
 def _listed(addresses: tuple[IPv4Address, ...]) -> str:

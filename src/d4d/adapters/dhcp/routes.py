@@ -1,6 +1,6 @@
 """Which way the DHCP servers of a pool are reached: on which parent, or as a relay to whom."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 
 from d4d.adapters.network.interfaces import Interfaces
@@ -19,6 +19,8 @@ class Route:
     giaddr: IPv4Address | None = None
     """Our address as a relay; None is L2."""
     link_selection: IPv4Address | None = None
+    is_provisional: bool = field(default=False, compare=False)
+    """Chosen while the parent had no address to tell better by: to be chosen anew."""
 
     @property
     def is_relay(self) -> bool:
@@ -88,11 +90,13 @@ class Routes:
             )
         giaddr = self._giaddr(options, subnet, servers[0])
         outside = subnet is not None and giaddr not in subnet
+        is_chosen = (options.mode or self._mode) is not Mode.AUTO
         return Route(
             parent=options.parent,
             servers=servers,
             giaddr=giaddr,
             link_selection=subnet.network_address if subnet and outside else None,
+            is_provisional=not is_chosen and self._has_no_address(options.parent),
         )
 
     def anchor(self, route: Route) -> bytes:
@@ -102,6 +106,10 @@ class Routes:
             if mac is not None:
                 return bytes(mac)
         return route.giaddr.packed if route.giaddr else b""
+
+    def _has_no_address(self, parent: str | None) -> bool:
+        """Whether what is on its link can't be told yet."""
+        return parent is not None and not self._interfaces.named(parent).addresses
 
     def _servers_of(self, options: PoolOptions) -> tuple[IPv4Address, ...]:
         return self._servers if options.server is None else options.server

@@ -1,7 +1,7 @@
 """Ports that measure each call, and pass it on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ from d4d.domain.addressing import Address
 from d4d.domain.errors import BadRequest, D4DError, LinkDown, NoAddress, StoreUnavailable
 from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Pool, PoolRecord, PoolRequest
-from d4d.domain.ports.allocator import Allocator
+from d4d.domain.ports.allocator import AllocationRequest, Allocator
 from d4d.domain.ports.clock import Clock
 from d4d.domain.ports.docker import Attachment, ContainerEvent, DockerEngine, DockerNetwork
 from d4d.domain.ports.events import LeaseObserver
@@ -159,38 +159,28 @@ class InstrumentedAllocator:
         with self._metrics.exchange(self._name, "open"):
             return await self._allocator.open(request)
 
-    async def allocate(
-        self,
-        pool: Pool,
-        endpoint: Endpoint,
-        *,
-        address: Address | None,
-        hint: Address | None,
-        taken: Collection[Address],
-    ) -> Lease:
+    async def allocate(self, request: AllocationRequest) -> Lease:
         """See ``Allocator``."""
         try:
             with self._metrics.exchange(self._name, "allocate"):
-                lease = await self._allocator.allocate(
-                    pool, endpoint, address=address, hint=hint, taken=taken
-                )
+                lease = await self._allocator.allocate(request)
         except (NoAddress, LinkDown) as error:
             self.silence = Silence(at=self._clock(), reason=str(error))
             raise
         self.silence = None
         return lease
 
-    def adopt(self, pool: Pool, endpoint: Endpoint, address: Address) -> Lease:
+    def adopt(self, pool: Pool, endpoint: Endpoint, address: Address, *, at: datetime) -> Lease:
         """See ``Allocator``."""
-        return self._allocator.adopt(pool, endpoint, address)
+        return self._allocator.adopt(pool, endpoint, address, at=at)
 
     def rename(self, lease: Lease, name: str) -> Lease:
         """See ``Allocator``."""
         return self._allocator.rename(lease, name)
 
-    def keep(self, lease: Lease, holder: LeaseObserver, *, confirm: bool = False) -> None:
+    def maintain(self, lease: Lease, observer: LeaseObserver, *, confirm: bool = False) -> None:
         """See ``Allocator``."""
-        self._allocator.keep(lease, holder, confirm=confirm)
+        self._allocator.maintain(lease, observer, confirm=confirm)
 
     def forget(self, lease: Lease) -> None:
         """See ``Allocator``."""
@@ -200,10 +190,6 @@ class InstrumentedAllocator:
         """See ``Allocator``."""
         with self._metrics.exchange(self._name, "free"):
             await self._allocator.free(lease)
-
-    async def aclose(self) -> None:
-        """See ``Allocator``."""
-        await self._allocator.aclose()
 
 
 class InstrumentedEngine:

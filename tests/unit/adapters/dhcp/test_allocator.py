@@ -9,8 +9,9 @@ from random import Random
 
 import pytest
 
-from d4d.adapters.dhcp.allocator import DhcpAllocator, DhcpPolicy
+from d4d.adapters.dhcp.allocator import DhcpAllocator
 from d4d.adapters.dhcp.conflict_detection import ArpMonitor, OnConflict, OwnerOf
+from d4d.adapters.dhcp.policy import DhcpPolicy
 from d4d.adapters.dhcp.routes import Routes
 from d4d.domain.addressing import Address, MacAddress
 from d4d.domain.dhcp.messages import MessageType
@@ -20,6 +21,7 @@ from d4d.domain.leases import Endpoint, Lease, LeaseState
 from d4d.domain.pools import Pool, PoolOptions, PoolRequest
 from d4d.domain.reservations import Reservation
 from d4d.domain.segments import segment_of
+from tests.support.allocation import asks
 from tests.support.fake_dhcp_server import (
     ROUTER,
     SERVER,
@@ -79,8 +81,6 @@ class Bench:
             events=self.events,
             clock=self.clock,
             random=Random(26),
-            store=self.store,
-            reservations=self.store,
         )
 
     async def restart(self) -> None:
@@ -97,11 +97,16 @@ class Bench:
         pool: Pool = POOL,
     ) -> Lease:
         return await self.allocator.allocate(
-            pool,
-            endpoint,
-            address=ip_address(ip) if ip else None,
-            hint=ip_address(hint) if hint else None,
-            taken={ip_address(each) for each in taken},
+            asks(
+                pool,
+                endpoint,
+                address=ip_address(ip) if ip else None,
+                hint=ip_address(hint) if hint else None,
+                taken={ip_address(each) for each in taken},
+                reserved=await self.store.reserved(segment_of(pool.id)),
+                at=self.clock(),
+                owner="host-a",
+            )
         )
 
     async def reserve(
@@ -120,7 +125,7 @@ class Bench:
     async def kept(self, endpoint: Endpoint = WEB) -> Lease:
         """A lease as IpamService holds one."""
         lease = await self.allocate(endpoint)
-        self.allocator.keep(lease, self.holder)
+        self.allocator.maintain(lease, self.holder)
         return lease
 
 
@@ -255,7 +260,7 @@ async def test_what_is_taken_is_looked_up_when_it_is_granted(bench: Bench) -> No
     taken: set[Address] = set()
     bench.server.latency = 1.0
     call = asyncio.ensure_future(
-        bench.allocator.allocate(POOL, WEB, address=None, hint=None, taken=taken)
+        bench.allocator.allocate(asks(POOL, WEB, address=None, hint=None, taken=taken))
     )
     await settle(1.5)
     taken.add(IPv4Address("10.77.16.1"))
@@ -269,7 +274,7 @@ async def test_an_ip_that_is_taken_when_it_is_granted_is_given_back(bench: Bench
     bench.server.latency = 1.0
     wanted = IPv4Address("10.77.16.1")
     call = asyncio.ensure_future(
-        bench.allocator.allocate(POOL, WEB, address=wanted, hint=None, taken=taken)
+        bench.allocator.allocate(asks(POOL, WEB, address=wanted, hint=None, taken=taken))
     )
     await settle(1.5)
     taken.add(wanted)
@@ -713,7 +718,7 @@ async def test_a_stored_lease_is_kept_without_a_word_before_t1(bench: Bench) -> 
     lease = await bench.kept()
     await bench.restart()
     heard = len(bench.server.heard)
-    bench.allocator.keep(lease, bench.holder)
+    bench.allocator.maintain(lease, bench.holder)
     await settle(600.0)
     assert len(bench.server.heard) == heard
     await settle(1800.0)
@@ -723,7 +728,7 @@ async def test_a_stored_lease_is_kept_without_a_word_before_t1(bench: Bench) -> 
 async def test_a_stored_lease_is_confirmed_at_once_if_asked_to(bench: Bench) -> None:
     lease = await bench.kept()
     await bench.restart()
-    bench.allocator.keep(lease, bench.holder, confirm=True)
+    bench.allocator.maintain(lease, bench.holder, confirm=True)
     await settle(1.0)
     assert bench.server.said[2:] == ["REQUEST"]
     assert bench.holder.told == [("renewed", "10.77.16.1")]
@@ -735,7 +740,7 @@ async def test_many_stored_leases_are_confirmed_in_a_trickle(bench: Bench) -> No
     await bench.restart()
     bench.server.heard.clear()
     for lease in leases:
-        bench.allocator.keep(lease, bench.holder, confirm=True)
+        bench.allocator.maintain(lease, bench.holder, confirm=True)
     await settle(0.2)
     assert 16 <= len(bench.server.heard) <= 100
     await settle(2.0)
@@ -746,7 +751,7 @@ async def test_a_stored_lease_waits_for_an_interface_that_is_not_there_yet(bench
     lease = await bench.kept()
     await bench.restart()
     there, bench.interfaces.there = bench.interfaces.there, []
-    bench.allocator.keep(lease, bench.holder, confirm=True)
+    bench.allocator.maintain(lease, bench.holder, confirm=True)
     await settle(60.0)
     assert bench.holder.told == []
     bench.interfaces.there = there
@@ -760,7 +765,7 @@ async def test_a_lease_that_waits_for_its_interface_is_waited_for_until_the_end(
     lease = await bench.kept()
     await bench.restart()
     there, bench.interfaces.there = bench.interfaces.there, []
-    bench.allocator.keep(lease, bench.holder, confirm=True)
+    bench.allocator.maintain(lease, bench.holder, confirm=True)
     await bench.allocator.aclose()
     bench.interfaces.there = there
     heard, links = len(bench.server.heard), len(bench.server.links)
@@ -772,7 +777,7 @@ async def test_a_lease_that_waits_for_its_interface_can_be_forgotten(bench: Benc
     lease = await bench.kept()
     await bench.restart()
     there, bench.interfaces.there = bench.interfaces.there, []
-    bench.allocator.keep(lease, bench.holder, confirm=True)
+    bench.allocator.maintain(lease, bench.holder, confirm=True)
     bench.allocator.forget(lease)
     bench.interfaces.there = there
     heard = len(bench.server.heard)
@@ -815,7 +820,7 @@ async def test_a_release_that_could_not_be_sent_can_be_sent_again(bench: Bench) 
 async def test_an_older_generation_does_not_free_what_was_got_anew(bench: Bench) -> None:
     old = await bench.kept()
     new = replace(await bench.allocate(), generation=2)
-    bench.allocator.keep(new, bench.holder)
+    bench.allocator.maintain(new, bench.holder)
     await bench.allocator.free(old)
     assert bench.server.of_type(RELEASE) == []
     await settle(3600.0)

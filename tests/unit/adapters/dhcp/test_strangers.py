@@ -9,8 +9,9 @@ from random import Random
 
 import pytest
 
-from d4d.adapters.dhcp.allocator import DhcpAllocator, DhcpPolicy
+from d4d.adapters.dhcp.allocator import DhcpAllocator
 from d4d.adapters.dhcp.conflict_detection import OnConflict, OwnerOf
+from d4d.adapters.dhcp.policy import DhcpPolicy
 from d4d.adapters.dhcp.routes import Routes
 from d4d.adapters.dhcp.strangers import Allowed, Budget, Strangers
 from d4d.domain.addressing import MacAddress
@@ -18,6 +19,7 @@ from d4d.domain.dhcp.messages import Message, MessageType
 from d4d.domain.errors import NoAddress
 from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Pool, PoolOptions
+from tests.support.allocation import asks
 from tests.support.fake_dhcp_server import SERVER, SUBNET, FakeDhcpServer, FakeInterfaces, interface
 from tests.support.fake_ports import FailingStore, RecordingEvents
 from tests.support.virtual_time import NOON, FakeClock, settle
@@ -84,17 +86,17 @@ class Bench:
             events=self.events,
             clock=self.clock,
             random=Random(26),
-            store=store,
-            reservations=store,
         )
 
     async def allocate(self, number: int = 1, *, ip: str | None = None) -> Lease:
         return await self.allocator.allocate(
-            POOL,
-            container(number),
-            address=ip_address(ip) if ip else None,
-            hint=None,
-            taken=set(),
+            asks(
+                POOL,
+                container(number),
+                address=ip_address(ip) if ip else None,
+                hint=None,
+                taken=set(),
+            )
         )
 
     async def refusal(self, number: int = 1, *, ip: str | None = None) -> str:

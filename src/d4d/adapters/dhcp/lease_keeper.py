@@ -1,0 +1,222 @@
+"""Keeps leases alive: each has a client on its pool's way, until it is freed or forgotten."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from d4d.adapters.dhcp.conflict_detection import ConflictDetector
+from d4d.adapters.dhcp.ways import Way, Ways
+from d4d.domain.addressing import Address
+from d4d.domain.dhcp.client import Client
+from d4d.domain.dhcp.effects import Bound, Effect, Late, Lost
+from d4d.domain.dhcp.lease_mapping import confirmed, grant_of, identity_of
+from d4d.domain.dhcp.states import State
+from d4d.domain.errors import D4DError
+from d4d.domain.events import EventKind
+from d4d.domain.leases import Lease
+from d4d.domain.pools import Pool, PoolId
+from d4d.domain.ports.events import LeaseObserver
+from d4d.service_layer.concurrency.supervised_task import report_failure
+
+_ROUTE_RETRY = 5.0  # seconds until an interface that is not there yet is looked for again
+
+Key = tuple[PoolId, Address]
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class KeptLease:
+    """A lease that is kept alive: its client, and who hears of it."""
+
+    client: Client
+    way: Way
+    lease: Lease
+    observer: LeaseObserver | None = None
+
+    @property
+    def parent(self) -> str | None:
+        """The interface whose wire it is on."""
+        return self.way.route.parent
+
+    def hear(self, effect: Effect) -> None:
+        """Take in what the client came to, and tell."""
+        if isinstance(effect, Bound):
+            kind = EventKind.REBOUND if effect.rebound else EventKind.RENEWED
+            if effect.recovered:
+                kind = EventKind.RECOVERED
+            self._tell(confirmed(self.lease, effect.grant), kind, "")
+        elif isinstance(effect, Lost):
+            self._tell(self.lease.denied(), EventKind.LOST, effect.reason)
+        elif isinstance(effect, Late):
+            self._tell(self.lease, EventKind.LATE, effect.reason)
+
+    def _tell(self, lease: Lease, kind: EventKind, detail: str) -> None:
+        self.lease = lease
+        if self.observer is not None:
+            self.observer.changed(lease, kind, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A lease whose way can't be told yet."""
+
+    lease: Lease
+    observer: LeaseObserver
+    confirm: bool
+
+
+class LeaseKeeper:
+    """All leases that are kept alive, and those that wait for their interface."""
+
+    def __init__(
+        self,
+        *,
+        ways: Ways,
+        conflicts: ConflictDetector,
+        rename: Callable[[Lease, str], Lease],
+    ) -> None:
+        self._ways = ways
+        self._conflicts = conflicts
+        self._rename = rename
+        self._kept: dict[Key, KeptLease] = {}
+        self._by_client_id: dict[bytes, Key] = {}
+        self._waiting: dict[PoolId, dict[Address, _Waiting]] = {}
+        self._retries: dict[PoolId, asyncio.TimerHandle] = {}
+
+    def maintain(self, lease: Lease, observer: LeaseObserver, *, confirm: bool = False) -> None:
+        """Keep ``lease`` alive; one whose T1 has passed is confirmed at once, or if ``confirm``."""
+        key = (lease.pool, lease.address)
+        kept = self._kept.get(key)
+        if kept is not None and kept.lease.endpoint == lease.endpoint:
+            kept.lease, kept.observer = lease, observer
+            if confirm:
+                self._confirm(kept)
+            return
+        self.forget(lease)
+        waiting = _Waiting(lease, observer, confirm)
+        if lease.pool in self._retries:  # the others of its pool wait already: one look for all
+            self._waiting[lease.pool][lease.address] = waiting
+        else:
+            self._begin([waiting])
+
+    def hold(self, kept: KeptLease) -> None:
+        """Keep alive what was just granted, on a way that was entered for it."""
+        key = (kept.lease.pool, kept.lease.address)
+        self.forget(kept.lease)
+        self._kept[key] = kept
+        self._by_client_id[kept.lease.client_id or b""] = key
+        kept.way.session.follow(kept.client, kept.hear)
+        self._conflicts.watch_over(kept.parent, kept)
+
+    def forget(self, lease: Lease) -> None:
+        """Keep it alive no longer. Nothing is sent."""
+        key = (lease.pool, lease.address)
+        waiting = self._waiting.get(lease.pool)
+        if waiting is not None:
+            waiting.pop(lease.address, None)
+            if not waiting:
+                self._stop_waiting(lease.pool)
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            kept.way.session.drop(kept.client)
+            if self._by_client_id.get(kept.lease.client_id or b"") == key:
+                del self._by_client_id[kept.lease.client_id or b""]
+            self._conflicts.let_go(kept.parent, kept.lease)
+            self._ways.leave(kept.way)
+
+    def kept(self, lease: Lease) -> KeptLease | None:
+        """What keeps the address of ``lease`` alive."""
+        return self._kept.get((lease.pool, lease.address))
+
+    def by_client_id(self, client_id: bytes) -> Lease | None:
+        """The lease that is kept alive by this client id."""
+        key = self._by_client_id.get(client_id)
+        kept = self._kept.get(key) if key is not None else None
+        return kept.lease if kept is not None else None
+
+    def rename(self, lease: Lease, name: str) -> Lease:
+        """The lease with its hostname, told to the server by a renewal before T1."""
+        renamed = self._rename(lease, name)
+        kept = self.kept(lease)
+        if kept is not None:
+            kept.lease = renamed
+            kept.client.identity = identity_of(renamed)
+            self._confirm(kept)
+        elif (waiting := self._waiting.get(lease.pool, {}).get(lease.address)) is not None:
+            self._waiting[lease.pool][lease.address] = _Waiting(
+                renamed, waiting.observer, waiting.confirm
+            )
+        return renamed
+
+    def moved(self, pool_id: PoolId) -> None:
+        """The route of a pool is another one: its leases go on there, confirmed in turn."""
+        for key, kept in tuple(self._kept.items()):
+            if key[0] == pool_id and kept.observer is not None:
+                self.forget(kept.lease)
+                self.maintain(kept.lease, kept.observer, confirm=True)
+        if pool_id in self._retries:
+            self._retry(pool_id)
+
+    def retry_waiting(self) -> None:
+        """The host's interfaces changed: what waits for one may find it now."""
+        for pool_id in tuple(self._retries):
+            self._retry(pool_id)
+
+    def confirm_all(self, parent: str | None = None) -> None:
+        """Ask of each lease whether it still is ours, in turn and paced; those on ``parent``."""
+        for kept in tuple(self._kept.values()):
+            if parent in (None, kept.parent):
+                self._confirm(kept)
+
+    def close(self) -> None:
+        """Keep nothing alive any more. Nothing is sent."""
+        for pool_id in tuple(self._retries):
+            self._stop_waiting(pool_id)
+        self._kept.clear()
+        self._by_client_id.clear()
+
+    def _confirm(self, kept: KeptLease) -> None:
+        if kept.client.state is not State.INIT:  # else its turn to resume comes, and does it
+            kept.way.session.begin_in_turn(kept.client, kept.client.renew)
+
+    def _begin(self, waiting: list[_Waiting]) -> None:
+        """Keep these of one pool alive, or have them wait for its way."""
+        pool_id = waiting[0].lease.pool
+        try:
+            route = self._ways.route_to(Pool.parse(pool_id))
+        except Exception as error:  # of a bug, too: the next look may not meet it
+            if not isinstance(error, D4DError):
+                report_failure(error, f"route of {pool_id}")
+            self._wait(pool_id, waiting, error)
+            return
+        for each in waiting:
+            way = self._ways.enter(route)
+            client = way.client(identity_of(each.lease))
+            self.hold(KeptLease(client, way, each.lease, each.observer))
+            resume = partial(client.resume, grant_of(each.lease), confirm=each.confirm)
+            way.session.begin_in_turn(client, resume)
+
+    def _wait(self, pool_id: PoolId, waiting: list[_Waiting], error: Exception) -> None:
+        if pool_id not in self._waiting:
+            log.warning("leases wait for their route", pool=pool_id, error=str(error))
+        known = self._waiting.setdefault(pool_id, {})
+        known.update({each.lease.address: each for each in waiting})
+        loop = asyncio.get_running_loop()
+        self._retries[pool_id] = loop.call_later(_ROUTE_RETRY, self._retry, pool_id)
+
+    def _retry(self, pool_id: PoolId) -> None:
+        self._retries.pop(pool_id).cancel()
+        waiting = list(self._waiting.get(pool_id, {}).values())
+        if waiting:
+            self._begin(waiting)
+        if pool_id not in self._retries:
+            self._waiting.pop(pool_id, None)
+
+    def _stop_waiting(self, pool_id: PoolId) -> None:
+        self._waiting.pop(pool_id, None)
+        if (timer := self._retries.pop(pool_id, None)) is not None:
+            timer.cancel()
