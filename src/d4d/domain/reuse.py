@@ -100,8 +100,8 @@ def _of_its_own(asked: Asked, own: Lease) -> Decision:
     if asked.address in (None, own.address):
         return Answer(lease=own)
     return Refuse(
-        why=f"{endpoint} has {own.address}, and can't have {asked.address} at the same time: "
-        f"release {own.address} first"
+        why=f"{endpoint} has {own.address} there, and can't have {asked.address} at the same "
+        f"time: release {own.address} first"
     )
 
 

@@ -22,8 +22,6 @@ from d4d.domain.ports.events import EventSink
 from d4d.domain.ports.hosts import HostRegistry, NameRegistry
 from d4d.domain.ports.neighbours import Neighbours
 from d4d.domain.ports.stores import LeaseStore, ReservationStore, StoreContents
-from d4d.domain.reservations import ReservationSet
-from d4d.domain.verdicts import judge
 from d4d.service_layer.concurrency.keyed_lock import KeyedLocks
 from d4d.service_layer.concurrency.patience import patiently
 from d4d.service_layer.heartbeat import HeartbeatService
@@ -249,7 +247,7 @@ class IpamService:
         """
         holdings = await self._known(pool_id)
         if address is not None:
-            self._refuse_unusable(holdings, endpoint, address)
+            holdings.pool.refuse_unusable(address)
         lease = await self.leasing.request(holdings, endpoint, address)
         return holdings.pool.cidr(lease.address)
 
@@ -337,12 +335,6 @@ class IpamService:
                 f"{pool.subnet}: give the network's gateway with --gateway"
             )
         return learnt.gateway
-
-    def _refuse_unusable(self, holdings: PoolState, endpoint: Endpoint, address: Address) -> None:
-        holdings.pool.refuse_unusable(address)
-        found = judge(address, endpoint, holdings, ReservationSet(), asked=(address,))
-        if not found.is_free:
-            raise AddressInUse(f"{found.why}: choose an address that is free")
 
 
 def _nothing() -> None:

@@ -74,6 +74,11 @@ class LeaseService:
             on_superseded=self._restore_in_store,
         )
         """What is held, and the only way to the store."""
+        self.missing: frozenset[tuple[PoolId, Address, int]] = frozenset()
+        """Leases in use of which Docker's API showed no container at the last look, by generation.
+
+        Whoever asks for one since is answered anew, under another generation or by its MAC.
+        """
         self.quarantined: dict[tuple[PoolId, Address], str] = {}
         """Leases that nobody here can keep alive, and why: they are left alone."""
 
@@ -144,7 +149,8 @@ class LeaseService:
         Raises AddressInUse, NoAddress, LinkDown, StoreUnavailable.
         """
         async with self._turn(holdings, endpoint):
-            reserved = await patiently(self._reserved, holdings)
+            self._give_back_missing(holdings, endpoint)
+            reserved = await self._reserved_for(holdings, endpoint)
             decision = self._decide(holdings, endpoint, address, reserved)
             if isinstance(decision, TakeBack):
                 revived = await patiently(self._reclaim_released, holdings, decision, endpoint)
@@ -314,6 +320,25 @@ class LeaseService:
         known = filter(None, (endpoint.mac, endpoint.name))
         return self._turns.of(*((holdings.pool.id, each) for each in known))
 
+    def _give_back_missing(self, holdings: PoolState, endpoint: Endpoint) -> None:
+        """What the name had, if no container was seen with it since: that release was not heard."""
+        lease = holdings.of_name(endpoint.name)
+        if lease is None or not lease.is_live or lease.endpoint.mac == endpoint.mac:
+            return
+        if (lease.pool, lease.address, lease.generation) in self.missing:
+            released = lease.given_back(self._clock())
+            holdings.claims.doubt(lease.address)
+            self.ledger.put(released)
+            self.ledger.save_soon(released)
+            self._releases.add(released, "its container is gone, and Docker did not say so")
+
+    async def _reserved_for(self, holdings: PoolState, endpoint: Endpoint) -> ReservationSet:
+        """What operators reserved, where that matters: who has a lease is answered without it."""
+        own = holdings.of_mac(endpoint.mac)
+        if own is not None and own.is_live and own.standing is not Standing.LOST:
+            return ReservationSet()
+        return await patiently(self._reserved, holdings)
+
     async def _reserved(self, holdings: PoolState) -> ReservationSet:
         """What operators reserved where the pool is. Raises StoreUnavailable."""
         if self._reservations is None:
@@ -464,7 +489,7 @@ class LeaseService:
             return lease  # its allocator stored it
         try:
             stored = await provisional.stored(lease)
-            return stored if stored.generation else await patiently(self.ledger.add, lease)
+            return stored if stored.generation else await patiently(provisional.add, lease)
         except BaseException:
             try:
                 await allocator.free(lease)

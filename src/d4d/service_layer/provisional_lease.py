@@ -52,6 +52,19 @@ class ProvisionalLease:
         self._adding = None
         return granted
 
+    async def add(self, lease: Lease) -> Lease:
+        """``lease``, stored in place of whatever had its address. Raises StoreUnavailable."""
+        self.discard()
+        adding = asyncio.ensure_future(self._ledger.add(lease))
+        self._adding = lease, adding
+        try:
+            stored = await asyncio.shield(adding)
+        except asyncio.CancelledError as error:
+            error.add_note(f"the lease store, {self._ledger!r}: see what holds it up")
+            raise
+        self._adding = None
+        return stored
+
     def discard(self) -> None:
         """Remove what was stored and is not ``stored`` by now: it is not granted, or not wanted."""
         adding, self._adding = self._adding, None

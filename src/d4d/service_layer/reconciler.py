@@ -131,6 +131,7 @@ class Reconciler:
                 await leasing.give_up(lease, reason, proven=True)
                 findings.gone.append(lease)
         self._missed = missed
+        leasing.missing = frozenset(missed)
         self._tell_unseen(look, withheld, findings)
 
     def _tell_unseen(

@@ -15,7 +15,7 @@ from d4d.adapters.dhcp.policy import DhcpPolicy
 from d4d.adapters.dhcp.routes import Routes
 from d4d.domain.addressing import Address, MacAddress
 from d4d.domain.dhcp.messages import MessageType
-from d4d.domain.errors import AddressInUse, BadRequest, LinkDown, NoAddress, StoreUnavailable
+from d4d.domain.errors import BadRequest, LinkDown, NoAddress, StoreUnavailable
 from d4d.domain.events import EventKind
 from d4d.domain.leases import Endpoint, Lease, LeaseState
 from d4d.domain.pools import Pool, PoolOptions, PoolRequest
@@ -300,16 +300,6 @@ async def test_a_reserved_address_outside_of_the_ip_range_is_had(bench: Bench) -
     assert (await bench.allocate(WEB, pool=RANGED)).address == IPv4Address("10.77.16.8")
 
 
-async def test_a_reserved_address_that_the_server_does_not_give_is_reported(bench: Bench) -> None:
-    await bench.reserve("10.77.16.5", name="web")
-    bench.server.bindings[IPv4Address("10.77.16.5")] = b"a stranger"
-    lease = await bench.allocate(WEB, hint="10.77.16.3")
-    assert lease.address == IPv4Address("10.77.16.3")
-    (event,) = bench.events.all
-    assert (event.kind, event.address) == (EventKind.MISMATCH, IPv4Address("10.77.16.5"))
-    assert event.detail == "reserved for it, but the DHCP server gave it 10.77.16.3"
-
-
 async def test_an_offer_that_is_reserved_for_another_is_passed_over_and_left_to_it(
     bench: Bench,
 ) -> None:
@@ -348,16 +338,6 @@ async def test_what_is_reserved_for_nobody_is_passed_over(bench: Bench) -> None:
     await bench.reserve("10.77.16.1")
     assert (await bench.allocate(WEB)).address == IPv4Address("10.77.16.2")
     assert bench.server.declined == []
-
-
-async def test_an_ip_that_is_reserved_for_another_is_refused_before_the_server_is_asked(
-    bench: Bench,
-) -> None:
-    await bench.reserve("10.77.16.1", name="web")
-    with pytest.raises(AddressInUse, match=r"for container web: .* d4d unreserve"):
-        await bench.allocate(DB, ip="10.77.16.1")
-    assert bench.server.heard == []
-    assert (await bench.allocate(WEB, ip="10.77.16.1")).address == IPv4Address("10.77.16.1")
 
 
 async def test_nothing_is_asked_for_while_nobody_knows_what_is_reserved(bench: Bench) -> None:
@@ -424,109 +404,6 @@ async def test_a_call_that_is_cut_short_leaves_nothing(bench: Bench) -> None:
     assert len(bench.server.heard) == heard
 
 
-async def test_an_attempt_that_failed_is_not_gone_on_with(bench: Bench) -> None:
-    bench.server.silent()
-    with pytest.raises(NoAddress):
-        await bench.allocate()
-    heard = len(bench.server.heard)
-    await settle(3600.0)
-    assert len(bench.server.heard) == heard
-
-
-# What is stored before the server's last word
-
-
-async def stored(bench: Bench) -> list[Lease]:
-    return list((await bench.store.inner.load("host-a")).leases)
-
-
-async def test_a_lease_is_stored_while_its_request_is_on_the_way(bench: Bench) -> None:
-    bench.server.silent(REQUEST)
-    call = asyncio.ensure_future(bench.allocate())
-    await settle(1.0)
-    (ahead,) = await stored(bench)
-    assert ahead.address == ip_address("10.77.16.1")
-    assert ahead.terms is not None and ahead.terms.server == SERVER
-    with pytest.raises(NoAddress):
-        await call
-    await settle(1.0)
-    assert await stored(bench) == []
-
-
-async def test_a_lease_that_was_granted_is_stored_once_as_it_is_returned(bench: Bench) -> None:
-    lease = await bench.allocate()
-    assert lease.generation
-    assert await stored(bench) == [lease]
-    assert bench.store.writes.count("add") == 1
-    assert "update" not in bench.store.writes
-
-
-async def test_a_lease_whose_ack_says_otherwise_is_stored_as_the_ack_says(bench: Bench) -> None:
-    bench.server.latency = 1.0
-    call = asyncio.ensure_future(bench.allocate())
-    await settle(0.5)
-    bench.server.lease_time = timedelta(minutes=10)
-    lease = await call
-    assert lease.terms is not None and lease.terms.lease_time == timedelta(minutes=10)
-    assert await stored(bench) == [lease]
-
-
-async def test_a_lease_whose_request_was_repeated_runs_from_its_ack(bench: Bench) -> None:
-    bench.server.silent(REQUEST)
-    call = asyncio.ensure_future(bench.allocate())
-    await settle(1.0)
-    bench.server.speaks()
-    lease = await call
-    assert lease.bound_at == bench.clock() > NOON + timedelta(seconds=4)
-    assert await stored(bench) == [lease]
-
-
-async def test_a_lease_is_renewed_when_its_record_says(bench: Bench) -> None:
-    lease = await bench.kept()
-    assert await stored(bench) == [lease]
-    assert lease.renew_at is not None
-    heard = len(bench.server.heard)
-    await settle((lease.renew_at - bench.clock()).total_seconds() - 1.0)
-    assert len(bench.server.heard) == heard
-    await settle(2.0)
-    assert len(bench.server.heard) == heard + 1
-
-
-async def test_nothing_stays_stored_of_an_offer_that_is_refused(bench: Bench) -> None:
-    bench.server.naks()
-    with pytest.raises(NoAddress):
-        await bench.allocate()
-    await settle(1.0)
-    assert await stored(bench) == []
-
-
-async def test_nothing_stays_stored_of_a_call_that_is_cut_short(bench: Bench) -> None:
-    bench.server.silent(REQUEST)
-    call = asyncio.ensure_future(bench.allocate())
-    await settle(1.0)
-    call.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await call
-    await settle(1.0)
-    assert await stored(bench) == []
-
-
-async def test_nothing_is_left_of_a_call_that_is_cut_short_while_the_store_hangs(
-    bench: Bench,
-) -> None:
-    bench.store.takes = 10.0
-    call = asyncio.ensure_future(bench.allocate())
-    await settle(5.0)
-    assert bench.server.said[-1] == "REQUEST"
-    call.cancel()
-    with pytest.raises(asyncio.CancelledError) as cut:
-        await call
-    assert "the lease store" in cut.value.__notes__[0]
-    await settle(30.0)
-    assert bench.server.said[-1] == "RELEASE"
-    assert await stored(bench) == []
-
-
 async def test_a_call_that_is_cut_short_says_what_the_server_did(bench: Bench) -> None:
     bench.server.silent()
     call = asyncio.ensure_future(bench.allocate())
@@ -552,21 +429,13 @@ async def test_a_call_that_is_cut_short_in_the_line_says_so() -> None:
     await settle()
 
 
-async def test_anothers_record_is_not_touched_by_an_offer(bench: Bench) -> None:
-    others = replace(await bench.allocate(DB), owner="host-b", generation=0)
-    others = await bench.store.inner.add(others)
-    bench.server.bindings.clear()
-    bench.server.offers("10.77.16.1")
-    bench.server.silent(REQUEST)
+async def test_an_attempt_that_failed_is_not_gone_on_with(bench: Bench) -> None:
+    bench.server.silent()
     with pytest.raises(NoAddress):
         await bench.allocate()
-    await settle(1.0)
-    assert list((await bench.store.inner.load("host-b")).leases) == [others]
-
-
-async def test_a_lease_that_the_store_does_not_take_is_left_to_who_asked(bench: Bench) -> None:
-    bench.store.away_for = {"add"}
-    assert not (await bench.allocate()).generation
+    heard = len(bench.server.heard)
+    await settle(3600.0)
+    assert len(bench.server.heard) == heard
 
 
 # Many at once

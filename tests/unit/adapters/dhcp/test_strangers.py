@@ -21,7 +21,7 @@ from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Pool, PoolOptions
 from tests.support.allocation import asks
 from tests.support.fake_dhcp_server import SERVER, SUBNET, FakeDhcpServer, FakeInterfaces, interface
-from tests.support.fake_ports import FailingStore, RecordingEvents
+from tests.support.fake_ports import RecordingEvents
 from tests.support.virtual_time import NOON, FakeClock, settle
 
 VIRTUAL_TIME = True
@@ -73,7 +73,6 @@ class Bench:
         self.neighbours = Neighbours()
         self.clock = FakeClock()
         self.events = RecordingEvents()
-        store = FailingStore()
 
         def watch(parent: str, ours: OwnerOf, on_conflict: OnConflict) -> Neighbours:
             return self.neighbours

@@ -16,6 +16,7 @@ from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import PoolOptions, PoolRequest
 from d4d.domain.ports.stores import LeaseStore
 from d4d.settings.loading import load_settings
+from tests.support.allocation import asks
 from tests.support.fake_ports import FailingStore
 
 REQUEST = PoolRequest(subnet=ip_network("10.1.0.0/29"), options=PoolOptions(allocator="range"))
@@ -47,7 +48,7 @@ async def allocate(container: DriverParts, store: LeaseStore) -> Lease:
     allocator = container.allocators()["range"]
     pool = await allocator.open(REQUEST)
     endpoint = Endpoint(mac=MacAddress.parse("02:42:0a:01:00:02"))
-    lease: Lease = await allocator.allocate(pool, endpoint, address=None, hint=None, taken=())
+    lease: Lease = await allocator.allocate(asks(pool, endpoint))
     return lease
 
 
