@@ -10,7 +10,7 @@ class TableAllocator:
     """Each container gets the address that stands beside its name in the file ``table``."""
 
     def __init__(self, *, settings, store, owner, clock):
-        self._table, self._clock = settings.state_dir / "table", clock
+        self._table = settings.state_dir / "table"
 
     async def open(self, request):
         if request.subnet is None:
@@ -18,25 +18,27 @@ class TableAllocator:
         options = replace(request.options, allocator="table")
         return Pool(subnet=request.subnet, range=request.range, options=options)
 
-    async def allocate(self, pool, endpoint, *, address, hint, taken):
+    async def allocate(self, request):
+        pool, container = request.pool, request.endpoint
         rows = dict(line.split() for line in self._table.read_text().splitlines())
-        found = ip_address(rows[endpoint.name]) if endpoint.name in rows else None
-        if found is None or found not in pool or address not in (None, found):
-            raise NoAddress(f"{self._table} has no such address for {endpoint}: add it there")
-        if found in taken:
-            raise AddressInUse(f"{found}, of {self._table}, is taken: give {endpoint} another")
-        return self.adopt(pool, endpoint, found)
+        found = ip_address(rows[container.name]) if container.name in rows else None
+        if found is None or found not in pool or request.address not in (None, found):
+            raise NoAddress(
+                f"{self._table} has no such address for {container}: add it there"
+            )
+        if not (judgement := request.judge(found)).is_free:
+            raise AddressInUse(f"{judgement.why}: give {container} another in {self._table}")
+        return self.adopt(pool, container, found, at=request.at)
 
-    def adopt(self, pool, endpoint, address):
-        return Lease(pool=pool.id, address=address, endpoint=endpoint, acquired_at=self._clock())
+    def adopt(self, pool, endpoint, address, *, at):
+        return Lease(pool=pool.id, address=address, endpoint=endpoint, acquired_at=at)
 
     def rename(self, lease, name):
         return replace(lease, endpoint=replace(lease.endpoint, name=name))
 
-    def keep(self, lease, holder, *, confirm=False): ...  # nothing runs out
+    def maintain(self, lease, observer, *, confirm=False): ...  # nothing runs out
     def forget(self, lease): ...
     async def free(self, lease): ...
-    async def aclose(self): ...
 
 
 def shelf(*, settings):

@@ -23,6 +23,7 @@ from d4d.domain.errors import (
     UnknownPool,
 )
 from d4d.domain.events import EventKind, LeaseEvent
+from d4d.domain.lease_states import Standing, Use
 from d4d.domain.leases import Endpoint, Lease, LeaseState, RenewalForm, Terms
 from d4d.domain.policies import Mode
 from d4d.domain.pools import (
@@ -34,13 +35,14 @@ from d4d.domain.pools import (
     Purpose,
     ReservedAddress,
 )
-from d4d.domain.ports.allocator import Allocator
+from d4d.domain.ports.allocator import AllocationRequest, Allocator
 from d4d.domain.ports.clock import Clock
 from d4d.domain.ports.events import LeaseObserver
 from d4d.domain.ports.hosts import DRAIN, HeartbeatReply, HostRegistry, NameRegistry
 from d4d.domain.ports.stores import LeaseStore, RangeStore, ReservationStore, StoreContents
 from d4d.domain.reservations import Reservation, ReservationSet
 from d4d.domain.segments import segment_of
+from d4d.domain.verdicts import Judgement, Verdict
 from d4d.settings.model import Settings
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "Address",
     "AddressClaim",
     "AddressInUse",
+    "AllocationRequest",
     "Allocator",
     "BadRequest",
     "Clock",
@@ -56,6 +59,7 @@ __all__ = [
     "EventKind",
     "HeartbeatReply",
     "HostRegistry",
+    "Judgement",
     "Lease",
     "LeaseEvent",
     "LeaseObserver",
@@ -82,6 +86,7 @@ __all__ = [
     "ReservedAddress",
     "Settings",
     "SqliteLeaseStore",
+    "Standing",
     "StoreAway",
     "StoreContents",
     "StoreTooNew",
@@ -90,5 +95,7 @@ __all__ = [
     "Superseded",
     "Terms",
     "UnknownPool",
+    "Use",
+    "Verdict",
     "segment_of",
 ]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from d4d.adapters.stores.memory.store import MemoryLeaseStore
 from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
 from d4d.domain.addressing import MacAddress
-from d4d.domain.errors import Superseded
+from d4d.domain.errors import AddressInUse, Superseded
 from d4d.domain.lease_states import Standing, Use
 from d4d.domain.leases import Endpoint, Lease, LeaseState, Terms
 from d4d.domain.pools import Pool, PoolId, PoolRecord, Purpose, ReservedAddress
@@ -97,6 +97,44 @@ async def test_an_added_lease_replaces_whoever_held_the_address(store: LeaseStor
     later = await store.add(a_lease(owner="host-b"))
     assert await leases_of(store, "host-a") == []
     assert await leases_of(store, "host-b") == [later]
+
+
+@pytest.mark.parametrize("unless_held", [False, True])
+async def test_an_acquisition_that_is_stored_already_keeps_its_generation(
+    store: LeaseStore, unless_held: bool
+) -> None:
+    """Its answer was lost, and it is asked again: nobody may be told that another has it."""
+    first = await store.add(a_lease(), unless_held=unless_held)
+    again = await store.add(replace(a_lease(), hostname="web"), unless_held=unless_held)
+    assert again.generation == first.generation
+    assert await leases_of(store) == [again]
+    assert again.hostname == "web"
+
+
+async def test_another_acquisition_of_the_same_owner_is_another_lease(store: LeaseStore) -> None:
+    first = await store.add(a_lease())
+    later = replace(a_lease(), acquired_at=NOW + timedelta(microseconds=1))
+    with pytest.raises(AddressInUse, match="host-a"):
+        await store.add(later, unless_held=True)
+    second = await store.add(later)
+    assert second.generation > first.generation
+    with pytest.raises(Superseded):
+        await store.update(first)
+
+
+async def test_an_older_record_of_a_pool_takes_no_newers_place(store: LeaseStore) -> None:
+    record = PoolRecord(pool=POOL, users=1, version=7)
+    await store.save_pool(record, "host-a")
+    for older in (replace(record, users=2, version=6), replace(record, users=0, version=6)):
+        with pytest.raises(Superseded, match="newer"):
+            await store.save_pool(older, "host-a")
+    assert (await store.load("host-a")).pools == (record,)
+    for newer in (replace(record, users=3), replace(record, users=4, version=8)):
+        await store.save_pool(newer, "host-a")
+        assert (await store.load("host-a")).pools == (newer,)
+    await store.save_pool(replace(record, users=5, version=1), "host-b")
+    await store.save_pool(replace(record, users=0, version=9), "host-a")
+    assert (await store.load("host-a")).pools == ()
 
 
 async def test_one_address_in_two_pools_is_two_leases(store: LeaseStore) -> None:
@@ -311,6 +349,11 @@ _operations: st.SearchStrategy[list[Operation]] = st.lists(
 )
 
 
+def is_same(one: Lease, other: Lease) -> bool:
+    """Whether both are one acquisition."""
+    return (one.owner, one.acquired_at) == (other.owner, other.acquired_at)
+
+
 class Model:
     """The contract in plain dicts."""
 
@@ -324,7 +367,11 @@ class Model:
         match operation:
             case Add():
                 added = await store.add(operation.lease)
-                assert all(added.generation > earlier.generation for earlier in self.history)
+                held = self.leases.get((added.pool, str(added.address)))
+                if held is not None and held.is_held and is_same(held, added):
+                    assert added.generation == held.generation, "it is stored already"
+                else:
+                    assert all(added.generation > earlier.generation for earlier in self.history)
                 assert replace(added, generation=0) == operation.lease
                 self.leases[added.pool, str(added.address)] = added
                 self.history.append(added)

@@ -6,7 +6,8 @@ from ipaddress import IPv4Network, IPv6Network
 from hypothesis import strategies as st
 
 from d4d.domain.addressing import MacAddress
-from d4d.domain.leases import Endpoint, Lease, LeaseState, RenewalForm, Terms
+from d4d.domain.lease_states import Standing, Use
+from d4d.domain.leases import Endpoint, Lease, RenewalForm, Terms
 from d4d.domain.policies import Mode
 from d4d.domain.pools import Pool, PoolId, PoolOptions, PoolRecord, Purpose, ReservedAddress
 
@@ -78,7 +79,8 @@ leases = st.builds(
     address=addresses,
     endpoint=endpoints,
     acquired_at=instants,
-    state=st.sampled_from(LeaseState),
+    use=st.sampled_from(Use),
+    standing=st.sampled_from(Standing),
     owner=st.just("host-a"),
     client_id=st.none() | st.binary(max_size=8),
     hostname=st.none() | texts,

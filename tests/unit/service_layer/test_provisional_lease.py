@@ -11,7 +11,7 @@ import pytest
 from d4d.domain.dhcp.messages import MessageType
 from d4d.domain.errors import AddressInUse, NoAddress
 from d4d.domain.events import EventKind
-from tests.support.dhcp_site import DB, WEB, A, B, Site
+from tests.support.dhcp_site import DB, POOL, WEB, A, B, Site
 from tests.support.fake_dhcp_server import SERVER
 from tests.support.virtual_time import NOON, settle
 

@@ -90,6 +90,7 @@ def _lines(backup: Backup) -> Iterator[dict[str, Any]]:
                 "pool": record.pool.id,
                 "users": record.users,
                 "reservations": reservations_to_json(record.reservations),
+                "version": record.version,
             }
         for lease in contents.leases:
             row = lease_row(lease)._asdict()
@@ -187,6 +188,7 @@ def _pool(parts: dict[str, Any]) -> PoolRecord:
         pool=Pool.parse(parts["pool"]),
         users=int(parts["users"]),
         reservations=reservations_from_json(parts["reservations"]),
+        version=int(parts.get("version", 0)),  # an older D4D wrote none
     )
 
 

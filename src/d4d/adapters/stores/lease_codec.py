@@ -18,15 +18,18 @@ from d4d.domain.pools import PoolId, Purpose, ReservedAddress
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _FOREVER = "forever"
-_AXES = {
-    "bound": (Use.IN_USE, Standing.GRANTED),
-    "renewing": (Use.IN_USE, Standing.GRANTED),
-    "rebinding": (Use.IN_USE, Standing.GRANTED),
-    "doubtful": (Use.IN_USE, Standing.DOUBTFUL),
-    "lost": (Use.IN_USE, Standing.LOST),
-    "released": (Use.RELEASED, Standing.GRANTED),
-    "freed": (Use.FREED, Standing.GRANTED),
+_STATES = {Use.IN_USE: "bound", Use.RELEASED: "released", Use.FREED: "freed"}
+"""What is stored of a lease's use. Scripts and queries compare these words."""
+_LOST = "lost"
+_USES = {
+    **{word: use for use, word in _STATES.items()},
+    # what an older D4D wrote
+    _LOST: Use.IN_USE,
+    "renewing": Use.IN_USE,
+    "rebinding": Use.IN_USE,
 }
+FREED = _STATES[Use.FREED]
+BOUND = _STATES[Use.IN_USE]
 
 
 class LeaseRow(NamedTuple):
@@ -49,6 +52,8 @@ class LeaseRow(NamedTuple):
     released_at: int | None
     terms: str | None
     form: str
+    standing: str = Standing.GRANTED.value
+    """Last, with a default: an older D4D wrote none."""
 
 
 def lease_row(lease: Lease) -> LeaseRow:
@@ -58,7 +63,7 @@ def lease_row(lease: Lease) -> LeaseRow:
         address=str(lease.address),
         owner=lease.owner,
         generation=lease.generation,
-        state=lease.state.value,
+        state=_STATES[lease.use],
         mac=str(lease.endpoint.mac),
         name=lease.endpoint.name,
         client_id=lease.client_id,
@@ -71,7 +76,13 @@ def lease_row(lease: Lease) -> LeaseRow:
         released_at=_optional_microseconds(lease.released_at),
         terms=terms_to_json(lease.terms) if lease.terms else None,
         form=lease.form.value,
+        standing=lease.standing.value,
     )
+
+
+def state_word(lease: Lease) -> str:
+    """What is stored of its use."""
+    return _STATES[lease.use]
 
 
 class LeaseReader:
@@ -86,7 +97,9 @@ class LeaseReader:
 
     def read(self, row: LeaseRow) -> Lease:
         """The lease of ``row``. Raises ValueError or KeyError where the row is damaged."""
-        use, standing = _AXES[row.state]
+        use, standing = _USES[row.state], Standing(row.standing)
+        if row.state == _LOST:
+            standing = Standing.LOST
         return Lease(
             pool=PoolId(self._shared(row.pool)),
             address=_address(row.address),

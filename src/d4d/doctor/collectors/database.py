@@ -229,13 +229,16 @@ def _lease_decoders(reading: _Reading) -> dict[str, Decode]:
     reader = LeaseReader()
 
     def lease(row: Mapping[str, Any]) -> None:
-        read = reader.read(LeaseRow(**{name: row[name] for name in LeaseRow._fields}))
+        known = [name for name in LeaseRow._fields if name in row]  # an older file lacks the last
+        read = reader.read(LeaseRow(**{name: row[name] for name in known}))
         if read.bound_at is not None:
             reading.newest = max(reading.newest or read.bound_at, read.bound_at)
 
     return {
         "leases": lease,
-        "pools": lambda row: pool_record(row["pool"], row["users"], row["reservations"]),
+        "pools": lambda row: pool_record(
+            row["pool"], row["users"], row["reservations"], row.get("version", 0)
+        ),
         "reserved": lambda row: operator_reservation(tuple(row.values())),
         "resting": lambda row: (from_number(row["address"]), from_microseconds(row["since"])),
         "marks": lambda row: (

@@ -7,7 +7,7 @@ from d4d.adapters.stores.memory.segments import MemorySegment
 from d4d.domain.address_selection import AddressClaim, freed_at, refuse_leased, select_address
 from d4d.domain.addressing import Address
 from d4d.domain.errors import Superseded
-from d4d.domain.leases import Lease, LeaseState
+from d4d.domain.leases import Lease
 from d4d.domain.pools import PoolId, PoolRecord
 from d4d.domain.ports.stores import StoreContents
 from d4d.domain.reservations import Reservation, ReservationSet
@@ -38,14 +38,14 @@ class MemoryLeaseStore:
 
     async def count(self, owner: str) -> int:
         """How many addresses ``owner`` holds."""
-        return sum(
-            lease.owner == owner and lease.state is not LeaseState.FREED
-            for lease in self._leases.values()
-        )
+        return sum(lease.owner == owner and lease.is_held for lease in self._leases.values())
 
     async def save_pool(self, record: PoolRecord, owner: str) -> None:
         """Insert or replace ``owner``'s record of a pool; one without users is removed."""
         key = owner, record.pool.id
+        stored = self._pools.get(key)
+        if stored is not None and stored.version > record.version:
+            raise Superseded(f"a newer record of pool {record.pool.id} is stored")
         if record.users > 0:
             self._pools[key] = record
         else:
@@ -53,13 +53,18 @@ class MemoryLeaseStore:
 
     async def add(self, lease: Lease, *, unless_held: bool = False) -> Lease:
         """Store a new acquisition; returns it with its generation. Raises AddressInUse."""
+        stored = self._leases.get((lease.pool, lease.address))
+        if stored is not None and stored.is_held and _is_same(stored, lease):
+            again = replace(lease, generation=stored.generation)
+            await self.update(again)
+            return again
         holder = self._segment(lease).holder(lease.address)
         if unless_held and holder is not None:
             refuse_leased(lease.address, holder)
         self._generation += 1
         added = replace(lease, generation=self._generation)
         self._leases[lease.pool, lease.address] = added
-        if lease.state is not LeaseState.FREED:
+        if lease.is_held:
             self._segment(lease).occupy(added)
         return added
 
@@ -80,8 +85,8 @@ class MemoryLeaseStore:
         held, segment = self._held(lease), self._segment(lease)
         holder = segment.holder(lease.address)
         is_another = holder is not None and holder.generation != lease.generation
-        is_freed = lease.state is LeaseState.FREED
-        if held is None or (held.state is LeaseState.FREED and not is_freed and is_another):
+        is_freed = not lease.is_held
+        if held is None or (not held.is_held and not is_freed and is_another):
             raise Superseded(
                 f"lease {lease.address} of {lease.owner!r}, generation {lease.generation}, "
                 "is not the stored one"
@@ -136,3 +141,8 @@ class MemoryLeaseStore:
             lease.generation,
         )
         return held if same else None
+
+
+def _is_same(one: Lease, other: Lease) -> bool:
+    """Whether both are one acquisition."""
+    return (one.owner, one.acquired_at) == (other.owner, other.acquired_at)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from d4d.adapters.stores.lease_codec import (
+    BOUND,
     LeaseReader,
     LeaseRow,
     from_microseconds,
@@ -20,7 +21,8 @@ from d4d.adapters.stores.lease_codec import (
 )
 from d4d.domain.address_selection import MOST_RESTING, AddressClaim
 from d4d.domain.addressing import MacAddress, from_number, to_number
-from d4d.domain.leases import Lease, LeaseState, RenewalForm
+from d4d.domain.lease_states import Standing
+from d4d.domain.leases import Lease, RenewalForm
 from d4d.domain.pools import Pool, PoolId, PoolRecord
 from d4d.domain.reservations import Reservation
 from d4d.domain.segments import segment_of, window_of
@@ -28,8 +30,9 @@ from d4d.domain.segments import segment_of, window_of
 _COMPARED = LeaseRow._fields[: LeaseRow._fields.index("state") + 1]
 _KEPT = LeaseRow._fields[len(_COMPARED) :]
 _MICROSECOND = timedelta(microseconds=1)
-_CLAIMED_STATE = LeaseState.BOUND.value
-_NOT_SET = f'{"null," * 5}"{RenewalForm.SELECTING.value}"'  # of a claim: from renew_at on
+_NOT_SET = (  # of a claim: from renew_at on
+    f'{"null," * 5}"{RenewalForm.SELECTING.value}","{Standing.GRANTED.value}"'
+)
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -77,7 +80,10 @@ def lease_from_value(reader: LeaseReader, pool: str, number: str, value: str) ->
     """The lease of a stored value. Raises ValueError, KeyError or TypeError if it is damaged."""
     head, _, body = value.partition("\n")
     generation, state, owner = head.split(" ")
-    kept = dict(zip(_KEPT, json.loads(body), strict=True))
+    values = json.loads(body)
+    if len(values) == len(_KEPT) - 1:  # an older D4D wrote no standing
+        values.append(Standing.GRANTED.value)
+    kept = dict(zip(_KEPT, values, strict=True))
     if kept["client_id"] is not None:
         kept["client_id"] = bytes.fromhex(kept["client_id"])
     row = LeaseRow(
@@ -98,17 +104,21 @@ def reserved_numbers(record: PoolRecord) -> list[str]:
 
 def record_to_body(record: PoolRecord) -> str:
     """A pool's record, but for its id."""
-    return f"{record.users} {reservations_to_json(record.reservations)}"
+    return f"{record.users} {record.version} {reservations_to_json(record.reservations)}"
 
 
 def record_from_value(pool: str, value: str) -> PoolRecord:
     """The record of a stored value. Raises ValueError, KeyError or BadRequest if it is damaged."""
     _, _, body = value.partition("\n")
-    users, _, reservations = body.partition(" ")
+    users, _, rest = body.partition(" ")
+    version, reservations = "0", rest  # as an older D4D wrote it
+    if not rest.startswith("["):
+        version, _, reservations = rest.partition(" ")
     return PoolRecord(
         pool=Pool.parse(pool),
         users=int(users),
         reservations=reservations_from_json(reservations),
+        version=int(version),
     )
 
 
@@ -127,7 +137,7 @@ def claim_to_text(claim: AddressClaim, steps: int) -> str:
     return (
         f"{_in_common(claim.pool.id, claim.owner, steps)} "
         f"{at - claim.rest // _MICROSECOND} {address} {hint} ={mac.hex()} "
-        f"{token(name) if name else ''} {reserved} {_CLAIMED_STATE}\n"
+        f"{token(name) if name else ''} {reserved} {BOUND}\n"
         f'["{mac}",{"null" if name is None else _encode(name)},null,null,{at},{at},{_NOT_SET}]'
     )
 

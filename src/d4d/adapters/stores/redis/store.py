@@ -36,7 +36,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from d4d.adapters.stores.lease_codec import LeaseReader, to_microseconds
+from d4d.adapters.stores.lease_codec import LeaseReader, state_word, to_microseconds
 from d4d.adapters.stores.redis.connection import RedisConnection
 from d4d.adapters.stores.redis.hosts import RedisHosts, RedisNames
 from d4d.adapters.stores.redis.records import (
@@ -101,13 +101,20 @@ class RedisLeaseStore:
 
     async def save_pool(self, record: PoolRecord, owner: str) -> None:
         """Insert or replace ``owner``'s record of a pool; one without users is removed."""
-        parts = [record_to_body(record), *reserved_numbers(record)] if record.users > 0 else [""]
-        await self._write("save a pool", "save_pool", record.pool.id, owner, parts)
+        body = record_to_body(record) if record.users > 0 else ""
+        numbers = reserved_numbers(record) if body else []
+        parts = [record.version, body, *numbers]
+        answer = await self._write("save a pool", "save_pool", record.pool.id, owner, parts)
+        if answer == "superseded":
+            raise Superseded(
+                f"a newer record of pool {record.pool.id} is stored in Redis at {self.redis.place}"
+            )
 
     async def add(self, lease: Lease, *, unless_held: bool = False) -> Lease:
         """Store a new acquisition; returns it with its generation. Raises AddressInUse."""
         number = to_number(lease.address)
-        parts = [number, lease.state.value, lease_to_body(lease), "1" if unless_held else ""]
+        at = to_microseconds(lease.acquired_at)
+        parts = [number, state_word(lease), lease_to_body(lease), "1" if unless_held else "", at]
         doing = f"store the lease of {lease.address}"
         answer = await self._write(doing, "add", lease.pool, lease.owner, parts)
         if isinstance(answer, list):
@@ -146,7 +153,7 @@ class RedisLeaseStore:
 
     async def update(self, lease: Lease) -> None:
         """Replace the lease of the same pool, address, owner, generation. Raises Superseded."""
-        parts = [lease.state.value, lease_to_body(lease), to_microseconds(freed_at(lease))]
+        parts = [state_word(lease), lease_to_body(lease), to_microseconds(freed_at(lease))]
         if not await self._compare("update the lease", "update", lease, parts):
             raise Superseded(
                 f"lease {lease.address} of {lease.owner!r}, generation {lease.generation}, "

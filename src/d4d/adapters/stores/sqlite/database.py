@@ -150,6 +150,12 @@ MIGRATIONS: Sequence[Migration] = (
         """,
         "DROP TABLE keyed_late",
     ),
+    (  # what the server says of a lease is another thing than what Docker does with it
+        "ALTER TABLE leases ADD COLUMN standing TEXT NOT NULL DEFAULT 'granted'",
+        "UPDATE leases SET standing = 'lost' WHERE state = 'lost'",
+        "UPDATE leases SET state = 'bound' WHERE state IN ('lost', 'renewing', 'rebinding')",
+        "ALTER TABLE pools ADD COLUMN version INTEGER NOT NULL DEFAULT 0",
+    ),
 )
 """Numbered from 1, which is what ``PRAGMA user_version`` says when it has run. Only ever append.
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from d4d.adapters.stores.lease_codec import LeaseRow, lease_row
+from d4d.adapters.stores.lease_codec import FREED, LeaseRow, lease_row
 from d4d.adapters.stores.sqlite.segments import SqliteSegment
 from d4d.domain.address_selection import freed_at
 from d4d.domain.addressing import to_number
-from d4d.domain.leases import Lease, LeaseState
+from d4d.domain.leases import Lease
 from d4d.domain.segments import segment_of
 
 _COLUMNS = ", ".join(LeaseRow._fields)
@@ -27,6 +27,10 @@ _ADD_ALONE = (
 )
 _UPDATE = f"UPDATE leases SET {_CHANGES} WHERE {_SAME}"  # noqa: S608 - see above
 _STATE = f"SELECT state FROM leases WHERE {_SAME}"  # noqa: S608 - see above
+_SAME_ACQUISITION = (
+    "SELECT generation FROM leases WHERE segment = ? AND address = ? AND pool = ? AND owner = ? "
+    "AND acquired_at = ? AND state != ?"
+)
 _REMOVE = f"DELETE FROM leases WHERE {_SAME}"  # noqa: S608 - see above
 _LOAD = f"SELECT {_COLUMNS} FROM leases WHERE owner = ?"  # noqa: S608 - see above
 _COUNT = "SELECT count(*) FROM leases WHERE owner = ? AND state <> ?"
@@ -46,11 +50,18 @@ class SqliteLeases:
         return SqliteSegment(self.connection, name)
 
     def add(self, lease: Lease) -> Lease:
-        """Store a new acquisition, in place of what its pool has there; with its generation."""
+        """Store a new acquisition, in place of what its pool has there; with its generation.
+
+        One that is stored already, as its answer was lost, keeps its generation.
+        """
+        stored = self.same_acquisition(lease)
+        if stored is not None:
+            self.update(stored)
+            return stored
         added = replace(lease, generation=self._next_generation())
         segment = segment_of(lease.pool)
         self.connection.execute(_ADD, (*lease_row(added), segment))
-        if lease.state is not LeaseState.FREED:
+        if lease.is_held:
             self.segment(segment).occupy(lease.address)
         return added
 
@@ -65,9 +76,16 @@ class SqliteLeases:
             return None
         added, segment = replace(lease, generation=generation), segment_of(lease.pool)
         row = lease_row(added)
-        free = (segment, row.address, LeaseState.FREED.value, segment, to_number(lease.address))
+        free = (segment, row.address, FREED, segment, to_number(lease.address))
         done = self.connection.execute(_ADD_ALONE, (*row, segment, *free)).rowcount
         return added if done else None
+
+    def same_acquisition(self, lease: Lease) -> Lease | None:
+        """``lease`` with the generation by which it is stored, if it is."""
+        row = lease_row(lease)
+        named = (segment_of(lease.pool), row.address, row.pool, row.owner, row.acquired_at, FREED)
+        found = self.connection.execute(_SAME_ACQUISITION, named).fetchone()
+        return replace(lease, generation=found[0]) if found is not None else None
 
     def update(self, lease: Lease) -> bool:
         """Replace the stored lease; False where there is none such, or another has its address."""
@@ -75,7 +93,7 @@ class SqliteLeases:
         stored = self.connection.execute(_STATE, row).fetchone()
         if stored is None:
             return False
-        was_freed, is_freed = stored[0] == LeaseState.FREED.value, lease.state is LeaseState.FREED
+        was_freed, is_freed = stored[0] == FREED, not lease.is_held
         if was_freed and not is_freed and segment.is_held(lease.address):
             return False
         self.connection.execute(_UPDATE, row)
@@ -98,7 +116,7 @@ class SqliteLeases:
 
     def count(self, owner: str) -> int:
         """How many addresses ``owner`` holds."""
-        held = self.connection.execute(_COUNT, (owner, LeaseState.FREED.value))
+        held = self.connection.execute(_COUNT, (owner, FREED))
         return int(held.fetchone()[0])
 
     def _next_generation(self) -> int:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from d4d.adapters.stores.lease_codec import (
+    FREED,
     LeaseReader,
     LeaseRow,
     from_microseconds,
@@ -19,7 +20,7 @@ from d4d.adapters.stores.lease_codec import (
 from d4d.domain.address_selection import MOST_RESTING
 from d4d.domain.addressing import Address, MacAddress, from_number, to_number
 from d4d.domain.errors import BadRequest
-from d4d.domain.leases import Lease, LeaseState
+from d4d.domain.leases import Lease
 from d4d.domain.pools import Pool, PoolRecord
 from d4d.domain.reservations import Reservation, ReservationSet
 from d4d.domain.segments import Window, segment_of
@@ -27,7 +28,6 @@ from d4d.domain.segments import Window, segment_of
 UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, BadRequest)
 """What reading a row raises that D4D never wrote."""
 
-_FREED = LeaseState.FREED.value
 _ALWAYS = 0  # before any instant at which an address was freed
 
 # S608: these strings are made of column names, never of values.
@@ -44,10 +44,13 @@ _KEPT = "SELECT segment, address, mac, name, note, made_at FROM reserved"
 _SET_MARK = "REPLACE INTO marks (segment, first, last, next) VALUES (?, ?, ?, ?)"
 
 
-def pool_record(pool: str, users: int, reservations: str) -> PoolRecord:
+def pool_record(pool: str, users: int, reservations: str, version: int = 0) -> PoolRecord:
     """The record in a row of ``pools``. Raises what is UNREADABLE if damaged."""
     return PoolRecord(
-        pool=Pool.parse(pool), users=users, reservations=reservations_from_json(reservations)
+        pool=Pool.parse(pool),
+        users=users,
+        reservations=reservations_from_json(reservations),
+        version=version,
     )
 
 
@@ -77,13 +80,13 @@ class SqliteSegment:
         """Whether a lease holds ``address``."""
         held = self._connection.execute(
             "SELECT 1 FROM leases WHERE segment = ? AND address = ? AND state != ? LIMIT 1",
-            (self._segment, str(address), _FREED),
+            (self._segment, str(address), FREED),
         )
         return held.fetchone() is not None
 
     def holder(self, address: Address) -> Lease | None:
         """The lease that holds ``address``."""
-        key = (self._segment, str(address), _FREED)
+        key = (self._segment, str(address), FREED)
         row = self._connection.execute(_HOLDER, key).fetchone()
         return LeaseReader().read(LeaseRow._make(row)) if row is not None else None
 

@@ -41,9 +41,15 @@ from d4d.service_layer.concurrency.shared_attempt import PAUSE
 
 _T = TypeVar("_T")
 
-_SAVE_POOL = "REPLACE INTO pools (owner, pool, users, reservations) VALUES (?, ?, ?, ?)"
-_REMOVE_POOL = "DELETE FROM pools WHERE owner = ? AND pool = ?"
-_LOAD_POOLS = "SELECT pool, users, reservations FROM pools WHERE owner = ?"
+_SAVE_POOL = (
+    "INSERT INTO pools (owner, pool, users, reservations, version) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT (owner, pool) DO UPDATE SET users = excluded.users, "
+    "reservations = excluded.reservations, version = excluded.version "
+    "WHERE excluded.version >= version"
+)
+_REMOVE_POOL = "DELETE FROM pools WHERE owner = ? AND pool = ? AND version <= ?"
+_HAS_POOL = "SELECT 1 FROM pools WHERE owner = ? AND pool = ?"
+_LOAD_POOLS = "SELECT pool, users, reservations, version FROM pools WHERE owner = ?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,21 +108,22 @@ class SqliteLeaseStore:
     async def save_pool(self, record: PoolRecord, owner: str) -> None:
         """Insert or replace ``owner``'s record of a pool; one without users is removed."""
         key = owner, record.pool.id
-        columns = *key, record.users, reservations_to_json(record.reservations)
+        columns = *key, record.users, reservations_to_json(record.reservations), record.version
 
-        def apply(leases: SqliteLeases) -> None:
+        def apply(leases: SqliteLeases) -> bool:
             if record.users > 0:
-                leases.connection.execute(_SAVE_POOL, columns)
-            else:
-                leases.connection.execute(_REMOVE_POOL, key)
+                return leases.connection.execute(_SAVE_POOL, columns).rowcount > 0
+            leases.connection.execute(_REMOVE_POOL, (*key, record.version))
+            return leases.connection.execute(_HAS_POOL, key).fetchone() is None
 
-        await self._write(apply)
+        if not await self._write(apply):
+            raise Superseded(f"a newer record of pool {record.pool.id} is stored in {self._path}")
 
     async def add(self, lease: Lease, *, unless_held: bool = False) -> Lease:
         """Store a new acquisition; returns it with its generation. Raises AddressInUse."""
 
         def apply(leases: SqliteLeases) -> Lease:
-            if unless_held:
+            if unless_held and leases.same_acquisition(lease) is None:
                 holder = leases.segment(segment_of(lease.pool)).holder(lease.address)
                 if holder is not None:
                     refuse_leased(lease.address, holder)
@@ -272,7 +279,7 @@ class SqliteLeaseStore:
             self._disconnect()
             raise unavailable(self._path, "read", error) from error
 
-    def _contents(self, pools: list[tuple[str, int, str]], leases: list[Any]) -> StoreContents:
+    def _contents(self, pools: list[tuple[str, int, str, int]], leases: list[Any]) -> StoreContents:
         reader = LeaseReader()
         row: Any = None
         records, held = [], []

@@ -17,7 +17,7 @@ from d4d.adapters.stores.sqlite.database import MIGRATIONS, open_database
 from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
 from d4d.domain.addressing import MacAddress, to_number
 from d4d.domain.lease_states import Standing, Use
-from d4d.domain.leases import Endpoint, Lease, RenewalForm, Terms
+from d4d.domain.leases import Endpoint, Lease, LeaseState, RenewalForm, Terms
 from d4d.domain.pools import Pool, PoolOptions, PoolRecord, Purpose, ReservedAddress
 from d4d.domain.segments import segment_of
 
@@ -78,7 +78,7 @@ LEASES = tuple(
 MARK = ("192.168.59.0/24", to_number(IPv4Address(1)), to_number(IPv4Address(9)), "7")
 RESTING = ("fd00:61::/64", to_number(IPv6Address("fd00:61::9")), 12345)
 RESERVED = (segment_of(POOLS[1].id), to_number(POOLS[1].subnet[3]), None, "web", "the note", 678)
-_COLUMNS = ", ".join(LeaseRow._fields)
+_AXES = 7  # the version that tells what the server says from what Docker does
 
 
 def migrated(path: Path, version: int) -> sqlite3.Connection:
@@ -91,6 +91,21 @@ def tables(connection: sqlite3.Connection) -> list[str]:
     return [name for (name,) in connection.execute(query)]
 
 
+def as_then(lease: Lease) -> tuple[Any, ...]:
+    """The row of a lease before there were two axes: lost was one of its states."""
+    *row, _ = lease_row(lease)
+    state = "lost" if lease.state is LeaseState.LOST else row[LeaseRow._fields.index("state")]
+    row[LeaseRow._fields.index("state")] = state
+    return tuple(row)
+
+
+def of_then(lease: Lease, version: int) -> Lease:
+    """What is known of ``lease`` by a file of that version."""
+    if version >= _AXES or lease.state is LeaseState.LOST:
+        return lease
+    return replace(lease, standing=Standing.GRANTED)
+
+
 def fill(connection: sqlite3.Connection) -> None:
     """A row or more in every table that there is, as a D4D of then wrote it."""
     there = tables(connection)
@@ -99,21 +114,27 @@ def fill(connection: sqlite3.Connection) -> None:
         marks = ", ".join("?" for _ in rows[0])
         connection.executemany(f"INSERT INTO {table} {columns} VALUES ({marks})", rows)
 
-    kept = [
+    kept: list[tuple[Any, ...]] = [
         ("host-a", each.pool.id, each.users, reservations_to_json(each.reservations))
         for each in RECORDS
     ]
+    has_axes = "version" in {row[1] for row in connection.execute("PRAGMA table_info(pools)")}
+    if has_axes:
+        kept = [(*row, record.version) for row, record in zip(kept, RECORDS, strict=True)]
     insert("pools", *kept)
     rows = [tuple(lease_row(lease)) for lease in LEASES]
+    if not has_axes:
+        rows = [as_then(lease) for lease in LEASES]
+    columns = ", ".join(LeaseRow._fields[: len(rows[0])])
     described = connection.execute("PRAGMA table_info(leases)").fetchall()
     if "segment" in {row[1] for row in described}:
         insert(
             "leases",
             *((*row, segment_of(row[0])) for row in rows),
-            columns=f"({_COLUMNS}, segment)",
+            columns=f"({columns}, segment)",
         )
     else:
-        insert("leases", *rows, columns=f"({_COLUMNS})")
+        insert("leases", *rows, columns=f"({columns})")
     connection.execute("UPDATE generations SET last = 4242")
     others = {"marks": MARK, "resting": RESTING, "reserved": RESERVED, "heartbeats": ("host-a", 1)}
     for table, row in others.items():
@@ -129,7 +150,8 @@ async def test_a_file_of_each_earlier_version_keeps_every_row(tmp_path: Path, ve
         before = {table: old.execute(f"SELECT * FROM {table}").fetchall() for table in tables(old)}
     store = SqliteLeaseStore(path)
     contents = await store.load("host-a")
-    assert sorted(contents.leases, key=key_of) == sorted(LEASES, key=key_of)
+    expected = [of_then(lease, version) for lease in LEASES]
+    assert sorted(contents.leases, key=key_of) == sorted(expected, key=key_of)
     assert set(contents.pools) == set(RECORDS)
     next_one = await store.add(replace(LEASES[0], address=POOLS[0].subnet[200]))
     assert next_one.generation > 4242
@@ -138,7 +160,9 @@ async def test_a_file_of_each_earlier_version_keeps_every_row(tmp_path: Path, ve
         assert new.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
         for table in ("pools", "marks", "resting", "reserved"):
             if table in before:
-                assert new.execute(f"SELECT * FROM {table}").fetchall() == before[table]
+                added = (0,) if table == "pools" and version < _AXES else ()
+                expected_rows = [(*row, *added) for row in before[table]]
+                assert new.execute(f"SELECT * FROM {table}").fetchall() == expected_rows
         segments = new.execute("SELECT pool, segment FROM leases").fetchall()
         assert all(segment == segment_of(pool) for pool, segment in segments)
 

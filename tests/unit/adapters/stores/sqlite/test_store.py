@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
@@ -26,7 +27,6 @@ from d4d.domain.errors import BadRequest, StoreTooNew, StoreUnavailable
 from d4d.domain.leases import Endpoint, Lease, Terms
 from d4d.domain.pools import Pool, PoolRecord
 from d4d.domain.ports.stores import StoreContents
-from d4d.domain.reservations import Reservation
 
 NOW = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
 POOL = Pool(subnet=ip_network("192.168.59.0/24"))
@@ -134,7 +134,7 @@ async def test_64_adds_at_once_share_a_few_commits(path: Path) -> None:
         await asyncio.gather(*(store.add(a_lease(host)) for host in range(1, 65)))
         together = commits_in_wal(path) - before
         for host in range(1, 9):
-            await store.add(a_lease(host))
+            await store.add(replace(a_lease(host), acquired_at=NOW + SOON))
         one_by_one = commits_in_wal(path) - before - together
     assert 1 <= together <= 16
     assert one_by_one == 8
@@ -217,15 +217,12 @@ async def test_the_file_of_a_d4d_that_kept_heartbeats_in_it_loses_those_and_noth
     path: Path,
 ) -> None:
     record = PoolRecord(pool=POOL, users=2)
-    reserved = Reservation(segment=POOL.id, address=POOL.subnet[20], made_at=NOW)
-    async with opened(SqliteLeaseStore(path, migrations=MIGRATIONS[:3])) as store:
-        await store.save_pool(record, "host-a")
-        lease = await store.add(a_lease())
-        await store.reserve(reserved)
+    with closing(open_database(path, busy_timeout=SOON, migrations=MIGRATIONS[:3])) as old:
+        row = ("host-a", record.pool.id, record.users, "[]")
+        old.execute("INSERT INTO pools VALUES (?, ?, ?, ?)", row)
     assert "heartbeats" in tables_of(path)
     async with opened(SqliteLeaseStore(path)) as store:
-        assert await store.load("host-a") == StoreContents(pools=(record,), leases=(lease,))
-        assert await store.reservations() == (reserved,)
+        assert await store.load("host-a") == StoreContents(pools=(record,))
     assert tables_of(path) == {"pools", "leases", "generations", "marks", "resting", "reserved"}
 
 
@@ -258,7 +255,10 @@ async def test_a_new_lease_alone_is_one_statement(
 
 async def test_stores_of_one_file_give_no_generation_twice(path: Path) -> None:
     async with opened(SqliteLeaseStore(path)) as one, opened(SqliteLeaseStore(path)) as other:
-        given = [(await store.add(a_lease(10))).generation for store in (one, other) * 100]
+        given = []
+        for number, store in enumerate((one, other) * 100):
+            at = NOW + timedelta(microseconds=1 + number)
+            given.append((await store.add(replace(a_lease(10), acquired_at=at))).generation)
     assert len(set(given)) == len(given)
 
 
