@@ -23,9 +23,7 @@ class TableAllocator:
         rows = dict(line.split() for line in self._table.read_text().splitlines())
         found = ip_address(rows[container.name]) if container.name in rows else None
         if found is None or found not in pool or request.address not in (None, found):
-            raise NoAddress(
-                f"{self._table} has no such address for {container}: add it there"
-            )
+            raise NoAddress(f"{self._table} has no such address for {container}: add it there")
         if not (judgement := request.judge(found)).is_free:
             raise AddressInUse(f"{judgement.why}: give {container} another in {self._table}")
         return self.adopt(pool, container, found, at=request.at)

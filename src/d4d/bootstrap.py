@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from operator import add
 from pathlib import Path
 from random import Random
 from typing import TypeVar
 
+import structlog
 from dependency_injector import containers, providers
 from pydantic import SecretStr
 
@@ -57,6 +59,7 @@ from d4d.domain.ports.stores import LeaseStore, RangeStore
 from d4d.domain.utilization import PoolUtilization
 from d4d.operations.view import OperatorView
 from d4d.service_layer.background_tasks import BackgroundTasks
+from d4d.service_layer.clock_watch import ClockWatch
 from d4d.service_layer.ipam_service import IpamService
 from d4d.service_layer.lost_leases import LostLeaseHandler
 from d4d.service_layer.pool_monitor import PoolMonitor
@@ -64,6 +67,7 @@ from d4d.service_layer.reconciler import Reconciler
 from d4d.service_layer.reservation_service import ReservationService
 from d4d.settings.model import BEYOND, Settings
 
+log = structlog.get_logger()
 _T = TypeVar("_T")
 
 
@@ -340,6 +344,7 @@ class DriverParts(containers.DeclarativeContainer):
         percent=settings.provided.pool_nearly_full,
         report=providers.Callable(_report_to, webhook),
     )
+    clock_watch = providers.Singleton(ClockWatch, clock=clock, wall=providers.Object(wall_clock))
     deadline = providers.Callable(add, settings.provided.dhcp_deadline, BEYOND)
 
 
@@ -383,6 +388,14 @@ class Driver:
     """For a whole call: dockerd waits without end, and holds the container's lock meanwhile."""
 
 
+def _clock_jumped(parts: DriverParts, by: timedelta) -> None:
+    """All that was planned by the clock is planned anew, and each lease confirmed."""
+    log.warning("the clock jumped", seconds=round(by.total_seconds()))
+    for allocator in parts.allocators().values():
+        if (disturbed := getattr(allocator, "disturbed", None)) is not None:  # has what runs out
+            disturbed()
+
+
 @asynccontextmanager
 async def open_driver(parts: DriverParts) -> AsyncIterator[Driver]:
     """A driver that serves from the state directory, which is its alone until it ends.
@@ -413,7 +426,10 @@ async def open_driver(parts: DriverParts) -> AsyncIterator[Driver]:
         stack.push_async_callback(lost_leases.aclose)
         stack.push_async_callback(ipam.aclose)
         await ipam.open()
-        for tasks in (background := parts.background(), pool_monitor := parts.pool_monitor()):
+        background, pool_monitor = parts.background(), parts.pool_monitor()
+        clock_watch = parts.clock_watch()
+        clock_watch.add(partial(_clock_jumped, parts))
+        for tasks in (background, pool_monitor, clock_watch):
             stack.push_async_callback(tasks.aclose)
             tasks.start()
         events.add(pool_monitor)

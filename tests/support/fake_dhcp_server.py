@@ -55,6 +55,11 @@ class FakeDhcpServer:
         """Offer these, one DISCOVER after the other and the last for ever, whoever asks."""
         self._offers = [IPv4Address(address) for address in addresses]
 
+    def forgets(self) -> None:
+        """It is started anew, with an empty file."""
+        self.bindings.clear()
+        self._offered.clear()
+
     def goes_down(self) -> None:
         self.link_error = LinkDown("eth0: can't send: Network is down (ENETDOWN)")
 

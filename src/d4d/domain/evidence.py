@@ -38,6 +38,12 @@ class Look:
         self._macs = {each.mac for each in ends}
         self._addresses = {each.address for each in ends}
         self._seen = _seen(networks, [record.pool for record in pools])
+        self._possible = {
+            record.pool.id
+            for record in pools
+            for network in networks
+            if any(config.subnet == record.pool.subnet for config in network.subnets)
+        }
         self._given_back = {record.pool.id for record in pools if not record.users}
 
     def of(self, lease: Lease) -> Evidence:
@@ -51,6 +57,10 @@ class Look:
         if address in self._addresses:
             return Evidence.HERE
         return Evidence.GONE if self.shows(pool) else Evidence.UNKNOWN
+
+    def may_show(self, pool: Pool) -> bool:
+        """Whether a network was seen that may be of ``pool``, if not for sure."""
+        return pool.id in self._possible
 
     def shows(self, pool: PoolId) -> bool:
         """Whether a network of ``pool`` was seen, or there is none, as Docker has released it."""

@@ -192,6 +192,8 @@ class BackgroundTasks:
             log.info("Docker answers again")
         for lease in findings.missing:
             log.info("container missing", address=str(lease.address), mac=str(lease.endpoint.mac))
+        for pool in findings.unused:
+            log.warning("pool given back, no network has it", pool=pool)
         for unseen in findings.unseen:
             log.warning("network not seen, nothing of it is freed", error=unseen)
         for refused in findings.refused:

@@ -184,6 +184,14 @@ class IpamService:
         _leave(holdings)
         await self.leasing.ledger.save_pool(holdings)
 
+    async def forget_pool(self, pool_id: PoolId) -> None:
+        """No network has the pool, though Docker's release of it was not heard."""
+        holdings = self._pools.find(pool_id)
+        if holdings is not None and holdings.users:
+            holdings.users = 0
+            holdings.clear_reservations()
+            await self.leasing.ledger.save_pool(holdings)
+
     async def adopt_pool(
         self, request: PoolRequest, reserved: Mapping[Address, Purpose]
     ) -> PoolState:

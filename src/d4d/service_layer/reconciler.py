@@ -38,6 +38,8 @@ class ReconcileResult:
     named: list[Attachment] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     """Networks and containers that could not be taken up, and why."""
+    unused: list[PoolId] = field(default_factory=list)
+    """Pools that no network has, for which Docker's release was never heard: given back."""
     unseen: list[str] = field(default_factory=list)
     """Pools that were found now to have no network, and what that means: told once of each."""
 
@@ -59,6 +61,8 @@ class Reconciler:
         self._missed: dict[Key, datetime] = {}
         """Since when each lease is missing."""
         self._unseen: set[PoolId] = set()
+        self._unused: dict[PoolId, datetime] = {}
+        """Since when no network was seen of each pool that networks used."""
 
     async def run(self) -> ReconcileResult:
         """Release what is gone, take up what is unknown, learn names.
@@ -78,6 +82,7 @@ class Reconciler:
             lambda pool, address: look.of_address(pool, address) is Evidence.GONE
         )
         await self._learn(look, began, findings)
+        await self._forget_unused(look, began, findings)
         await self._ipam.leasing.forget_freed(_REMEMBER)
         return findings
 
@@ -148,6 +153,29 @@ class Reconciler:
                 f"containers have {addresses} is unknown, and they stay leased. If the network is "
                 f"gone for good, release them with d4d release"
             )
+
+    async def _forget_unused(self, look: Look, began: datetime, findings: ReconcileResult) -> None:
+        """Give back pools that no network has, seen twice: Docker says that once, and it got lost.
+
+        A network that Docker does not show, as a swarm's without a task here, is none the worse:
+        its pool is made anew from its id. One with a container that was seen is no such.
+        """
+        in_use = {
+            lease.pool
+            for lease in self._ipam.leasing.leases
+            if lease.is_live and look.of(lease) is Evidence.HERE
+        }
+        unused = {
+            record.pool.id: self._unused.get(record.pool.id, began)
+            for record in self._ipam.pools
+            if record.users and record.pool.id not in in_use and not look.may_show(record.pool)
+        }
+        for pool, since in tuple(unused.items()):
+            if began - since >= self._grace / 2:
+                del unused[pool]
+                await self._ipam.forget_pool(pool)
+                findings.unused.append(pool)
+        self._unused = unused
 
     async def _learn(self, look: Look, began: datetime, findings: ReconcileResult) -> None:
         """By the networks' own ends: the list of containers has those of one that ends for longer.

@@ -141,6 +141,8 @@ class DhcpAllocator:
             self._keeper.moved(pool_id)
         self._keeper.retry_waiting()
         self._keeper.confirm_all(parent)
+        for session in self._ways.sessions():
+            session.clock_jumped()
 
     def silences(self) -> dict[str, str]:
         """What is known of each link by which requests go out and nothing comes in."""

@@ -24,7 +24,7 @@ _PATHS = frozenset(
     f"/IpamDriver.{call}"
     for call in ("RequestAddress", "ReleaseAddress", "RequestPool", "ReleasePool")
 )
-_NOT_OPEN = 503
+_OK, _NOT_OPEN = 200, 503
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _TYPE = (b"content-type", MEDIA_TYPE.encode())
 _CLOSE = (b"connection", b"close")
@@ -40,6 +40,9 @@ class Serving(Protocol):
 
     async def answer(self, call: str, body: bytes) -> tuple[Answer, int]:
         """What Docker's ``call`` is answered, and the status."""
+
+    async def unheard(self, call: str, body: bytes, answer: Answer) -> None:
+        """Who made ``call`` went away before it was answered: what was had for it is given back."""
 
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
@@ -84,6 +87,8 @@ class _CallsApp(Starlette):
             body = await _body(receive)
             if body is not None:
                 answer, status = await self._answer(scope["path"], body)
+                if status == _OK and await _is_gone(receive):
+                    await driver_of(self).unheard(scope["path"], body, answer)
                 await IpamResponse(answer, status)(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
@@ -155,6 +160,16 @@ def _constant(answer: Answer) -> Any:
         return IpamResponse(answer)
 
     return endpoint
+
+
+async def _is_gone(receive: Receive) -> bool:
+    """Whether the caller has closed its connection by now: then it won't hear the answer."""
+    news = asyncio.ensure_future(receive())
+    await asyncio.sleep(0)
+    if not news.done():
+        news.cancel()
+        return False
+    return bool(news.result()["type"] == "http.disconnect")
 
 
 async def _body(receive: Receive) -> bytes | None:

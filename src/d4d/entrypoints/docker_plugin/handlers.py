@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import ip_interface
 
 import structlog
 from starlette.applications import Starlette
@@ -99,6 +100,17 @@ class PluginCalls:
         except Exception as error:
             log.exception("failed", call=call)
             return refusal(f"D4D failed, see its log: {error!r}", 500)
+
+    async def unheard(self, call: str, body: bytes, answer: Answer) -> None:
+        """See ``Serving``. Docker, who heard nothing, will not release it."""
+        log.warning("answer not heard", call=call, answer=answer)
+        if call == "/IpamDriver.RequestAddress":
+            asked = messages.read(messages.RequestAddress, body)
+            await self.driver.ipam.release_address(
+                asked.pool_id, ip_interface(answer["Address"]).ip
+            )
+        elif call == "/IpamDriver.RequestPool":
+            await self.driver.ipam.release_pool(answer["PoolID"])
 
     async def _within_deadline(self, call: str, body: bytes) -> Answer:
         """What the call is answered. Raises TookTooLong, saying what was waited for last."""
