@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from d4d.adapters.network.interfaces import Interfaces
-from d4d.entrypoints.cli.schemas import DoctorAnswer, FindingForm
+from d4d.entrypoints.cli.schemas import DoctorResponse, FindingSchema
 from lab.dhcp_servers import Dhcpd, Site
 from lab.docker_engine import Attachment
 from lab.lab import Host, Lab
@@ -94,7 +94,7 @@ class OnBridge:
         self.namespace.ping(SITE.router)
 
 
-def findings(host: Host) -> dict[str, FindingForm]:
+def findings(host: Host) -> dict[str, FindingSchema]:
     """What the doctor finds on the host, by its code."""
     words: list[str | Path] = [host.driver.program, "doctor", "--json", "--timeout", "700ms"]
     done = subprocess.run(
@@ -105,7 +105,7 @@ def findings(host: Host) -> dict[str, FindingForm]:
         check=False,
         timeout=60,
     )
-    answer = DoctorAnswer.model_validate_json(done.stdout)
+    answer = DoctorResponse.model_validate_json(done.stdout)
     return {each.code: each for check in answer.checks for each in check.findings}
 
 

@@ -85,22 +85,22 @@ no_other_server = pytest.mark.parametrize("shared_world", [Dhcpd], ids=["dhcpd"]
 def test_an_operator_reserves_and_takes_it_back(world: World) -> None:
     host, note = world.host, "the firewall knows it"
     words = (world.pool, FIRST, "--for", "web", "--note", note)
-    made = host.json(schemas.ReservedAnswer, "reserve", *words)
+    made = host.json(schemas.ReservedResponse, "reserve", *words)
     kept = made.reservation
     assert (kept.pool, kept.address, kept.name, kept.mac) == (world.pool, FIRST, "web", None)
     assert "from 29 on" in made.warnings[0], "no engine was heard of here"
     assert f"{SECOND} is reserved for nobody" in host.d4d("reserve", SUBNET, SECOND)
     host.d4d("reserve", SMALL, "10.79.0.5", "--for", mac := next_mac())
-    shown = host.json(schemas.ReservationsAnswer, "reservations").reservations
+    shown = host.json(schemas.ReservationsResponse, "reservations").reservations
     assert {(each.address, each.name, each.mac, each.note) for each in shown} == {
         (FIRST, "web", None, note),
         (SECOND, None, None, ""),
         ("10.79.0.5", None, mac, ""),
     }
-    only = host.json(schemas.ReservationsAnswer, "reservations", "--pool", SMALL).reservations
+    only = host.json(schemas.ReservationsResponse, "reservations", "--pool", SMALL).reservations
     assert [each.address for each in only] == ["10.79.0.5"]
     assert note in host.d4d("reservations")
-    gone = host.json(schemas.OperatorReservationForm, "unreserve", SUBNET, FIRST, "--yes")
+    gone = host.json(schemas.OperatorReservationSchema, "unreserve", SUBNET, FIRST, "--yes")
     assert gone == kept
     assert f"no reservation of {FIRST}" in host.d4d("unreserve", SUBNET, FIRST, "--yes", code=4)
 

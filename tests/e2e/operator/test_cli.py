@@ -64,22 +64,22 @@ def web(site: Site) -> str:
 
 
 def test_pools_are_shown(site: Site, web: str) -> None:
-    (pool,) = site.json(schemas.PoolsAnswer, "pools").pools
+    (pool,) = site.json(schemas.PoolsResponse, "pools").pools
     assert (pool.subnet, pool.networks, pool.size) == (str(SITE.subnet), 1, 65534)
     assert pool.used >= 1
     assert str(SITE.subnet) in site.d4d("pools")
 
 
 def test_leases_are_shown_and_filtered(site: Site, web: str) -> None:
-    (lease,) = site.json(schemas.LeasesAnswer, "leases", "--name", "w*").leases
+    (lease,) = site.json(schemas.LeasesResponse, "leases", "--name", "w*").leases
     assert (lease.address, lease.mac, lease.state) == (web, MACS[0], "bound")
-    assert site.json(schemas.LeasesAnswer, "leases", "--mac", MACS[2]).leases == []
+    assert site.json(schemas.LeasesResponse, "leases", "--mac", MACS[2]).leases == []
     row = next(line for line in site.d4d("leases").splitlines() if line.startswith(web))
     assert row.split()[1:4] == ["bound", "web", MACS[0]]
 
 
 def test_a_lease_is_shown_with_all_that_the_server_said(site: Site, web: str) -> None:
-    answer = site.json(schemas.LeaseAnswer, "lease", web)
+    answer = site.json(schemas.LeaseResponse, "lease", web)
     assert answer.lease.terms.server == "10.77.0.1"
     assert answer.lease.terms.lease_time == SITE.lease_time.total_seconds()
     assert answer.lease.terms.routers == [str(SITE.router)]
@@ -95,10 +95,10 @@ def test_what_is_not_leased_is_not_found(site: Site) -> None:
 
 def test_history_tells_who_had_an_address(site: Site, web: str) -> None:
     for what in (web, "web", MACS[0]):
-        events = site.json(schemas.HistoryAnswer, "history", what).events
+        events = site.json(schemas.HistoryResponse, "history", what).events
         assert {each.address for each in events} == {web}
     now = datetime.now(UTC).isoformat()
-    (holder,) = site.json(schemas.HistoryAnswer, "history", web, "--at", now).events
+    (holder,) = site.json(schemas.HistoryResponse, "history", web, "--at", now).events
     assert holder.name == "web"
     assert "nobody had" in site.d4d("history", web, "--at", "2020-01-01T00:00:00Z")
 
@@ -108,14 +108,14 @@ def test_a_release_asks_first_and_the_server_hears_of_it(site: Site) -> None:
     leased = {str(each) for each in site.server.leased()}
     assert address in leased
     site.d4d("release", address, typed="n\n", code=1)
-    assert site.json(schemas.LeaseAnswer, "lease", address).lease.state == "bound"
-    assert site.json(schemas.LeaseForm, "release", address, "--yes").state == "released"
+    assert site.json(schemas.LeaseResponse, "lease", address).lease.state == "bound"
+    assert site.json(schemas.LeaseSchema, "release", address, "--yes").state == "released"
     eventually(
         lambda: address not in {str(each) for each in site.server.leased()}, what="no release"
     )
     (event,) = (
         each
-        for each in site.json(schemas.HistoryAnswer, "history", address).events
+        for each in site.json(schemas.HistoryResponse, "history", address).events
         if each.kind == "released"
     )
     assert event.detail == "an operator said so"
@@ -138,14 +138,14 @@ def test_events_are_followed(site: Site) -> None:
 
     try:
         eventually(heard, what=follower.logged)
-        event = schemas.EventForm.model_validate_json(follower.logged().splitlines()[0])
+        event = schemas.EventSchema.model_validate_json(follower.logged().splitlines()[0])
         assert event.kind == "acquired"
     finally:
         follower.kill()
 
 
 def test_the_last_events_are_shown(site: Site, web: str) -> None:
-    events = site.json(schemas.HistoryAnswer, "events", "--kind", "acquired").events
+    events = site.json(schemas.HistoryResponse, "events", "--kind", "acquired").events
     assert web in {each.address for each in events}
     assert {each.kind for each in events} == {"acquired"}
 
@@ -156,6 +156,6 @@ def test_the_old_drivers_command_line_starts_the_driver(site: Site) -> None:
 
 
 def test_settings_are_shown(site: Site) -> None:
-    told = {each.name: each for each in site.json(schemas.ConfigAnswer, "config").settings}
+    told = {each.name: each for each in site.json(schemas.ConfigResponse, "config").settings}
     assert told["D4D_STATE_DIR"].value == str(site.driver.state_dir)
     assert told["D4D_STATE_DIR"].source == "environment D4D_STATE_DIR"

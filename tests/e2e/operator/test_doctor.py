@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from d4d.entrypoints.cli.schemas import DoctorAnswer
+from d4d.entrypoints.cli.schemas import DoctorResponse
 from lab.d4d_driver import SERVING, Driver
 from lab.dhcp_servers import Dhcpd, Dnsmasq, Site
 from lab.lab import Lab
@@ -129,7 +129,7 @@ class World:
             timeout=60,
         )
         assert done.returncode == code, done.stdout + done.stderr
-        answer = DoctorAnswer.model_validate_json(done.stdout)
+        answer = DoctorResponse.model_validate_json(done.stdout)
         assert answer.model_dump(mode="json") == json.loads(done.stdout)
         findings = [finding for check in answer.checks for finding in check.findings]
         assert all(finding.found and finding.remedy for finding in findings)

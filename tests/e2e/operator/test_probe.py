@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from d4d.entrypoints.cli.schemas import OfferForm, ProbeAnswer, ProbedForm
+from d4d.entrypoints.cli.schemas import OfferSchema, ProbedSchema, ProbeResponse
 from lab.d4d_driver import Driver
 from lab.dhcp_servers import Dhcpd, Dnsmasq, Kea, Server, Site
 from lab.lab import Lab
@@ -53,9 +53,9 @@ class Country:
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + (done.stderr if code else "")
 
-    def probe(self, *words: str, code: int = 0, **settings: str) -> list[ProbedForm]:
+    def probe(self, *words: str, code: int = 0, **settings: str) -> list[ProbedSchema]:
         said = self.d4d("probe", "--json", "--timeout", TIME, *words, code=code, **settings)
-        answer = ProbeAnswer.model_validate_json(said)
+        answer = ProbeResponse.model_validate_json(said)
         assert answer.model_dump(mode="json") == json.loads(said)
         return answer.probed
 
@@ -94,19 +94,19 @@ def country() -> Iterator[Country]:
 
 
 @pytest.fixture(scope="module")
-def probed(country: Country) -> dict[str | None, ProbedForm]:
+def probed(country: Country) -> dict[str | None, ProbedSchema]:
     return {each.interface: each for each in country.probe()}
 
 
 def test_each_interface_that_could_be_a_parent_is_probed(
-    probed: dict[str | None, ProbedForm],
+    probed: dict[str | None, ProbedSchema],
 ) -> None:
     assert list(probed) == ["eth0", "eth1", "eth2", "eth3"]
     assert all(each.error is None and each.relay is None for each in probed.values())
 
 
 def test_what_a_server_offers_is_told(
-    country: Country, probed: dict[str | None, ProbedForm]
+    country: Country, probed: dict[str | None, ProbedSchema]
 ) -> None:
     for server, interface in ((country.servers[0], "eth0"), (country.servers[1], "eth1")):
         (offer,) = probed[interface].offers
@@ -115,7 +115,7 @@ def test_what_a_server_offers_is_told(
 
 
 def test_two_servers_on_one_interface_are_both_told(
-    country: Country, probed: dict[str | None, ProbedForm]
+    country: Country, probed: dict[str | None, ProbedSchema]
 ) -> None:
     offers = {offer.server: offer for offer in probed["eth2"].offers}
     assert len(offers) == 2
@@ -123,12 +123,12 @@ def test_two_servers_on_one_interface_are_both_told(
         _is_of(offers[str(server.namespace.address.ip)], server)
 
 
-def test_where_nobody_serves_nobody_answers(probed: dict[str | None, ProbedForm]) -> None:
+def test_where_nobody_serves_nobody_answers(probed: dict[str | None, ProbedSchema]) -> None:
     assert probed["eth3"].offers == []
 
 
 def test_nothing_was_leased_and_the_driver_leases_on(
-    country: Country, probed: dict[str | None, ProbedForm]
+    country: Country, probed: dict[str | None, ProbedSchema]
 ) -> None:
     assert [server.bindings() for server in country.servers] == [[]] * 4
     pool = {"AddressSpace": "d4d-local", "Pool": str(SITE.subnet), "SubPool": "", "Options": None}
@@ -192,7 +192,7 @@ def test_without_the_capability_it_says_which_is_missing(country: Country) -> No
     assert "EPERM); give the service CAP_NET_RAW, or run it as root" in done.stdout
 
 
-def _is_of(offer: OfferForm, server: Server) -> None:
+def _is_of(offer: OfferSchema, server: Server) -> None:
     assert offer.server == str(server.namespace.address.ip)
     address, _, prefix = offer.address.partition("/")
     assert server.site.first <= IPv4Address(address) <= server.site.last

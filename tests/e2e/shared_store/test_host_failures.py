@@ -39,7 +39,7 @@ class Host(PluginHost):
         super().__init__(lab.machine(self.name, switch, f"10.77.0.{number}/16"), settings)
 
     def is_alive(self, other: str) -> bool:
-        hosts = {each.host: each for each in self.json(schemas.HostsAnswer, "hosts").hosts}
+        hosts = {each.host: each for each in self.json(schemas.HostsResponse, "hosts").hosts}
         return bool(hosts[other].is_alive)
 
 
@@ -81,16 +81,16 @@ def world() -> Iterator[World]:
 
 def test_each_host_shows_all_hosts_and_their_leases(world: World) -> None:
     one, two = world.one.run(world.pool, "web-1"), world.two.run(world.pool, "web-2")
-    hosts = {each.host: each for each in world.one.json(schemas.HostsAnswer, "hosts").hosts}
+    hosts = {each.host: each for each in world.one.json(schemas.HostsResponse, "hosts").hosts}
     assert set(hosts) == {"host2", "host3"}
     assert all(each.is_alive and each.leases == 1 and each.seen_at for each in hosts.values())
     assert (hosts["host2"].is_self, hosts["host3"].is_self) == (True, False)
     assert "host2 (this one)" in world.one.d4d("hosts")
-    own = world.one.json(schemas.LeasesAnswer, "leases").leases
+    own = world.one.json(schemas.LeasesResponse, "leases").leases
     assert [each.address for each in own] == [one]
-    everybodys = world.one.json(schemas.LeasesAnswer, "leases", "--all").leases
+    everybodys = world.one.json(schemas.LeasesResponse, "leases", "--all").leases
     assert {(each.address, each.host) for each in everybodys} == {(one, "host2"), (two, "host3")}
-    (theirs,) = world.one.json(schemas.LeasesAnswer, "leases", "--all", "--host", "host3").leases
+    (theirs,) = world.one.json(schemas.LeasesResponse, "leases", "--all", "--host", "host3").leases
     assert theirs.address == two
 
 
@@ -126,15 +126,17 @@ def test_a_dead_host_keeps_its_addresses_until_it_is_drained(world: World) -> No
     assert "s old by the store's clock; this host has seen none for" in said
     assert "not heard of" in world.one.d4d("hosts")
     assert address in world.leased()
-    drained = world.one.json(schemas.DrainAnswer, "host", "drain", "host3", "--yes")
+    drained = world.one.json(schemas.DrainResponse, "host", "drain", "host3", "--yes")
     assert address in drained.freed
     assert drained.failed == []
     eventually(lambda: address not in world.leased(), what="dhcpd did not hear of it")
-    kinds = [each.kind for each in world.one.json(schemas.HistoryAnswer, "history", address).events]
+    kinds = [
+        each.kind for each in world.one.json(schemas.HistoryResponse, "history", address).events
+    ]
     assert "drained" in kinds
-    assert {each.host for each in world.one.json(schemas.HostsAnswer, "hosts").hosts} == {"host2"}
+    assert {each.host for each in world.one.json(schemas.HostsResponse, "hosts").hosts} == {"host2"}
     world.two.start()
-    assert world.two.json(schemas.LeasesAnswer, "leases").leases == []
+    assert world.two.json(schemas.LeasesResponse, "leases").leases == []
     assert world.two.run(world.pool, "left-behind") == address, "the server remembers its client"
     world.two.remove(world.pool, address)
 

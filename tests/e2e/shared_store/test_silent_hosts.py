@@ -58,12 +58,12 @@ class Host(PluginHost):
             said = self.driver.cli("hosts", "--json")
         except LabError:
             return {}
-        hosts = schemas.HostsAnswer.model_validate_json(said).hosts
+        hosts = schemas.HostsResponse.model_validate_json(said).hosts
         return {each.host: each.is_alive for each in hosts}
 
     def addresses(self) -> set[str]:
         """Of the leases that it says to hold."""
-        return {each.address for each in self.json(schemas.LeasesAnswer, "leases").leases}
+        return {each.address for each in self.json(schemas.LeasesResponse, "leases").leases}
 
 
 class World:

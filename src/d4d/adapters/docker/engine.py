@@ -60,7 +60,7 @@ class DockerEngineClient:
     async def networks(self) -> tuple[DockerNetwork, ...]:
         """See ``DockerEngine``. One request for each of these, and one for all."""
         content = await self._api.request("GET", "/networks")
-        listed = models.read(list[models.NetworkForm], content, asked="GET /networks")
+        listed = models.read(list[models.NetworkModel], content, request="GET /networks")
         found = []
         for each in listed:
             if not each.may_be_served_by(self._driver):
@@ -77,7 +77,7 @@ class DockerEngineClient:
         """See ``DockerEngine``. One request, whatever the number of containers."""
         path = "/containers/json"
         content = await self._api.request("GET", path)
-        containers = models.read(list[models.ListedContainer], content, asked=f"GET {path}")
+        containers = models.read(list[models.ListedContainer], content, request=f"GET {path}")
         return tuple(end for each in containers for end in each.attachments())
 
     async def started(self) -> AsyncGenerator[ContainerEvent, None]:
@@ -103,7 +103,7 @@ class DockerEngineClient:
         container_id, network_id = attachment.container_id, attachment.network_id
         path = f"/containers/{quote(container_id, safe='')}/json"
         container = models.read(
-            models.ContainerForm, await self._api.request("GET", path), asked=f"GET {path}"
+            models.ContainerModel, await self._api.request("GET", path), request=f"GET {path}"
         )
         end = container.end_on(network_id)
         key = (network_id, container_id)
@@ -131,21 +131,21 @@ class DockerEngineClient:
         """See ``DockerEngine``."""
         await self._api.aclose()
 
-    def _read(self, form: "models.NetworkForm") -> DockerNetwork | None:
+    def _read(self, model: "models.NetworkModel") -> DockerNetwork | None:
         """The network with its ends; None if it can't be ours. Raises DockerUnavailable."""
-        if form.is_served_by(self._driver) or self._is_ours(form.ipam.driver):
-            return form.network(ends=tuple(form.attachments()))
-        if not form.may_be_served_by(self._driver):
+        if model.is_served_by(self._driver) or self._is_ours(model.ipam.driver):
+            return model.network(ends=tuple(model.attachments()))
+        if not model.may_be_served_by(self._driver):
             return None
         try:
-            return form.network(ends=tuple(form.attachments()), is_ours=False)
+            return model.network(ends=tuple(model.attachments()), is_ours=False)
         except DockerUnavailable:  # others may have what we do not understand: not seen
             return None
 
-    async def _network(self, network_id: str) -> "models.NetworkForm":
+    async def _network(self, network_id: str) -> "models.NetworkModel":
         path = f"/networks/{network_id}"
         return models.read(
-            models.NetworkForm, await self._api.request("GET", path), asked=f"GET {path}"
+            models.NetworkModel, await self._api.request("GET", path), request=f"GET {path}"
         )
 
     async def _change(self, network_id: str, verb: str, body: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ else:
 
 ApiVersion = tuple[int, int]
 
-_NEWEST: ApiVersion = (1, 54)  # what the forms were written for; engine 20.10 speaks 1.41 at most
+_NEWEST: ApiVersion = (1, 54)  # what the models were written for; engine 20.10 speaks 1.41 at most
 
 
 class NotFound(DockerUnavailable):
@@ -123,36 +123,36 @@ class DockerApi:
         if not self._agreed or self.version is None:
             response = await self._connected().get("/version")
             self._check(response, "GET /version")
-            ranged = models.read(models.Version, response.content, asked="GET /version")
+            ranged = models.read(models.Version, response.content, request="GET /version")
             newest, oldest = _parsed(ranged.newest), _parsed(ranged.oldest)
             self.version = max(min(newest, _NEWEST), oldest)
             self._agreed = True
         major, minor = self.version
         return f"/v{major}.{minor}{path}"
 
-    def _check(self, response: "httpx.Response", asked: str) -> None:
+    def _check(self, response: "httpx.Response", request: str) -> None:
         if not response.is_error:
             return
-        text = f"Docker at {self._socket} refused {asked}: {_reason(response)}"
+        text = f"Docker at {self._socket} refused {request}: {_reason(response)}"
         if response.status_code == HTTPStatus.NOT_FOUND:
             raise NotFound(text)
         raise DockerUnavailable(text)
 
     @contextmanager
-    def _translated(self, asked: str) -> Iterator[None]:
+    def _translated(self, request: str) -> Iterator[None]:
         """Turn what goes wrong into DockerUnavailable."""
         try:
             yield
         except TimeoutError as error:
             self._agreed = False
             raise DockerUnavailable(
-                f"Docker at {self._socket} took too long to answer {asked}"
+                f"Docker at {self._socket} took too long to answer {request}"
             ) from error
         except (httpx.HTTPError, OSError, RuntimeError) as error:  # uvloop's of a closed transport
             self._agreed = False
             reason = str(error) or type(error).__name__
             raise DockerUnavailable(
-                f"Docker at {self._socket} did not answer {asked}: {reason}; does it run, and is "
+                f"Docker at {self._socket} did not answer {request}: {reason}; does it run, and is "
                 "D4D_DOCKER_SOCKET its socket?"
             ) from error
         except DockerUnavailable:

@@ -21,34 +21,34 @@ _WITHOUT_ADDRESSES = frozenset({"host", "null"})
 Options = Annotated[dict[str, str], BeforeValidator(lambda value: value or {})]
 
 
-class _Form(BaseModel):
+class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 T = TypeVar("T")
 
 
-def read(form: type[T], content: bytes, *, asked: str) -> T:
-    """The form in an answer; ``asked`` says to what. Raises DockerUnavailable."""
+def read(model: type[T], content: bytes, *, request: str) -> T:
+    """The answer to ``request``, checked. Raises DockerUnavailable."""
     try:
-        return TypeAdapter(form).validate_json(content)
+        return TypeAdapter(model).validate_json(content)
     except ValidationError as error:
-        raise _unreadable(asked, error) from error
+        raise _unreadable(request, error) from error
 
 
-def _unreadable(asked: str, error: Exception) -> DockerUnavailable:
+def _unreadable(request: str, error: Exception) -> DockerUnavailable:
     reason = str(error).replace("\n", " ")
-    return DockerUnavailable(f"Docker's answer to {asked} is not what D4D understands: {reason}")
+    return DockerUnavailable(f"Docker's answer to {request} is not what D4D understands: {reason}")
 
 
-class Version(_Form):
+class Version(_Model):
     """GET /version."""
 
     newest: str = Field(alias="ApiVersion", pattern=r"^\d+\.\d+$")
     oldest: str = Field("1.0", alias="MinAPIVersion", pattern=r"^\d+\.\d+$")
 
 
-class _Subnet(_Form):
+class _Subnet(_Model):
     subnet: str = Field("", alias="Subnet")
     range: str = Field("", alias="IPRange")
     gateway: str = Field("", alias="Gateway")
@@ -67,7 +67,7 @@ class _Subnet(_Form):
         )
 
 
-class _Ipam(_Form):
+class _Ipam(_Model):
     driver: str = Field("", alias="Driver")
     options: Options = Field(default_factory=dict, alias="Options")
     config: Annotated[tuple[_Subnet, ...], BeforeValidator(lambda value: value or ())] = Field(
@@ -75,18 +75,18 @@ class _Ipam(_Form):
     )
 
 
-class _End(_Form):
+class _End(_Model):
     name: str = Field("", alias="Name")
     mac: str = Field("", alias="MacAddress")
     ipv4: str = Field("", alias="IPv4Address")
     ipv6: str = Field("", alias="IPv6Address")
 
 
-class _ConfigFrom(_Form):
+class _ConfigFrom(_Model):
     network: str = Field("", alias="Network")
 
 
-class NetworkForm(_Form):
+class NetworkModel(_Model):
     """GET /networks/ID; in the list of GET /networks, ``ends`` are left out.
 
     The list of a swarm's manager also lacks the IPAM of networks that are made from another's
@@ -111,7 +111,7 @@ class NetworkForm(_Form):
         return self.ipam.driver == driver and not self.config_only
 
     def may_be_served_by(self, driver: str) -> bool:
-        """Whether its addresses may be ours, as far as this form tells.
+        """Whether its addresses may be ours, as far as this model tells.
 
         A plugin of another name may be us, and what tells no driver may have ours.
         """
@@ -163,7 +163,7 @@ def _without_null(value: Any) -> Any:
     return {name: end for name, end in (value or {}).items() if end is not None}
 
 
-class EndForm(_Form):
+class EndModel(_Model):
     """A container's settings on one network: what was asked for, among what came of it."""
 
     network_id: str = Field("", alias="NetworkID")
@@ -199,13 +199,13 @@ class EndForm(_Form):
         return {name: value for name, value in settings.items() if value}
 
 
-class _Settings(_Form):
-    ends: Annotated[dict[str, EndForm], BeforeValidator(_without_null)] = Field(
+class _Settings(_Model):
+    ends: Annotated[dict[str, EndModel], BeforeValidator(_without_null)] = Field(
         default_factory=dict, alias="Networks"
     )
 
 
-class ListedContainer(_Form):
+class ListedContainer(_Model):
     """One of GET /containers/json: of those that run, or are paused."""
 
     id: str = Field(alias="Id")
@@ -248,23 +248,23 @@ class ListedContainer(_Form):
         return (own or [""])[0].removeprefix("/")
 
 
-class ContainerForm(_Form):
+class ContainerModel(_Model):
     """GET /containers/ID/json."""
 
     settings: _Settings = Field(alias="NetworkSettings")
 
-    def end_on(self, network_id: str) -> EndForm | None:
+    def end_on(self, network_id: str) -> EndModel | None:
         """Its end on the network, if it has one; a stopped container's has no addresses."""
         ends = self.settings.ends.values()
         return next((each for each in ends if each.network_id == network_id), None)
 
 
-class _Actor(_Form):
+class _Actor(_Model):
     id: str = Field("", alias="ID")
     attributes: Options = Field(default_factory=dict, alias="Attributes")
 
 
-class _Event(_Form):
+class _Event(_Model):
     kind: str = Field(alias="Type")
     action: str = Field(alias="Action")
     actor: _Actor = Field(alias="Actor")

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from d4d.adapters.docker.engine_http import DockerApi
-from d4d.adapters.docker.models import NetworkForm, Version, read
+from d4d.adapters.docker.models import NetworkModel, Version, read
 from d4d.domain.errors import DockerUnavailable
 from d4d.domain.ports.docker import DockerNetwork
 
@@ -38,9 +38,9 @@ async def look_at_docker(socket: Path, driver: str) -> DockerLook:
     """Ask the engine at ``socket``; ``driver`` is our name as its users write it."""
     api = DockerApi(socket, patience=_PATIENCE)
     try:
-        engine = read(_Engine, await api.request("GET", "/version"), asked="GET /version")
+        engine = read(_Engine, await api.request("GET", "/version"), request="GET /version")
         content = await api.request("GET", "/networks")
-        networks = read(list[NetworkForm], content, asked="GET /networks")
+        networks = read(list[NetworkModel], content, request="GET /networks")
         ours = tuple(each.network() for each in networks if each.is_served_by(driver))
     except DockerUnavailable as error:
         return DockerLook(error=str(error))

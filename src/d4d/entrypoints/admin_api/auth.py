@@ -1,17 +1,15 @@
-"""Who may ask the admin app, in how many words, and how it refuses."""
+"""Who may ask the admin app, and in how many words."""
 
 import hmac
-import json
-from collections.abc import Sequence
 
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from d4d.domain import errors
 from d4d.domain.addressing import parse_address
-from d4d.entrypoints.admin_api import schemas
+from d4d.entrypoints.admin_api.responses import refusal
 from d4d.entrypoints.admin_api.web_page import is_page
 
 CSRF_HEADER = "x-d4d-operator"
@@ -22,33 +20,7 @@ _MOST_VALUES = 200  # in a query: the page asks for fifty leases at once
 _OURS = ("same-origin", "none")  # none: typed, or a bookmark. same-site may be another port's page
 
 
-class Form(Response):
-    """A form as JSON."""
-
-    media_type = "application/json"
-
-    def __init__(self, form: BaseModel, status_code: int = 200) -> None:
-        super().__init__(form.model_dump_json(), status_code, {"Cache-Control": "no-store"})
-
-
-class Listing(Response):
-    """A list as JSON, or a page of one, whose items are JSON already."""
-
-    media_type = "application/json"
-
-    def __init__(self, name: str, items: Sequence[str], **rest: str | None) -> None:
-        """``rest`` is what else there is to say, as ``next`` of a page."""
-        parts = [f'"{name}":[{",".join(items)}]']
-        parts += [f'"{key}":{json.dumps(value)}' for key, value in rest.items()]
-        super().__init__(f"{{{','.join(parts)}}}", headers={"Cache-Control": "no-store"})
-
-
-def refusal(text: str, status: int) -> Form:
-    """The answer that says why not."""
-    return Form(schemas.ErrorAnswer(error=text), status)
-
-
-def require_mark(request: Request) -> None:
+def require_csrf_header(request: Request) -> None:
     """Raises BadRequest where a page elsewhere may have sent a request that changes something."""
     if CSRF_HEADER not in request.headers:
         raise errors.BadRequest(f"a request that changes something needs the header {CSRF_HEADER}")

@@ -139,13 +139,13 @@ def _place(text: str) -> Key:
     return tuple(unquote(part) for part in text.split(" "))
 
 
-def find(parts: OperatorView, request: Request, *, live: bool) -> Lease:
+def find(view: OperatorView, request: Request, *, live: bool) -> Lease:
     """The lease of the path's address. Raises BadRequest, UnknownPool, AddressInUse."""
     address = parse_address(request.path_params["address"], what="address")
     pool = request.query_params.get("pool")
     found = [
         lease
-        for lease in parts.ipam.leasing.leases
+        for lease in view.ipam.leasing.leases
         if lease.address == address and pool in (None, lease.pool, lease.pool.partition("?")[0])
     ]
     found = [lease for lease in found if lease.is_live] or ([] if live else found)
@@ -157,7 +157,7 @@ def find(parts: OperatorView, request: Request, *, live: bool) -> Lease:
     return found[0]
 
 
-def question(
+def history_query(
     what: str,
     *,
     kinds: frozenset[EventKind],
@@ -231,3 +231,9 @@ def number(text: str) -> int:
         shown = text[:_SHOWN]
         raise errors.BadRequest(f"limit {shown!r} is none: give a number up to {_MOST_ENTRIES}")
     return int(text)
+
+
+def pace_of(request: Request) -> Pace:
+    """The pace at which a long answer is made, next to Docker's calls."""
+    pace: Pace = request.app.state.pace
+    return pace

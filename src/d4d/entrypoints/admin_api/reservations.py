@@ -7,35 +7,34 @@ from starlette.responses import Response
 from d4d.domain.addressing import parse_address
 from d4d.domain.errors import BadRequest
 from d4d.domain.reservations import Reservation
-from d4d.entrypoints.admin_api.auth import Form, Listing, require_mark
-from d4d.entrypoints.admin_api.queries import Key, paged
-from d4d.entrypoints.admin_api.schemas import OperatorReservationForm, ReservedAnswer
+from d4d.entrypoints.admin_api.auth import require_csrf_header
+from d4d.entrypoints.admin_api.queries import Key, pace_of, paged
+from d4d.entrypoints.admin_api.responses import json_response, list_response
+from d4d.entrypoints.admin_api.schemas import OperatorReservationSchema, ReservedResponse
 from d4d.operations.view import OperatorView
-from d4d.service_layer.concurrency.pace import Pace
 
 log = structlog.get_logger()
 
 
-async def reservations(parts: OperatorView, request: Request) -> Response:
-    """GET lists, POST reserves."""
-    if request.method == "POST":
-        return await _reserve(parts, request)
-    pace: Pace = request.app.state.pace
-    found = await parts.reservation_service.all(request.query_params.get("pool"))
+async def reservations(view: OperatorView, request: Request) -> Response:
+    """GET lists what operators reserved, a page at a time."""
+    pace = pace_of(request)
+    found = await view.reservation_service.all(request.query_params.get("pool"))
     async with pace.long:
         page, following = await paged(request, found, _place, pace=pace)
-    texts = await pace.each(lambda each: _form(parts, each).model_dump_json(), page)
-    return Listing("reservations", texts, next=following)
+    texts = await pace.each(lambda each: _schema(view, each).model_dump_json(), page)
+    return list_response("reservations", texts, next=following)
 
 
 def _place(reservation: Reservation) -> Key:
     return reservation.segment, reservation.address.packed.hex()
 
 
-async def _reserve(parts: OperatorView, request: Request) -> Response:
-    require_mark(request)
+async def reserve(view: OperatorView, request: Request) -> Response:
+    """POST keeps an address for one container, or from all."""
+    require_csrf_header(request)
     query = request.query_params
-    outcome = await parts.reservation_service.reserve(
+    outcome = await view.reservation_service.reserve(
         _pool(request),
         parse_address(query.get("address", ""), what="address"),
         whom=query.get("for"),
@@ -49,23 +48,23 @@ async def _reserve(parts: OperatorView, request: Request) -> Response:
         whom=made.whom,
         note=made.note,
     )
-    return Form(
-        ReservedAnswer(reservation=_form(parts, made), warnings=list(outcome.warnings)), 201
+    return json_response(
+        ReservedResponse(reservation=_schema(view, made), warnings=list(outcome.warnings)), 201
     )
 
 
-async def unreserve(parts: OperatorView, request: Request) -> Response:
-    """DELETE takes one away."""
-    require_mark(request)
+async def unreserve(view: OperatorView, request: Request) -> Response:
+    """DELETE takes a reservation away."""
+    require_csrf_header(request)
     address = parse_address(request.path_params["address"], what="address")
-    removed = await parts.reservation_service.unreserve(_pool(request), address)
+    removed = await view.reservation_service.unreserve(_pool(request), address)
     log.info(
         "unreserved by an operator",
         address=str(address),
         segment=removed.segment,
         whom=removed.whom,
     )
-    return Form(_form(parts, removed))
+    return json_response(_schema(view, removed))
 
 
 def _pool(request: Request) -> str:
@@ -75,7 +74,7 @@ def _pool(request: Request) -> str:
     return pool
 
 
-def _form(parts: OperatorView, reservation: Reservation) -> OperatorReservationForm:
-    return OperatorReservationForm.of(
-        reservation, pool=parts.reservation_service.pool_of(reservation)
+def _schema(view: OperatorView, reservation: Reservation) -> OperatorReservationSchema:
+    return OperatorReservationSchema.of(
+        reservation, pool=view.reservation_service.pool_of(reservation)
     )

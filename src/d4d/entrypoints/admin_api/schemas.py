@@ -4,11 +4,13 @@ Instants are ISO 8601 in UTC, durations are seconds, null is what is not known; 
 null where the lease has no end says so in its field.
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import CoreRef, DefsRef, GenerateJsonSchema, JsonSchemaMode
 
 from d4d.domain.dhcp.messages import INFINITE
 from d4d.domain.leases import Lease, Terms
@@ -22,11 +24,27 @@ if TYPE_CHECKING:
     from d4d.operations.readiness import Health
 
 
-class _Form(BaseModel):
-    model_config = ConfigDict(frozen=True)
+def _published(name: str) -> str:
+    """The name of a class as /api/schema has it: scripts and the page look schemas up by it."""
+    return name.replace("Schema", "Form").replace("Response", "Answer")
 
 
-class ReservationForm(_Form):
+class Schema(BaseModel):
+    """What all schemas share."""
+
+    model_config = ConfigDict(
+        frozen=True, model_title_generator=lambda model: _published(model.__name__)
+    )
+
+
+class _PublishedNames(GenerateJsonSchema):
+    def get_defs_ref(self, core_mode_ref: tuple[CoreRef, JsonSchemaMode]) -> DefsRef:
+        """See GenerateJsonSchema: the name of a schema within another."""
+        name, mode = core_mode_ref
+        return super().get_defs_ref((CoreRef(_published(name)), mode))
+
+
+class ReservationSchema(Schema):
     """An address that no container gets."""
 
     address: str
@@ -34,7 +52,7 @@ class ReservationForm(_Form):
     count: int = Field(description="How often Docker asked for it")
 
     @classmethod
-    def of(cls, reservation: ReservedAddress) -> "ReservationForm":
+    def of(cls, reservation: ReservedAddress) -> "ReservationSchema":
         """The reservation in print."""
         return cls(
             address=str(reservation.address),
@@ -43,7 +61,7 @@ class ReservationForm(_Form):
         )
 
 
-class OperatorReservationForm(_Form):
+class OperatorReservationSchema(Schema):
     """An address that an operator keeps, for whom ``mac`` or ``name`` tells, or from all."""
 
     pool: str = Field(description="One in use here; it holds in all of that subnet and parent")
@@ -54,7 +72,7 @@ class OperatorReservationForm(_Form):
     made_at: datetime
 
     @classmethod
-    def of(cls, reservation: Reservation, *, pool: str) -> "OperatorReservationForm":
+    def of(cls, reservation: Reservation, *, pool: str) -> "OperatorReservationSchema":
         """The reservation in print."""
         return cls(
             pool=pool,
@@ -66,7 +84,7 @@ class OperatorReservationForm(_Form):
         )
 
 
-class PoolForm(_Form):
+class PoolSchema(Schema):
     """A pool, and how full it is within its range."""
 
     id: str
@@ -76,14 +94,14 @@ class PoolForm(_Form):
     parent: str | None
     allocator: str | None = Field(description="Null where it is the default one")
     networks: int = Field(description="Docker networks that use it")
-    reservations: list[ReservationForm]
+    reservations: list[ReservationSchema]
     size: int = Field(description="Addresses that hosts may have")
     used: int
     reserved: int
     free: int
 
     @classmethod
-    def of(cls, record: PoolRecord, fill: PoolUtilization) -> "PoolForm":
+    def of(cls, record: PoolRecord, fill: PoolUtilization) -> "PoolSchema":
         """The pool in print."""
         pool = record.pool
         return cls(
@@ -95,7 +113,7 @@ class PoolForm(_Form):
             allocator=pool.options.allocator,
             networks=record.users,
             reservations=[
-                ReservationForm.of(each)
+                ReservationSchema.of(each)
                 for each in record.reservations
                 if each.purpose is not Purpose.CLAIMED  # those are containers'
             ],
@@ -106,7 +124,7 @@ class PoolForm(_Form):
         )
 
 
-class TermsForm(_Form):
+class TermsSchema(Schema):
     """What the server said with the address."""
 
     server: str
@@ -122,7 +140,7 @@ class TermsForm(_Form):
     static_routes: list[tuple[str, str]] = Field(description="Destination, and via which router")
 
     @classmethod
-    def of(cls, terms: Terms) -> "TermsForm":
+    def of(cls, terms: Terms) -> "TermsSchema":
         """The terms in print."""
         return cls(
             server=str(terms.server),
@@ -139,7 +157,7 @@ class TermsForm(_Form):
         )
 
 
-class LeaseForm(_Form):
+class LeaseSchema(Schema):
     """A lease that a host holds, or remembers."""
 
     pool: str
@@ -158,10 +176,10 @@ class LeaseForm(_Form):
     expires_at: datetime | None = Field(description="Null is never")
     released_at: datetime | None
     overdue: bool = Field(description="Whether its renewal is late")
-    terms: TermsForm | None = Field(description="Null where no server has confirmed it yet")
+    terms: TermsSchema | None = Field(description="Null where no server has confirmed it yet")
 
     @classmethod
-    def of(cls, lease: Lease, *, overdue: bool) -> "LeaseForm":
+    def of(cls, lease: Lease, *, overdue: bool) -> "LeaseSchema":
         """The lease in print."""
         return cls(
             pool=lease.pool,
@@ -180,11 +198,11 @@ class LeaseForm(_Form):
             expires_at=lease.expires_at,
             released_at=lease.released_at,
             overdue=overdue,
-            terms=TermsForm.of(lease.terms) if lease.terms else None,
+            terms=TermsSchema.of(lease.terms) if lease.terms else None,
         )
 
 
-class EventForm(_Form):
+class EventSchema(Schema):
     """Something that happened to an address."""
 
     at: datetime
@@ -197,7 +215,7 @@ class EventForm(_Form):
     detail: str
 
     @classmethod
-    def of(cls, entry: HistoryEntry) -> "EventForm":
+    def of(cls, entry: HistoryEntry) -> "EventSchema":
         """The event in print."""
         event, endpoint = entry.event, entry.event.endpoint
         return cls(
@@ -212,7 +230,7 @@ class EventForm(_Form):
         )
 
 
-class WebhookMessage(_Form):
+class WebhookMessage(Schema):
     """What is posted to D4D_WEBHOOK_URL."""
 
     id: str = Field(description="The same where a message is sent again")
@@ -230,7 +248,7 @@ class WebhookMessage(_Form):
     free: int | None = None
 
 
-class Following(_Form):
+class Following(Schema):
     """How a list goes on."""
 
     next: str | None = Field(
@@ -238,45 +256,45 @@ class Following(_Form):
     )
 
 
-class PoolsAnswer(_Form):
+class PoolsResponse(Schema):
     """GET /api/pools."""
 
-    pools: list[PoolForm]
+    pools: list[PoolSchema]
 
 
-class ReservationsAnswer(Following):
+class ReservationsResponse(Following):
     """GET /api/reservations: a page of them."""
 
-    reservations: list[OperatorReservationForm]
+    reservations: list[OperatorReservationSchema]
 
 
-class ReservedAnswer(_Form):
+class ReservedResponse(Schema):
     """POST /api/reservations?pool=&address=&for=&note=, the last two of which may be left out."""
 
-    reservation: OperatorReservationForm
+    reservation: OperatorReservationSchema
     warnings: list[str] = Field(description="What the operator should know")
 
 
-class LeasesAnswer(Following):
+class LeasesResponse(Following):
     """GET /api/leases: a page of them, by pool and address."""
 
-    leases: list[LeaseForm]
+    leases: list[LeaseSchema]
 
 
-class LeaseAnswer(_Form):
+class LeaseResponse(Schema):
     """GET /api/leases/ADDRESS."""
 
-    lease: LeaseForm
-    history: list[EventForm] = Field(description="Of its address, the newest first")
+    lease: LeaseSchema
+    history: list[EventSchema] = Field(description="Of its address, the newest first")
 
 
-class HistoryAnswer(Following):
+class HistoryResponse(Following):
     """GET /api/history: a page of it. With ``at``: the last event of each that had the address."""
 
-    events: list[EventForm]
+    events: list[EventSchema]
 
 
-class HostForm(_Form):
+class HostSchema(Schema):
     """A host that uses the store."""
 
     host: str
@@ -298,7 +316,7 @@ class HostForm(_Form):
     leases: int = Field(description="Addresses that it holds")
 
     @classmethod
-    def of(cls, host: Host, *, self_name: str, now: datetime) -> "HostForm":
+    def of(cls, host: Host, *, self_name: str, now: datetime) -> "HostSchema":
         """The host in print."""
         return cls(
             host=host.name,
@@ -312,14 +330,14 @@ class HostForm(_Form):
         )
 
 
-class HostsAnswer(_Form):
+class HostsResponse(Schema):
     """GET /api/hosts."""
 
     grace: float = Field(description="Seconds of D4D_HOST_GRACE")
-    hosts: list[HostForm]
+    hosts: list[HostSchema]
 
 
-class FailureForm(_Form):
+class FailureSchema(Schema):
     """A lease that could not be given back, and why."""
 
     address: str
@@ -327,23 +345,23 @@ class FailureForm(_Form):
     error: str
 
 
-class DrainAnswer(_Form):
+class DrainResponse(Schema):
     """POST /api/hosts/HOST/drain."""
 
     host: str
     freed: list[str] = Field(description="Addresses that were given back")
-    unasked: list[FailureForm] = Field(
+    unasked: list[FailureSchema] = Field(
         description="Those that were given back though nobody could be asked who uses them, and why"
     )
-    failed: list[FailureForm] = Field(description="These stay the host's: drain it again")
+    failed: list[FailureSchema] = Field(description="These stay the host's: drain it again")
 
     @classmethod
-    def of(cls, drained: DrainResult) -> "DrainAnswer":
+    def of(cls, drained: DrainResult) -> "DrainResponse":
         """What a drain came to, in print."""
 
-        def told(leases: list[tuple[Lease, str]]) -> list[FailureForm]:
+        def told(leases: list[tuple[Lease, str]]) -> list[FailureSchema]:
             return [
-                FailureForm(address=str(lease.address), pool=lease.pool, error=error)
+                FailureSchema(address=str(lease.address), pool=lease.pool, error=error)
                 for lease, error in leases
             ]
 
@@ -355,7 +373,7 @@ class DrainAnswer(_Form):
         )
 
 
-class CheckForm(_Form):
+class CheckSchema(Schema):
     """One thing that must be so."""
 
     name: str
@@ -363,23 +381,23 @@ class CheckForm(_Form):
     detail: str
 
 
-class HealthAnswer(_Form):
+class HealthResponse(Schema):
     """GET /healthz, GET /readyz."""
 
     ok: bool
     version: str
-    checks: list[CheckForm]
+    checks: list[CheckSchema]
 
     @classmethod
-    def of(cls, health: "Health") -> "HealthAnswer":
-        """The answer for what was looked at."""
+    def of(cls, health: "Health") -> "HealthResponse":
+        """The health in print."""
         checks = [
-            CheckForm(name=each.name, ok=each.ok, detail=each.detail) for each in health.checks
+            CheckSchema(name=each.name, ok=each.ok, detail=each.detail) for each in health.checks
         ]
         return cls(ok=health.ok, version=version("d4d"), checks=checks)
 
 
-class SettingForm(_Form):
+class SettingSchema(Schema):
     """A setting as it is in effect. Secrets are masked."""
 
     name: str
@@ -387,41 +405,44 @@ class SettingForm(_Form):
     source: str = Field(description="default, the file or the variable that set it, command line")
 
 
-class ConfigAnswer(_Form):
+class ConfigResponse(Schema):
     """GET /api/config."""
 
-    settings: list[SettingForm]
+    settings: list[SettingSchema]
 
 
-class ErrorAnswer(_Form):
+class ErrorResponse(Schema):
     """Any answer of 400 and above."""
 
     error: str
 
 
-ANSWERS: tuple[type[BaseModel], ...] = (
-    PoolsAnswer,
-    ReservationsAnswer,
-    ReservedAnswer,
-    OperatorReservationForm,
-    LeasesAnswer,
-    LeaseAnswer,
-    LeaseForm,
-    EventForm,
+RESPONSES: tuple[type[Schema], ...] = (
+    PoolsResponse,
+    ReservationsResponse,
+    ReservedResponse,
+    OperatorReservationSchema,
+    LeasesResponse,
+    LeaseResponse,
+    LeaseSchema,
+    EventSchema,
     WebhookMessage,
-    HistoryAnswer,
-    HostsAnswer,
-    DrainAnswer,
-    HealthAnswer,
-    ConfigAnswer,
-    ErrorAnswer,
+    HistoryResponse,
+    HostsResponse,
+    DrainResponse,
+    HealthResponse,
+    ConfigResponse,
+    ErrorResponse,
 )
 """Each body that the API answers with, or sends as an event."""
 
 
-def schema() -> dict[str, Any]:
-    """The JSON schema of each answer, by its name: GET /api/schema."""
-    return {each.__name__: each.model_json_schema() for each in ANSWERS}
+def published(schemas: Iterable[type[Schema]]) -> dict[str, Any]:
+    """The JSON schema of each, by its name."""
+    return {
+        _published(each.__name__): each.model_json_schema(schema_generator=_PublishedNames)
+        for each in schemas
+    }
 
 
 def _seconds(duration: timedelta | None) -> float | None:

@@ -1,23 +1,18 @@
-"""What ``d4d probe --json`` and ``d4d doctor --json`` print; in the manner of ``admin_forms``."""
+"""What ``d4d probe --json`` and ``d4d doctor --json`` print, in the manner of the admin API."""
 
 from collections.abc import Collection
 from ipaddress import IPv4Address, IPv4Interface
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from d4d.adapters.dhcp.server_probe import Offer, ProbeResult
 from d4d.doctor.run import Outcome
-from d4d.entrypoints.admin_api.schemas import TermsForm
+from d4d.entrypoints.admin_api.schemas import Schema, TermsSchema
 
 _MILLISECONDS = 1000
 
 
-class _Form(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class OfferForm(_Form):
+class OfferSchema(Schema):
     """What one DHCP server offered."""
 
     server: str = Field(description="Option 54")
@@ -25,10 +20,10 @@ class OfferForm(_Form):
     address: str = Field(description="With the prefix length, where the server names a mask")
     after_ms: float = Field(description="From the first DISCOVER to the offer")
     accepted: bool = Field(description="Whether D4D_DHCP_SERVER lets D4D take it")
-    terms: TermsForm
+    terms: TermsSchema
 
     @classmethod
-    def of(cls, offer: Offer, *, servers: Collection[IPv4Address]) -> "OfferForm":
+    def of(cls, offer: Offer, *, servers: Collection[IPv4Address]) -> "OfferSchema":
         """The offer in print; ``servers`` are those of the settings, none being any."""
         mask = offer.terms.subnet_mask
         return cls(
@@ -37,36 +32,36 @@ class OfferForm(_Form):
             address=str(IPv4Interface(f"{offer.address}/{mask}") if mask else offer.address),
             after_ms=round(offer.after.total_seconds() * _MILLISECONDS, 1),
             accepted=not servers or offer.terms.server in servers,
-            terms=TermsForm.of(offer.terms),
+            terms=TermsSchema.of(offer.terms),
         )
 
 
-class ProbedForm(_Form):
+class ProbedSchema(Schema):
     """What came of asking on one interface, or as a relay."""
 
     interface: str | None
     relay: str | None = Field(description="This host's address, and whom it asked; else null")
     error: str | None = Field(description="Why nobody could be asked")
-    offers: list[OfferForm] = Field(description="The fastest first; none where nobody answered")
+    offers: list[OfferSchema] = Field(description="The fastest first; none where nobody answered")
 
     @classmethod
-    def of(cls, probed: ProbeResult, *, servers: Collection[IPv4Address]) -> "ProbedForm":
+    def of(cls, probed: ProbeResult, *, servers: Collection[IPv4Address]) -> "ProbedSchema":
         """The outcome in print."""
         return cls(
             interface=probed.parent,
             relay=probed.relay,
             error=probed.error,
-            offers=[OfferForm.of(each, servers=servers) for each in probed.offers],
+            offers=[OfferSchema.of(each, servers=servers) for each in probed.offers],
         )
 
 
-class ProbeAnswer(_Form):
+class ProbeResponse(Schema):
     """``d4d probe --json``."""
 
-    probed: list[ProbedForm]
+    probed: list[ProbedSchema]
 
 
-class FindingForm(_Form):
+class FindingSchema(Schema):
     """One thing that is wrong."""
 
     code: str = Field(description="A name that stays: docs/operate/doctor.md lists all of them")
@@ -75,23 +70,23 @@ class FindingForm(_Form):
     remedy: str
 
 
-class DoctorCheckForm(_Form):
+class DoctorCheckSchema(Schema):
     """One subject that was looked at."""
 
     name: str = Field(description="settings, parents, driver, docker, store, dhcp, clock, doctor")
     severity: str = Field(description="ok, warning, error: the worst of its findings")
     seen: str
-    findings: list[FindingForm]
+    findings: list[FindingSchema]
 
     @classmethod
-    def of(cls, outcome: Outcome) -> "DoctorCheckForm":
+    def of(cls, outcome: Outcome) -> "DoctorCheckSchema":
         """The outcome in print."""
         return cls(
             name=outcome.name,
             severity=str(outcome.severity),
             seen=outcome.seen,
             findings=[
-                FindingForm(
+                FindingSchema(
                     code=each.code,
                     severity=str(each.severity),
                     found=each.found,
@@ -102,16 +97,12 @@ class DoctorCheckForm(_Form):
         )
 
 
-class DoctorAnswer(_Form):
+class DoctorResponse(Schema):
     """``d4d doctor --json``."""
 
     severity: str = Field(description="ok, warning, error: the worst of all findings")
-    checks: list[DoctorCheckForm]
+    checks: list[DoctorCheckSchema]
 
 
-ANSWERS: tuple[type[BaseModel], ...] = (ProbeAnswer, DoctorAnswer)
-
-
-def schema() -> dict[str, Any]:
-    """The JSON schema of each, by its name."""
-    return {each.__name__: each.model_json_schema() for each in ANSWERS}
+RESPONSES: tuple[type[Schema], ...] = (ProbeResponse, DoctorResponse)
+"""What each of the two prints."""

@@ -100,7 +100,7 @@ async def _serve_operators(
         if descriptor is not None:
             pace = Pace()
             app = admin.create_admin_app(
-                lambda: _operations(service), settings=settings, given=service.given, pace=pace
+                lambda: _view(service), settings=settings, given=service.given, pace=pace
             )
             await bounded.serve_bounded(
                 app, descriptor, stop=service.stop, grace=lambda: _OPERATORS_END, pace=pace
@@ -118,17 +118,17 @@ def _import_rest() -> None:
         gc.enable()
 
 
-def _operations(service: ServiceState) -> OperatorView | None:
+def _view(service: ServiceState) -> OperatorView | None:
     return cast("PluginCalls", service.driver.result()).driver.view if service.is_open else None
 
 
 def _status(service: ServiceState) -> str:
     """For ``systemctl status``."""
-    operations = _operations(service)
-    if operations is None:
+    view = _view(service)
+    if view is None:
         return "starting, or stopping"
-    fills = operations.fills()
-    used, late = sum(fill.used for fill in fills.values()), len(operations.overdue())
+    fills = view.fills()
+    used, late = sum(fill.used for fill in fills.values()), len(view.overdue())
     return f"{used} leases in {len(fills)} pools, {late} renewals late"
 
 

@@ -35,12 +35,12 @@ async def ask(
 
 async def test_a_reservation_is_made_listed_counted_and_taken_away(operator: Operator) -> None:
     query = {"for": "web", "note": "why"}
-    made = schemas.ReservedAnswer.model_validate(
+    made = schemas.ReservedResponse.model_validate(
         await ask(operator, "POST", "192.168.59.9", 201, **query)
     )
     assert (made.reservation.name, made.reservation.note) == ("web", "why")
     assert any("from 29 on" in each for each in made.warnings)
-    listed = schemas.ReservationsAnswer.model_validate(await ask(operator, "GET"))
+    listed = schemas.ReservationsResponse.model_validate(await ask(operator, "GET"))
     assert listed.reservations == [made.reservation]
     assert (await operator.get("/api/pools"))["pools"][0]["reserved"] == 1
     removed = await ask(operator, "DELETE", "192.168.59.9")

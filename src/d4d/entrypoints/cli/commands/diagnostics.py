@@ -8,7 +8,7 @@ import typer
 from d4d.entrypoints.cli.output import Exit, Json, as_json, report_errors, show, table
 
 if TYPE_CHECKING:
-    from d4d.entrypoints.cli.schemas import DoctorAnswer, OfferForm, ProbedForm
+    from d4d.entrypoints.cli.schemas import DoctorResponse, OfferSchema, ProbedSchema
 
 _COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 _PROBED = ("interface", "server", "server's MAC", "offers", "router", "DNS", "lease time", "after")
@@ -17,11 +17,10 @@ _PROBED = ("interface", "server", "server's MAC", "offers", "router", "DNS", "le
 @report_errors
 def config(*, json: Json = False) -> None:
     """Show settings as a driver started here would have them, and where each comes from."""
-    from d4d.entrypoints.admin_api.app import effective  # noqa: PLC0415 - --help is asked more often
-    from d4d.entrypoints.admin_api.schemas import ConfigAnswer  # noqa: PLC0415 - as above
+    from d4d.entrypoints.admin_api.config import effective  # noqa: PLC0415 - --help is asked more often
     from d4d.settings.loading import load_settings  # noqa: PLC0415 - as above
 
-    answer = ConfigAnswer(settings=effective(load_settings()))
+    answer = effective(load_settings())
     if json:
         as_json(answer.model_dump(mode="json"))
         return
@@ -43,16 +42,16 @@ def probe(
     from d4d.adapters.observability.log_setup import configure_logs  # noqa: PLC0415 - as above
     from d4d.doctor.probe_command import probe_servers  # noqa: PLC0415 - as above
     from d4d.entrypoints.cli.schemas import (  # noqa: PLC0415 - --help is asked more often
-        ProbeAnswer,
-        ProbedForm,
+        ProbedSchema,
+        ProbeResponse,
     )
     from d4d.settings.loading import load_settings  # noqa: PLC0415 - as above
 
     settings, patience = load_settings(), _duration(timeout)
     configure_logs(debug=settings.debug)
     found = probe_servers(settings, interfaces or (), patience)
-    answer = ProbeAnswer(
-        probed=[ProbedForm.of(each, servers=settings.dhcp_server) for each in found]
+    answer = ProbeResponse(
+        probed=[ProbedSchema.of(each, servers=settings.dhcp_server) for each in found]
     )
     if json:
         as_json(answer.model_dump(mode="json"))
@@ -74,12 +73,12 @@ def doctor(
     from d4d.adapters.observability.log_setup import configure_logs  # noqa: PLC0415 - as above
     from d4d.doctor.findings import Severity  # noqa: PLC0415 - as above
     from d4d.doctor.run import examine  # noqa: PLC0415 - as above
-    from d4d.entrypoints.cli.schemas import DoctorAnswer, DoctorCheckForm  # noqa: PLC0415 - as above
+    from d4d.entrypoints.cli.schemas import DoctorCheckSchema, DoctorResponse  # noqa: PLC0415 - as above
 
     configure_logs(debug=False)
     outcomes = asyncio.run(examine(_duration(timeout)))
     worst = max((each.severity for each in outcomes), default=Severity.OK)
-    answer = DoctorAnswer(severity=str(worst), checks=list(map(DoctorCheckForm.of, outcomes)))
+    answer = DoctorResponse(severity=str(worst), checks=list(map(DoctorCheckSchema.of, outcomes)))
     if json:
         as_json(answer.model_dump(mode="json"))
     else:
@@ -88,7 +87,7 @@ def doctor(
         raise typer.Exit(Exit.FAILED)
 
 
-def _tell(answer: "DoctorAnswer") -> None:
+def _tell(answer: "DoctorResponse") -> None:
     for check in answer.checks:
         typer.secho(f"{check.severity:<8}", fg=_COLOURS[check.severity], bold=True, nl=False)
         typer.echo(f"{check.name}: {check.seen}")
@@ -110,7 +109,7 @@ def _duration(text: str) -> timedelta:
     return duration
 
 
-def _rows(probed: "ProbedForm", timeout: str) -> list[list[str | None]]:
+def _rows(probed: "ProbedSchema", timeout: str) -> list[list[str | None]]:
     way = probed.interface if probed.relay is None else f"relay {probed.relay}"
     if probed.error is not None:
         return [[way, probed.error]]
@@ -119,7 +118,7 @@ def _rows(probed: "ProbedForm", timeout: str) -> list[list[str | None]]:
     return [[way, *_cells(offer)] for offer in probed.offers]
 
 
-def _cells(offer: "OfferForm") -> list[str | None]:
+def _cells(offer: "OfferSchema") -> list[str | None]:
     terms = offer.terms
     seconds = terms.lease_time
     return [
