@@ -20,7 +20,7 @@ from d4d.domain.ports.stores import StoreContents
 from d4d.domain.reservations import Reservation
 from d4d.domain.segments import segment_of
 from d4d.entrypoints.cli.app import cli
-from d4d.entrypoints.cli.output import Exit
+from d4d.entrypoints.cli.output import ExitCode
 from d4d.settings.model import Settings
 
 NOW = datetime(2026, 11, 25, 16, 30, tzinfo=UTC)
@@ -103,7 +103,7 @@ def file(host: Host, tmp_path: Path) -> Path:
     host.fill(HELD)
     path = tmp_path / "backup"
     result = host.d4d("backup", path)
-    assert result.exit_code == Exit.DONE, result.stderr
+    assert result.exit_code == ExitCode.DONE, result.stderr
     assert result.stdout == (f"1 pools, 3 leases, 1 reservations, of host-a, are in {path}.\n")
     assert path.stat().st_mode & 0o777 == 0o600
     return path
@@ -119,7 +119,7 @@ def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 def test_all_comes_back_in_a_new_directory_with_the_hosts_name(file: Path, other: Host) -> None:
     result = other.d4d("restore", file, answer="y\n")
-    assert result.exit_code == Exit.DONE, result.stderr
+    assert result.exit_code == ExitCode.DONE, result.stderr
     assert "1 pools, 3 leases, 1 reservations were restored" in result.stdout
     assert StateDirectory(other.state_dir).known_host() == "host-a"
     assert other.contents() == StoreContents(pools=(RECORD,), leases=tuple(HELD))
@@ -127,7 +127,7 @@ def test_all_comes_back_in_a_new_directory_with_the_hosts_name(file: Path, other
 
 def test_who_says_no_changes_nothing(file: Path, other: Host) -> None:
     result = other.d4d("restore", file, answer="n\n")
-    assert result.exit_code == Exit.FAILED
+    assert result.exit_code == ExitCode.FAILED
     assert StateDirectory(other.state_dir).known_host() is None
     assert other.contents() == StoreContents()
 
@@ -136,12 +136,12 @@ def test_what_is_there_stays_unless_it_is_to_be_replaced(file: Path, host: Host)
     host.fill([a_lease(7)])
     filled = host.contents()
     refused = host.d4d("restore", file, "--yes")
-    assert refused.exit_code == Exit.FAILED
+    assert refused.exit_code == ExitCode.FAILED
     assert "the store has 1 pools, 4 leases of host-a already: add --replace" in refused.stderr
     assert host.contents() == filled
 
     result = host.d4d("restore", file, "--replace", "--yes")
-    assert result.exit_code == Exit.DONE, result.stderr
+    assert result.exit_code == ExitCode.DONE, result.stderr
     assert "is forgotten, without giving it back: 1 pools, 4 leases" in result.stderr
     assert host.contents() == StoreContents(pools=(RECORD,), leases=tuple(HELD))
 
@@ -149,7 +149,7 @@ def test_what_is_there_stays_unless_it_is_to_be_replaced(file: Path, host: Host)
 def test_on_a_host_of_another_name_the_leases_become_its_own(file: Path, other: Host) -> None:
     StateDirectory(other.state_dir).host("host-b")
     result = other.d4d("restore", file, "--yes")
-    assert result.exit_code == Exit.DONE, result.stderr
+    assert result.exit_code == ExitCode.DONE, result.stderr
     assert "see that host-a is switched off" in result.stderr
     owned = tuple(replace(lease, owner="host-b") for lease in HELD)
     assert other.contents("host-b").leases == owned
@@ -160,7 +160,7 @@ def test_a_lease_whose_address_another_host_has_is_told(file: Path, other: Host)
     other.fill([a_lease(2, mac=50), a_lease(3, mac=51)], name="host-b")
     (other.state_dir / "host").unlink()
     result = other.d4d("restore", file, "--yes")
-    assert result.exit_code == Exit.FAILED
+    assert result.exit_code == ExitCode.FAILED
     assert "not restored: the lease of web2 (02:00:00:00:00:02): " in result.stderr
     assert "1 freed leases were not" in result.stdout
     assert other.contents().leases == (HELD[0],)
@@ -171,14 +171,14 @@ def test_a_running_driver_is_not_disturbed(file: Path, host: Host) -> None:
     running.lock()
     result = host.d4d("restore", file, "--replace", "--yes")
     running.close()
-    assert result.exit_code == Exit.FAILED
+    assert result.exit_code == ExitCode.FAILED
     assert "another D4D" in result.stderr
 
 
 def test_a_damaged_file_changes_nothing(file: Path, other: Host) -> None:
     file.write_bytes(file.read_bytes().replace(b"web2", b"web\xff"))
     result = other.d4d("restore", file, "--yes")
-    assert result.exit_code == Exit.FAILED
+    assert result.exit_code == ExitCode.FAILED
     assert "not as it was written" in result.stderr
     assert list(other.state_dir.iterdir()) == []
 
@@ -189,12 +189,12 @@ def test_memory_can_not_be_reached(
 ) -> None:
     monkeypatch.setenv("D4D_STORE", "memory")
     result = host.d4d(command, file)
-    assert (result.exit_code, "D4D_STORE=memory" in result.stderr) == (Exit.FAILED, True)
+    assert (result.exit_code, "D4D_STORE=memory" in result.stderr) == (ExitCode.FAILED, True)
 
 
 def test_a_directory_that_no_driver_used_is_left_as_it_is(host: Host, tmp_path: Path) -> None:
     result = host.d4d("backup", tmp_path / "backup")
-    assert result.exit_code == Exit.FAILED
+    assert result.exit_code == ExitCode.FAILED
     assert "no D4D ever ran with the state directory" in result.stderr
     assert list(host.state_dir.iterdir()) == []
 
@@ -203,7 +203,7 @@ def test_a_place_that_takes_no_file_is_named(host: Host, tmp_path: Path) -> None
     host.fill([])
     for place in (tmp_path, tmp_path / "none" / "backup"):
         result = host.d4d("backup", place)
-        assert result.exit_code == Exit.FAILED
+        assert result.exit_code == ExitCode.FAILED
         assert f"can't write the backup to {place}: " in result.stderr
     result = host.d4d("restore", tmp_path / "none")
     assert "can't read the backup" in result.stderr

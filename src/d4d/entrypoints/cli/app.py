@@ -1,47 +1,78 @@
-"""The commands, and how they are read."""
+"""The commands, each imported when it is asked for or listed."""
 
-from importlib.metadata import version
-from typing import Annotated
+from collections import UserDict
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
-from d4d.entrypoints.cli.commands import backup as cli_backup
-from d4d.entrypoints.cli.commands import diagnostics as cli_host
-from d4d.entrypoints.cli.commands import hosts as cli_hosts
-from d4d.entrypoints.cli.commands import leases as cli_leases
-from d4d.entrypoints.cli.commands import reservations as cli_reservations
+_COMMANDS = {
+    "server": "server:server",
+    "pools": "leases:pools",
+    "leases": "leases:leases",
+    "lease": "leases:lease",
+    "release": "leases:release",
+    "reserve": "reservations:reserve",
+    "unreserve": "reservations:unreserve",
+    "reservations": "reservations:reservations",
+    "history": "events:history",
+    "events": "events:events",
+    "hosts": "hosts:hosts",
+    "config": "diagnostics:config",
+    "probe": "diagnostics:probe",
+    "doctor": "diagnostics:doctor",
+    "backup": "backup:backup",
+    "restore": "backup:restore",
+    "host": "hosts:host",
+}
+"""Each command, and which function (or group of commands) below ``commands`` it is."""
+
+
+class _Commands(UserDict[str, Any]):
+    """The commands by name, each loaded when it is first looked up."""
+
+    def __getitem__(self, name: str) -> Any:
+        command = self.data[name]
+        if isinstance(command, str):
+            command = self.data[name] = _load(name, command)
+        return command
+
+
+class _LazyGroup(TyperGroup):
+    def __init__(self, **attrs: Any) -> None:
+        super().__init__(**attrs)
+        self.commands = _Commands(_COMMANDS)
+
+
+def _load(name: str, where: str) -> Any:
+    module, _, attribute = where.partition(":")
+    found = getattr(import_module(f"d4d.entrypoints.cli.commands.{module}"), attribute)
+    if isinstance(found, typer.Typer):
+        group = get_group(found)
+        group.name = name
+        return group
+    one = typer.Typer(add_completion=False, rich_markup_mode=None)
+    one.command(name)(found)
+    return get_command(one)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version  # noqa: PLC0415 - --help is asked more often
+
+        typer.echo(f"d4d {version('d4d')}")
+        raise typer.Exit
+
 
 cli = typer.Typer(
+    cls=_LazyGroup,
     name="d4d",
     no_args_is_help=True,
     rich_markup_mode=None,  # help in colours takes a third longer to start
     pretty_exceptions_enable=False,  # a service's log wants the plain traceback
 )
-
-
-_COMMANDS = (
-    cli_leases.pools,
-    cli_leases.leases,
-    cli_leases.lease,
-    cli_leases.release,
-    cli_reservations.reserve,
-    cli_reservations.unreserve,
-    cli_reservations.reservations,
-    cli_leases.history,
-    cli_leases.events,
-    cli_hosts.hosts,
-    cli_host.config,
-    cli_host.probe,
-    cli_host.doctor,
-    cli_backup.backup,
-    cli_backup.restore,
-)
-
-
-def _say_version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"d4d {version('d4d')}")
-        raise typer.Exit
 
 
 @cli.callback()
@@ -54,25 +85,3 @@ def options(
     ] = False,
 ) -> None:
     """DHCP for Docker: containers get their addresses from the site's DHCP server."""
-
-
-@cli.command()
-def server(
-    debug: Annotated[bool | None, typer.Option(help="Log more (IPAM_DEBUG).")] = None,
-    dhcp_server: Annotated[
-        str | None, typer.Option(help="Take offers of this server only (DHCP_SERVER).")
-    ] = None,
-    listen_addr: Annotated[
-        str | None, typer.Option(help="The host's address for relayed DHCP (LISTEN_ADDR).")
-    ] = None,
-) -> None:
-    """Serve Docker at the plugin socket until stopped."""
-    given = {"debug": debug, "dhcp_server": dhcp_server, "listen_addr": listen_addr}
-    from d4d.entrypoints.cli.commands.server import serve  # noqa: PLC0415 - --help is asked more often
-
-    serve({name: value for name, value in given.items() if value is not None})
-
-
-for each in _COMMANDS:
-    cli.command()(each)
-cli.add_typer(cli_hosts.host_cli, name="host")

@@ -26,7 +26,7 @@ def main() -> None:
     """The entry point of ``d4d``."""
     words = as_typer_wants(sys.argv[1:])
     if words == ["server"]:  # the service: what reads all other words takes a third of its start
-        from d4d.entrypoints.cli.commands.server import serve  # noqa: PLC0415 - the service's alone
+        from d4d.entrypoints.cli.serve import serve  # noqa: PLC0415 - the service's alone
 
         serve({})
     else:

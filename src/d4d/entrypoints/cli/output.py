@@ -20,7 +20,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, as the admin API
 Pool = Annotated[str | None, typer.Option(help="Pool id, or its subnet.")]
 
 
-class Exit(IntEnum):
+class ExitCode(IntEnum):
     """What the exit code of a command says."""
 
     DONE = 0
@@ -38,22 +38,31 @@ def report_errors(command: Callable[P, None]) -> Callable[P, None]:
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        from d4d.adapters.admin_client import (  # noqa: PLC0415 - --help is asked more often
-            NoSuchThing,
-            NotRunning,
-        )
-        from d4d.domain.errors import D4DError, by_class  # noqa: PLC0415 - as above
+        from d4d.domain.errors import D4DError  # noqa: PLC0415 - --help is asked more often
 
-        codes: dict[type, Exit] = {NotRunning: Exit.NOT_RUNNING, NoSuchThing: Exit.NOT_FOUND}
         try:
             command(*args, **kwargs)
         except D4DError as error:
             typer.echo(f"d4d: {error}", err=True)
-            raise typer.Exit(by_class(codes, error, Exit.FAILED)) from error
+            raise typer.Exit(_exit_code(error)) from error
         except KeyboardInterrupt:
-            raise typer.Exit(Exit.DONE) from None
+            raise typer.Exit(ExitCode.DONE) from None
 
     return run
+
+
+def _exit_code(error: Exception) -> ExitCode:
+    from d4d.adapters.admin_client import (  # noqa: PLC0415 - not every command has a client
+        NoSuchThing,
+        NotRunning,
+    )
+    from d4d.domain.errors import by_class  # noqa: PLC0415 - as above
+
+    codes: dict[type, ExitCode] = {
+        NotRunning: ExitCode.NOT_RUNNING,
+        NoSuchThing: ExitCode.NOT_FOUND,
+    }
+    return by_class(codes, error, ExitCode.FAILED)
 
 
 @contextmanager
@@ -99,6 +108,25 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> "Tabl
     for row in rows:
         made.add_row(*(Text(cell or "-") for cell in row))  # a name may look like markup
     return made
+
+
+def event_table(events: Sequence[dict[str, Any]]) -> "Table":
+    """What happened, one event a row; ``events`` are as the admin API has them."""
+    columns = ("time", "event", "address", "name", "mac", "detail")
+    return table(columns, list(map(event_cells, events)))
+
+
+def event_cells(event: dict[str, Any]) -> list[str]:
+    """One event in print."""
+    keys = ("at", "kind", "address", "name", "mac", "detail")
+    return [cell(event[key]) or "-" for key in keys]
+
+
+def cell(value: Any) -> str | None:
+    """A value of the admin API in print; None is what is not known."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return None if value is None else str(value)
 
 
 def show(what: Any) -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from d4d.entrypoints.cli.app import cli
 from d4d.entrypoints.cli.main import as_typer_wants
-from d4d.entrypoints.cli.output import Exit
+from d4d.entrypoints.cli.output import ExitCode
 from d4d.settings.model import Settings
 
 # httpcore leaves a unix socket that did not connect to the garbage collector
@@ -62,7 +62,7 @@ def test_it_says_which_d4d_it_is() -> None:
 )
 def test_a_driver_that_does_not_run_has_an_exit_code(words: str) -> None:
     result = d4d(*words.split())
-    assert result.exit_code == Exit.NOT_RUNNING
+    assert result.exit_code == ExitCode.NOT_RUNNING
     assert "d4d: no driver answers at unix:" in result.stderr
     assert result.stdout == ""
 
@@ -70,21 +70,21 @@ def test_a_driver_that_does_not_run_has_an_exit_code(words: str) -> None:
 def test_no_socket_takes_no_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("D4D_ADMIN_BIND", "off")
     result = d4d("pools")
-    assert result.exit_code == Exit.FAILED
+    assert result.exit_code == ExitCode.FAILED
     assert "D4D_ADMIN_BIND is off" in result.stderr
 
 
 def test_a_wrong_setting_is_named_by_each_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("D4D_HOLD", "soon")
     result = d4d("pools")
-    assert (result.exit_code, "D4D_HOLD: " in result.stderr) == (Exit.FAILED, True)
+    assert (result.exit_code, "D4D_HOLD: " in result.stderr) == (ExitCode.FAILED, True)
 
 
 def test_wrong_usage_has_an_exit_code() -> None:
-    assert d4d("lease").exit_code == Exit.USAGE
-    assert d4d("leases", "--watch", "--json").exit_code == Exit.USAGE
-    assert d4d("probe", "--timeout", "soon").exit_code == Exit.USAGE
-    assert d4d("probe", "--timeout", "0s").exit_code == Exit.USAGE
+    assert d4d("lease").exit_code == ExitCode.USAGE
+    assert d4d("leases", "--watch", "--json").exit_code == ExitCode.USAGE
+    assert d4d("probe", "--timeout", "soon").exit_code == ExitCode.USAGE
+    assert d4d("probe", "--timeout", "0s").exit_code == ExitCode.USAGE
 
 
 def test_settings_are_shown_with_their_source(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,22 +116,42 @@ def test_each_command_and_each_exit_code_is_documented_once() -> None:
 
     there = commands(typer.main.get_command(cli))
     assert sorted(documented("commands", r"^\| `d4d ([a-z ]+[a-z])")) == sorted(there)
-    assert documented("exit codes", r"^\| (\d+) \|") == [str(code.value) for code in Exit]
+    assert documented("exit codes", r"^\| (\d+) \|") == [str(code.value) for code in ExitCode]
+
+
+def imported_by(*words: str) -> set[str]:
+    """The modules that ``d4d`` has imported when it ends."""
+    script = """
+import atexit, sys
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+from d4d.entrypoints.cli.main import main
+main()"""
+    command = [sys.executable, "-c", script, *words]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert ended.stdout
+    return set(ended.stderr.split())
 
 
 def test_help_loads_the_command_line_and_nothing_else() -> None:
     """So it is there in less than 0.3 s; a clock would measure what else the machine does."""
-    script = "from d4d.entrypoints.cli.main import main; main()"
-    loaded = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", script, "--help"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert "leases" in loaded.stdout
-    names = {line.rpartition("|")[2].strip().split(".")[0] for line in loaded.stderr.splitlines()}
+    names = {name.partition(".")[0] for name in imported_by("--help")}
     assert "typer" in names
     assert names.isdisjoint(
         {"pydantic", "starlette", "hypercorn", "httpx", "redis", "scapy", "psutil", "asyncio"}
         | {"structlog", "prometheus_client", "dependency_injector", "opentelemetry"}
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "module"), [("leases --help", "leases"), ("config", "diagnostics"), ("--version", "")]
+)
+def test_a_command_loads_no_other_commands(words: str, module: str) -> None:
+    package = "d4d.entrypoints.cli.commands"
+    names = {name for name in imported_by(*words.split()) if name.startswith(f"{package}.")}
+    assert names == ({f"{package}.{module}"} if module else set())
+
+
+def test_settings_are_shown_without_a_server() -> None:
+    names = {name.partition(".")[0] for name in imported_by("config")}
+    assert "pydantic" in names
+    assert names.isdisjoint({"starlette", "httpx", "dependency_injector", "prometheus_client"})

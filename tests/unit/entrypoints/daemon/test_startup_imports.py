@@ -80,7 +80,7 @@ def imported_by(script: str, home: Path) -> set[str]:
 
 def test_docker_is_answered_before_the_driver_is_imported(home: Path) -> None:
     script = """
-import d4d.entrypoints.cli.commands.server
+import d4d.entrypoints.cli.serve
 import d4d.entrypoints.daemon.main as it
 it.http.server()"""
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from d4d.entrypoints.cli.output import Exit, report_errors
+from d4d.entrypoints.cli.output import ExitCode, report_errors
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")]
 
@@ -66,7 +66,7 @@ def restore(
     for each in done.refused:
         typer.echo(f"not restored: {each}", err=True)
     if done.refused:
-        raise typer.Exit(Exit.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _read(file: Path) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from d4d.entrypoints.cli.output import Exit, Json, as_json, report_errors, show, table
+from d4d.entrypoints.cli.output import ExitCode, Json, as_json, report_errors, show, table
 
 if TYPE_CHECKING:
     from d4d.entrypoints.cli.schemas import DoctorResponse, OfferSchema, ProbedSchema
@@ -58,7 +58,7 @@ def probe(
     else:
         show(table(_PROBED, [row for each in answer.probed for row in _rows(each, timeout)]))
     if not any(each.offers for each in answer.probed) or any(each.error for each in answer.probed):
-        raise typer.Exit(Exit.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 @report_errors
@@ -84,7 +84,7 @@ def doctor(
     else:
         _tell(answer)
     if worst is Severity.ERROR:
-        raise typer.Exit(Exit.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _tell(answer: "DoctorResponse") -> None:

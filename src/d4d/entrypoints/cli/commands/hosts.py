@@ -5,9 +5,9 @@ from urllib.parse import quote
 
 import typer
 
-from d4d.entrypoints.cli.output import Exit, Json, as_json, connect, report_errors, show, table
+from d4d.entrypoints.cli.output import ExitCode, Json, as_json, connect, report_errors, show, table
 
-host_cli = typer.Typer(help="Take back what a host held that is gone for good.")
+host = typer.Typer(rich_markup_mode=None, help="Take back what a host held that is gone for good.")
 
 
 _STATES = {"alive": "alive", "silent": "not heard of", "unknown": "not known yet"}
@@ -34,7 +34,7 @@ def hosts(*, json: Json = False) -> None:
     show(table(("host", "state", "seen at", "silent here for", "leases"), rows))
 
 
-@host_cli.command()
+@host.command()
 @report_errors
 def drain(
     host: Annotated[str, typer.Argument(help="Name of the host, as d4d hosts has it.")],
@@ -72,7 +72,7 @@ def drain(
         for each in answer["failed"]:
             typer.echo(f"{each['address']} was not: {each['error']}", err=True)
     if answer["failed"]:
-        raise typer.Exit(Exit.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _tell_what_is_known(answer: dict[str, Any], name: str) -> None:

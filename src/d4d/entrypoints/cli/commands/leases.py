@@ -1,4 +1,4 @@
-"""Commands that ask the running driver about pools, leases, events and settings."""
+"""Commands that ask the running driver about pools and leases."""
 
 import time
 from datetime import UTC, datetime
@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from d4d.entrypoints.cli.output import (
-    Exit,
+    ExitCode,
     Json,
     Pool,
     as_json,
+    cell,
     connect,
+    event_table,
     report_errors,
     show,
     table,
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 _LOOK_AGAIN = 1.0  # seconds
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
-_EVENT = ("time", "event", "address", "name", "mac", "detail")
 
 
 @report_errors
@@ -36,7 +37,7 @@ def pools(*, json: Json = False) -> None:
         return
     columns = ("pool", "networks", "size", "used", "reserved", "free", "gateway", "parent")
     keys = ("id", *columns[1:])
-    show(table(columns, [[_cell(pool[key]) for key in keys] for pool in answer["pools"]]))
+    show(table(columns, [[cell(pool[key]) for key in keys] for pool in answer["pools"]]))
 
 
 @report_errors
@@ -58,7 +59,7 @@ def leases(
     """Show leases; freed ones only with --state freed."""
     if watch and json:
         typer.echo("d4d: --watch is for people: use d4d events --follow --json", err=True)
-        raise typer.Exit(Exit.USAGE)
+        raise typer.Exit(ExitCode.USAGE)
     hosts = "true" if everywhere else None
     query = without_none(pool=pool, host=host, state=state, name=name, mac=mac, all=hosts)
     with connect() as client:
@@ -94,13 +95,13 @@ def lease(
     terms = found.pop("terms") or {}
     timers = ("renew_at", "rebind_at", "expires_at")
     rows = [
-        [key, f"{value}  ({_until(value)})" if key in timers and value else _cell(value)]
+        [key, f"{value}  ({_until(value)})" if key in timers and value else cell(value)]
         for key, value in found.items()
     ]
-    rows += [[key, _cell(value)] for key, value in terms.items() if value not in (None, [])]
+    rows += [[key, cell(value)] for key, value in terms.items() if value not in (None, [])]
     show(table(("lease", ""), rows))
     show("")
-    show(table(_EVENT, list(map(_event, answer["history"]))))
+    show(event_table(answer["history"]))
 
 
 @report_errors
@@ -129,59 +130,6 @@ def release(
         typer.echo(f"{address} is {answer['state']}")
 
 
-@report_errors
-def history(
-    what: Annotated[
-        str, typer.Argument(help="Address, container name or MAC; all if left out.")
-    ] = "",
-    *,
-    at: Annotated[
-        str | None, typer.Option(help="Who had the address then: 2026-03-01T12:00:00Z.")
-    ] = None,
-    since: Annotated[str | None, typer.Option(help="Not before this time.")] = None,
-    until: Annotated[str | None, typer.Option(help="Not after this time.")] = None,
-    limit: Annotated[int, typer.Option(help="How many entries at most.")] = 100,
-    json: Json = False,
-) -> None:
-    """Show what happened to an address, a container or a MAC, the newest first."""
-    query = without_none(what=what, at=at, since=since, until=until)
-    with connect() as client:
-        answer = client.listing("/api/history", query, name="events", most=limit)
-    if json:
-        as_json(answer)
-    elif at and not answer["events"]:
-        typer.echo(f"nobody had {what} at {at}")
-    else:
-        show(table(_EVENT, list(map(_event, answer["events"]))))
-
-
-@report_errors
-def events(
-    *,
-    follow: Annotated[
-        bool, typer.Option("--follow", help="Show events as they happen, until Ctrl-C.")
-    ] = False,
-    kind: Annotated[
-        list[str] | None, typer.Option(help="These kinds only; may be repeated.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Show the last events, or with --follow those to come; JSON is then one event a line."""
-    from json import dumps  # noqa: PLC0415 - json is the option here
-
-    kinds = tuple(kind or ())
-    with connect() as client:
-        if follow:
-            for event in client.events(kinds):
-                typer.echo(dumps(event) if json else "  ".join(_event(event)))
-            return
-        answer = client.get("/api/history", {"limit": "100", "kind": kinds})
-    if json:
-        as_json(answer)
-    else:
-        show(table(_EVENT, list(map(_event, answer["events"]))))
-
-
 def _leases(answer: dict[str, Any]) -> "Table":
     columns = ("address", "state", "name", "mac", "renews", "expires", "pool")
     rows = [
@@ -199,11 +147,6 @@ def _leases(answer: dict[str, Any]) -> "Table":
     return table(columns, rows)
 
 
-def _event(event: dict[str, Any]) -> list[str]:
-    keys = ("at", "kind", "address", "name", "mac", "detail")
-    return [_cell(event[key]) or "-" for key in keys]
-
-
 def _until(instant: str | None) -> str:
     """How long it is until then, in the two largest units."""
     if instant is None:
@@ -215,9 +158,3 @@ def _until(instant: str | None) -> str:
             text, left = f"{text}{left // size}{unit} ", left % size
     text = text.strip() or "0s"
     return f"{text} ago" if seconds < 0 else f"in {text}"
-
-
-def _cell(value: Any) -> str | None:
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return None if value is None else str(value)

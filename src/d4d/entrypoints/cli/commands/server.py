@@ -1,19 +1,21 @@
-"""``d4d server``."""
+"""The command that serves Docker."""
 
-import gc
-import sys
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated
+
+import typer
+
+from d4d.entrypoints.cli.serve import serve
 
 
-def serve(given: Mapping[str, Any]) -> None:
-    """Serve until stopped; ``given`` are settings of the command line. Exits 1 where it can't."""
-    gc.disable()  # what is imported stays: to look for garbage in it takes a tenth of the start
-    from d4d.domain.errors import D4DError  # noqa: PLC0415 - after the above
-    from d4d.entrypoints.daemon.main import serve_until_stopped  # noqa: PLC0415 - as above
-
-    try:
-        serve_until_stopped(given)
-    except D4DError as error:
-        print(f"d4d: {error}", file=sys.stderr)
-        sys.exit(1)
+def server(
+    debug: Annotated[bool | None, typer.Option(help="Log more (IPAM_DEBUG).")] = None,
+    dhcp_server: Annotated[
+        str | None, typer.Option(help="Take offers of this server only (DHCP_SERVER).")
+    ] = None,
+    listen_addr: Annotated[
+        str | None, typer.Option(help="The host's address for relayed DHCP (LISTEN_ADDR).")
+    ] = None,
+) -> None:
+    """Serve Docker at the plugin socket until stopped."""
+    given = {"debug": debug, "dhcp_server": dhcp_server, "listen_addr": listen_addr}
+    serve({name: value for name, value in given.items() if value is not None})
