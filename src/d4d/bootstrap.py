@@ -60,6 +60,7 @@ from d4d.domain.utilization import PoolUtilization
 from d4d.operations.view import OperatorView
 from d4d.service_layer.background_tasks import BackgroundTasks
 from d4d.service_layer.clock_watch import ClockWatch
+from d4d.service_layer.event_bus import EventBus
 from d4d.service_layer.ipam_service import IpamService
 from d4d.service_layer.lost_leases import LostLeaseHandler
 from d4d.service_layer.pool_monitor import PoolMonitor
@@ -174,7 +175,8 @@ class DriverParts(containers.DeclarativeContainer):
     clock = providers.Singleton(AnchoredClock)
     random = providers.Singleton(Random)  # for xids and delays, which are no secrets
     interfaces = providers.Singleton(Interfaces)
-    events = providers.Singleton(EventLog)
+    events = providers.Singleton(EventBus)
+    event_log = providers.Singleton(EventLog)
     event_stream = providers.Singleton(EventStream)
     state_dir = providers.Singleton(StateDirectory, settings.provided.state_dir)
     owner = providers.Singleton(state_dir.provided.host.call(settings.provided.host))
@@ -413,7 +415,7 @@ async def open_driver(parts: DriverParts) -> AsyncIterator[Driver]:
                 stack.push_async_callback(aclose)
         stack.push_async_callback(parts.containers().aclose)
         events = parts.events()
-        for listener in (parts.metrics(), parts.event_stream()):
+        for listener in (parts.event_log(), parts.metrics(), parts.event_stream()):
             events.add(listener)
         for writer in (parts.history(), parts.webhook()):
             if writer is not None:

@@ -22,7 +22,6 @@ import structlog
 from d4d.adapters.dhcp.exchange import Exchange
 from d4d.adapters.dhcp.routes import Route
 from d4d.adapters.dhcp.session import Session
-from d4d.adapters.observability.event_log import EventLog
 from d4d.adapters.observability.log_setup import log_failures
 from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.client import Client
@@ -36,6 +35,7 @@ from d4d.domain.ports.docker import Attachment, Change, ContainerEvent
 from d4d.domain.utilization import PoolUtilization
 from d4d.service_layer.background_tasks import BackgroundTasks
 from d4d.service_layer.concurrency.supervised_task import failing, forever, until_done
+from d4d.service_layer.event_bus import EventBus
 from d4d.service_layer.pool_monitor import PoolMonitor
 from d4d.service_layer.reconciler import Reconciler
 from d4d.service_layer.write_behind import WriteBehind
@@ -465,15 +465,15 @@ async def test_an_events_listener_that_fails_keeps_no_other_from_hearing(
         def __init__(self, record: Callable[[LeaseEvent], None]) -> None:
             self.record = record
 
-    heard, log = list[LeaseEvent](), EventLog()
+    heard, bus = list[LeaseEvent](), EventBus()
     fault = Fault()
-    log.add(Listener(fault))
-    log.add(Listener(heard.append))
+    bus.add(Listener(fault))
+    bus.add(Listener(heard.append))
     event = LeaseEvent(
         kind=EventKind.LOST, at=NOON, pool=PoolId(NET), address=IPv4Address("192.168.59.9")
     )
-    log.record(event)
-    log.record(event)
+    bus.record(event)
+    bus.record(event)
     await settle()
     assert heard == [event, event]
     assert fault.passed == 1

@@ -1,7 +1,8 @@
-"""What happened to leases, as log lines, and to whoever else wants to hear."""
+"""What happened to leases, as log lines."""
 
-import asyncio
+import json
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 import structlog
@@ -11,7 +12,7 @@ from d4d.domain.addressing import MacAddress
 from d4d.domain.events import EventKind, LeaseEvent
 from d4d.domain.leases import Endpoint
 from d4d.domain.pools import PoolId
-from tests.support.fake_ports import RecordingEvents
+from tests.support.fake_dockerd import Docker, started
 from tests.support.virtual_time import NOON, settle
 
 VIRTUAL_TIME = True
@@ -36,12 +37,11 @@ def _structlog_as_it_comes() -> None:
     structlog.reset_defaults()
 
 
-async def test_a_line_says_all_that_identifies_the_lease() -> None:
+def test_a_line_says_all_that_identifies_the_lease() -> None:
     with structlog.testing.capture_logs() as lines:
         log = EventLog()
         log.record(event(EventKind.ACQUIRED))
         log.record(event(EventKind.LOST, None, "DHCPNAK"))
-        await asyncio.sleep(0)
     assert lines == [
         {
             "event": "acquired",
@@ -62,42 +62,18 @@ async def test_a_line_says_all_that_identifies_the_lease() -> None:
 
 
 @pytest.mark.parametrize("kind", EventKind)
-async def test_every_kind_is_logged(kind: EventKind) -> None:
+def test_every_kind_is_logged(kind: EventKind) -> None:
     with structlog.testing.capture_logs() as lines:
         EventLog().record(event(kind))
-        await asyncio.sleep(0)
     assert [line["event"] for line in lines] == [kind.value]
 
 
-async def test_listeners_hear_of_it_too_once_the_caller_goes_on() -> None:
-    log, listener = EventLog(), RecordingEvents()
-    log.add(listener)
-    log.record(event(EventKind.RENEWED))
-    assert listener.told == []
-    await asyncio.sleep(0)
-    assert listener.told == [("renewed", "10.77.16.1")]
-
-
-async def test_a_flood_is_told_once_and_a_minute_later_how_often() -> None:
-    """To the log, and so to history, stream and webhook."""
-    log, listener = EventLog(), RecordingEvents()
-    log.add(listener)
-    with structlog.testing.capture_logs() as lines:
-        for _ in range(35_739):
-            log.record(event(EventKind.DECLINED, detail="in use"))
-        await settle(59.0)
-        assert [each.detail for each in listener.all] == ["in use"]
-        await settle(300.0)
-    details = ["in use", "in use (35738 more of the same within 60 s)"]
-    assert [each.detail for each in listener.all] == details
-    assert [line["detail"] for line in lines] == details
-
-
-async def test_what_happens_to_leases_is_never_held_back() -> None:
-    log, listener = EventLog(), RecordingEvents()
-    log.add(listener)
-    for _ in range(100):
-        for kind in (EventKind.ACQUIRED, EventKind.LOST, EventKind.RECOVERED, EventKind.RELEASED):
-            log.record(event(kind))
-    await settle(1.0)
-    assert len(listener.all) == 400
+async def test_a_driver_writes_its_events(tmp_path: Path) -> None:
+    options = {"com.docker.network.endpoint.macaddress": str(WEB.mac)}
+    body = json.dumps({"PoolID": "192.168.59.0/24", "Options": options})
+    async with started(Docker(tmp_path)) as docker:
+        await docker.ask("RequestPool", '{"Pool": "192.168.59.0/24"}')
+        with structlog.testing.capture_logs() as lines:
+            await docker.ask("RequestAddress", body)
+            await settle()
+    assert [line["event"] for line in lines] == ["acquired"]
