@@ -9,13 +9,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import durationpy
 from pydantic import (
     AliasChoices,
     ValidationError,
 )
 
 from d4d.domain.errors import BadRequest
+from d4d.settings.durations import format_duration
 from d4d.settings.files import FILES, values_in
 from d4d.settings.model import Settings
 
@@ -40,7 +40,7 @@ def shown(settings: Settings, field: str) -> str:
     """A setting's value in print: as it is written, and without its secrets."""
     value = getattr(settings, field)
     if isinstance(value, timedelta):
-        return durationpy.to_str(value) if value else "0s"
+        return format_duration(value)
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     if isinstance(value, Enum):

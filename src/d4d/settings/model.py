@@ -6,7 +6,6 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any
 
-import durationpy
 from pydantic import (
     AfterValidator,
     AliasChoices,
@@ -23,17 +22,13 @@ from d4d.domain.client_identity import check_template
 from d4d.domain.errors import BadRequest
 from d4d.domain.policies import IdentityPolicy, LossAction, Mode, ReclaimPolicy
 from d4d.domain.pools import parse_servers
+from d4d.settings.durations import parse_duration
 from d4d.settings.files import PLUGIN_SOCKET
 from d4d.settings.types import AdminBind, WebhookUrl, parse_bind, parse_url
 
 
 def _duration(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return durationpy.from_str(value.strip())
-    except durationpy.DurationError as error:
-        raise ValueError(f"{value!r} is no duration: write it as 50ms, 25s or 1h30m") from error
+    return parse_duration(value) if isinstance(value, str) else value
 
 
 def _servers(value: Any) -> Any:

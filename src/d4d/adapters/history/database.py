@@ -8,7 +8,7 @@ the address, or once for each kind of event.
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from heapq import merge
 from ipaddress import ip_address
 from itertools import islice, product
@@ -16,14 +16,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self, overload
 
+from d4d.adapters.stores.lease_codec import from_microseconds, to_microseconds
 from d4d.domain.addressing import Address, MacAddress
 from d4d.domain.events import EventKind, LeaseEvent
 from d4d.domain.leases import Endpoint
 from d4d.domain.pools import PoolId
 from d4d.domain.ports.history import ENDING, HOLDING, HistoryEntry, HistoryQuery
-
-_EPOCH = datetime.fromtimestamp(0, UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 HISTORY_VERSION = 1
 """PRAGMA user_version; a file of 0 is empty, or has instants that are no keys."""
@@ -155,7 +153,7 @@ class HistoryFile:
 
     def holders(self, address: Address, at: datetime) -> list[HistoryEntry]:
         """See ``History``."""
-        before = _instant(at)
+        before = to_microseconds(at)
         lasts = (self._read(_LAST, (str(address), pool, before)) for pool in self._pools(address))
         return [entry for last in lasts for entry in last if entry.event.kind in HOLDING]
 
@@ -164,14 +162,14 @@ class HistoryFile:
 
         Answers the instant up to which it looked: the next ``after``. None says that all is done.
         """
-        begin = _instant(after) if after is not None else -1
+        begin = to_microseconds(after) if after is not None else -1
         with self._connection as connection:
-            window = (begin, _instant(before), most)
+            window = (begin, to_microseconds(before), most)
             end: int | None = connection.execute(_UP_TO, window).fetchone()[0]
             if end is None:
                 return None
             connection.execute(_PRUNE, (begin, end))
-        return _EPOCH + end * _MICROSECOND
+        return from_microseconds(end)
 
     def _pools(self, address: Address) -> list[str]:
         rows = self._connection.execute(_POOLS, {"address": str(address)})
@@ -231,9 +229,9 @@ def _where(
     if question.name is not None:
         asked.append(("name = ?", question.name))
     if question.since is not None:
-        asked.append(("at >= ?", _instant(question.since)))
+        asked.append(("at >= ?", to_microseconds(question.since)))
     if question.until is not None:
-        asked.append(("at <= ?", _instant(question.until)))
+        asked.append(("at <= ?", to_microseconds(question.until)))
     if not asked:
         return "", ()
     conditions = " AND ".join(condition for condition, _ in asked)
@@ -243,7 +241,7 @@ def _where(
 def _row(host: str, event: LeaseEvent) -> tuple[Any, ...]:
     endpoint = event.endpoint
     return (
-        _instant(event.at),
+        to_microseconds(event.at),
         event.kind.value,
         host,
         event.pool,
@@ -258,14 +256,10 @@ def _entry(row: tuple[Any, ...]) -> HistoryEntry:
     at, kind, host, pool, address, mac, name, detail = row
     event = LeaseEvent(
         kind=EventKind(kind),
-        at=_EPOCH + at * _MICROSECOND,
+        at=from_microseconds(at),
         pool=PoolId(pool),
         address=ip_address(address),
         endpoint=Endpoint(mac=MacAddress.parse(mac), name=name) if mac else None,
         detail=detail,
     )
     return HistoryEntry(host=host, event=event)
-
-
-def _instant(at: datetime) -> int:
-    return (at - _EPOCH) // _MICROSECOND

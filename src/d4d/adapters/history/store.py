@@ -33,7 +33,6 @@ _MOST_WAITING = 100_000  # events that wait for such a file; then the oldest go
 _RENEWALS = timedelta(hours=1)  # one renewal of a lease in this time is kept
 _PRUNE_EVERY = timedelta(hours=6)
 _PRUNE_AT_ONCE = 2_000  # a tenth of a second, in which look-ups wait
-_EPOCH = datetime.fromtimestamp(0, UTC)
 
 _T = TypeVar("_T")
 _log = structlog.get_logger()
@@ -54,7 +53,7 @@ class SqliteHistory:
         self._file: HistoryFile | None = None
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._pruned_at = _EPOCH
+        self._pruned_at = datetime.min.replace(tzinfo=UTC)  # never
 
     def __repr__(self) -> str:
         return f"<SqliteHistory {self._path}, {len(self._waiting)} waiting>"

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 else:
     psutil = lazy("psutil")
 
-_MAC_LENGTH = 6
 # <linux/sockios.h> and <linux/ethtool.h>: pyroute2 knows the same, waits for the kernel with a loop
 # of its own, and takes 24 MB. /sys may be another namespace's.
 _SIOCETHTOOL, _ETHTOOL_GDRVINFO = 0x8946, 3
@@ -163,6 +162,13 @@ def _mac(addresses: list[object]) -> MacAddress | None:
     for each in addresses:
         family, text = getattr(each, "family", None), str(getattr(each, "address", ""))
         if family == socket.AF_PACKET:
-            octets = bytes.fromhex(text.replace(":", ""))
-            return MacAddress(octets) if len(octets) == _MAC_LENGTH else None
+            return ethernet_mac(text)
     return None
+
+
+def ethernet_mac(text: str) -> MacAddress | None:
+    """An interface's link-layer address, if it is one of Ethernet's, and not zero as loopback's."""
+    try:
+        return MacAddress.parse(text)
+    except BadRequest:
+        return None

@@ -6,11 +6,11 @@ import socket
 
 from d4d.adapters.network.bpf import attach
 from d4d.adapters.network.socket_reading import enlarge
+from d4d.domain.addressing import MacAddress
 
 GONE = frozenset({errno.ENXIO, errno.ENODEV})
 """The interface was deleted; one of its name may be there again, with another index."""
 _ALL_PROTOCOLS = 0x0003  # ETH_P_ALL
-_MAC_LENGTH = 6
 
 
 def open_tap(parent: str, program: bytes) -> socket.socket:
@@ -41,12 +41,12 @@ def _check_there(parent: str) -> None:
         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from error
 
 
-def mac_of(sock: socket.socket) -> bytes:
+def mac_of(sock: socket.socket) -> MacAddress:
     """The parent's MAC as it is now. Raises OSError where the interface has gone."""
-    mac: bytes = sock.getsockname()[4]
-    if len(mac) != _MAC_LENGTH:
-        raise OSError(errno.ENODEV, "No such device with an Ethernet address")
-    return mac
+    try:
+        return MacAddress(sock.getsockname()[4])
+    except ValueError as error:
+        raise OSError(errno.ENODEV, "No such device with an Ethernet address") from error
 
 
 def advice(parent: str) -> dict[int, str]:

@@ -10,12 +10,12 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from d4d.adapters.network.interfaces import ethernet_mac
 from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import LinkDown
 
 _SYSFS = Path("/sys/class/net")
 _UP, _LOOPBACK = 0x1, 0x8  # IFF_UP, IFF_LOOPBACK
-_MAC_LENGTH = 6
 _CHILDREN = frozenset({"macvlan", "macvtap", "ipvlan", "ipvtap", "ifb", "tun"})
 
 
@@ -81,7 +81,7 @@ def _link(link: Any, names: Mapping[int, str], addresses: Sequence[IPv4Interface
     return HostLink(
         name=name,
         kind=described.get_attr("IFLA_INFO_KIND") if described else None,
-        mac=_mac(address),
+        mac=ethernet_mac(address) if address else None,
         # A master in another namespace has a number that says nothing here.
         master=names.get(master, f"interface {master}") if master else None,
         is_loopback=bool(link["flags"] & _LOOPBACK),
@@ -91,8 +91,3 @@ def _link(link: Any, names: Mapping[int, str], addresses: Sequence[IPv4Interface
         mtu=int(link.get_attr("IFLA_MTU") or 0),
         addresses=tuple(addresses),
     )
-
-
-def _mac(address: str | None) -> MacAddress | None:
-    octets = bytes.fromhex(address.replace(":", "")) if address else b""
-    return MacAddress(octets) if len(octets) == _MAC_LENGTH and any(octets) else None

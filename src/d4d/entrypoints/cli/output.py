@@ -18,6 +18,7 @@ P = ParamSpec("P")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, as the admin API has it.")]
 Pool = Annotated[str | None, typer.Option(help="Pool id, or its subnet.")]
+_UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))  # in seconds
 
 
 class ExitCode(IntEnum):
@@ -127,6 +128,15 @@ def cell(value: Any) -> str | None:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return None if value is None else str(value)
+
+
+def duration(seconds: float) -> str:
+    """A duration in print, in its two largest units."""
+    text, left = "", int(seconds)
+    for size, unit in _UNITS:
+        if left >= size and text.count(" ") < 2:  # noqa: PLR2004 - two units
+            text, left = f"{text}{left // size}{unit} ", left % size
+    return text.strip() or "0s"
 
 
 def show(what: Any) -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from d4d.entrypoints.cli.app import cli
 from d4d.entrypoints.cli.main import as_typer_wants
-from d4d.entrypoints.cli.output import ExitCode
+from d4d.entrypoints.cli.output import ExitCode, duration
 from d4d.settings.model import Settings
 
 # httpcore leaves a unix socket that did not connect to the garbage collector
@@ -155,3 +155,11 @@ def test_settings_are_shown_without_a_server() -> None:
     names = {name.partition(".")[0] for name in imported_by("config")}
     assert "pydantic" in names
     assert names.isdisjoint({"starlette", "httpx", "dependency_injector", "prometheus_client"})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "printed"),
+    [(0.4, "0s"), (59, "59s"), (600, "10m"), (3725, "1h 2m"), (90061, "1d 1h"), (86460, "1d 1m")],
+)
+def test_a_duration_is_printed_in_its_two_largest_units(seconds: float, printed: str) -> None:
+    assert duration(seconds) == printed

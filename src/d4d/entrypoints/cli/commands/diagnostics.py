@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from d4d.entrypoints.cli.output import ExitCode, Json, as_json, report_errors, show, table
+from d4d.entrypoints.cli.output import ExitCode, Json, as_json, duration, report_errors, show, table
 
 if TYPE_CHECKING:
     from d4d.entrypoints.cli.schemas import DoctorResponse, OfferSchema, ProbedSchema
@@ -47,9 +47,9 @@ def probe(
     )
     from d4d.settings.loading import load_settings  # noqa: PLC0415 - as above
 
-    settings, patience = load_settings(), _duration(timeout)
+    settings, wait = load_settings(), _timeout(timeout)
     configure_logs(debug=settings.debug)
-    found = probe_servers(settings, interfaces or (), patience)
+    found = probe_servers(settings, interfaces or (), wait)
     answer = ProbeResponse(
         probed=[ProbedSchema.of(each, servers=settings.dhcp_server) for each in found]
     )
@@ -76,7 +76,7 @@ def doctor(
     from d4d.entrypoints.cli.schemas import DoctorCheckSchema, DoctorResponse  # noqa: PLC0415 - as above
 
     configure_logs(debug=False)
-    outcomes = asyncio.run(examine(_duration(timeout)))
+    outcomes = asyncio.run(examine(_timeout(timeout)))
     worst = max((each.severity for each in outcomes), default=Severity.OK)
     answer = DoctorResponse(severity=str(worst), checks=list(map(DoctorCheckSchema.of, outcomes)))
     if json:
@@ -97,16 +97,16 @@ def _tell(answer: "DoctorResponse") -> None:
             typer.echo(f"    {finding.remedy}")
 
 
-def _duration(text: str) -> timedelta:
-    from durationpy import DurationError, from_str  # noqa: PLC0415 - --help is asked more often
+def _timeout(text: str) -> timedelta:
+    from d4d.settings.durations import parse_duration  # noqa: PLC0415 - --help is asked more often
 
     try:
-        duration: timedelta = from_str(text)
-    except DurationError:
-        duration = timedelta(0)
-    if duration <= timedelta(0):
-        raise typer.BadParameter(f"{text!r} is no time to wait: write it as 500ms or 4s")
-    return duration
+        timeout = parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if timeout <= timedelta(0):
+        raise typer.BadParameter(f"{text!r} is no time to wait: it must be more than 0s")
+    return timeout
 
 
 def _rows(probed: "ProbedSchema", timeout: str) -> list[list[str | None]]:
@@ -127,6 +127,6 @@ def _cells(offer: "OfferSchema") -> list[str | None]:
         offer.address,
         ", ".join(terms.routers),
         ", ".join(terms.dns_servers),
-        "for ever" if seconds is None else str(timedelta(seconds=seconds)),
+        "for ever" if seconds is None else duration(seconds),
         f"{offer.after_ms:g} ms",
     ]

@@ -13,6 +13,7 @@ from d4d.entrypoints.cli.output import (
     as_json,
     cell,
     connect,
+    duration,
     event_table,
     report_errors,
     show,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _LOOK_AGAIN = 1.0  # seconds
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 @report_errors
@@ -148,13 +148,8 @@ def _leases(answer: dict[str, Any]) -> "Table":
 
 
 def _until(instant: str | None) -> str:
-    """How long it is until then, in the two largest units."""
+    """How long it is until then."""
     if instant is None:
         return "never"
-    seconds = int((datetime.fromisoformat(instant) - datetime.now(UTC)).total_seconds())
-    text, left = "", abs(seconds)
-    for size, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "m"), (1, "s")):
-        if left >= size and text.count(" ") < 2:  # noqa: PLR2004 - two units
-            text, left = f"{text}{left // size}{unit} ", left % size
-    text = text.strip() or "0s"
-    return f"{text} ago" if seconds < 0 else f"in {text}"
+    seconds = (datetime.fromisoformat(instant) - datetime.now(UTC)).total_seconds()
+    return f"{duration(-seconds)} ago" if seconds < 0 else f"in {duration(seconds)}"
