@@ -9,13 +9,13 @@ from typing import Any
 
 from d4d.adapters.dhcp.server_probe import Offer, ProbeResult
 from d4d.adapters.docker.plugin_protocol import CAPABILITIES
-from d4d.doctor.collectors.database import DatabaseLook
-from d4d.doctor.collectors.docker import DockerLook
+from d4d.doctor.collectors.database import DatabaseFacts
+from d4d.doctor.collectors.docker import DockerFacts
 from d4d.doctor.collectors.links import HostLink
-from d4d.doctor.collectors.plugin_socket import PluginSocketLook, SocketState
+from d4d.doctor.collectors.plugin_socket import PluginSocketFacts, SocketState
 from d4d.doctor.collectors.processes import Privileges, Process
-from d4d.doctor.collectors.stores import DirectoryLook, RedisLook
-from d4d.doctor.facts import AdminLook, DriverLook, HostFacts, ProbedNetwork, RouterHere
+from d4d.doctor.collectors.stores import DirectoryFacts, RedisFacts
+from d4d.doctor.facts import AdminFacts, DriverFacts, HostFacts, ProbedNetwork, RouterHere
 from d4d.domain.addressing import MacAddress
 from d4d.domain.leases import Terms
 from d4d.domain.policies import IdentityPolicy
@@ -31,18 +31,18 @@ US, OTHER = Process(pid=700, name="d4d"), Process(pid=800, name="dnsmasq")
 ALL_CAPABILITIES = (1 << 41) - 1
 NET_BIND_SERVICE, NET_RAW = 1 << 10, 1 << 13
 
-DRIVER = DriverLook(
+DRIVER = DriverFacts(
     process=US,
     privileges=Privileges(uid=0, capabilities=ALL_CAPABILITIES),
     others=(),
-    socket=PluginSocketLook(state=SocketState.ANSWERS, listener=US, answer=CAPABILITIES),
+    socket=PluginSocketFacts(state=SocketState.ANSWERS, listener=US, answer=CAPABILITIES),
 )
-DIRECTORY = DirectoryLook(path=STATE, exists=True, is_writable=True)
-DATABASE = DatabaseLook(
+DIRECTORY = DirectoryFacts(path=STATE, exists=True, is_writable=True)
+DATABASE = DatabaseFacts(
     path=STATE / "leases.db", exists=True, version=1, newest=NOW - timedelta(hours=1)
 )
-HISTORY = DatabaseLook(path=STATE / "history.db", exists=True, version=1, known_version=1)
-REDIS = RedisLook(where="redis://redis.example:6379/0")
+HISTORY = DatabaseFacts(path=STATE / "history.db", exists=True, version=1, known_version=1)
+REDIS = RedisFacts(where="redis://redis.example:6379/0")
 
 
 def link(name: str = "eth0", **changed: Any) -> HostLink:
@@ -107,8 +107,8 @@ SILENT = way()
 RELAY = way(offer(), parent=None, relay="10.77.0.2 -> 10.77.0.3")
 
 
-def engine(*networks: DockerNetwork, **changed: Any) -> DockerLook:
-    look = DockerLook(engine="29.0.1", api=(1, 52), networks=networks or (network(),))
+def engine(*networks: DockerNetwork, **changed: Any) -> DockerFacts:
+    look = DockerFacts(engine="29.0.1", api=(1, 52), networks=networks or (network(),))
     return replace(look, **changed)
 
 
@@ -120,7 +120,7 @@ def facts(*, settings: Mapping[str, Any] | None = None, **changed: Any) -> HostF
         version="2.0.0",
         links=(LOOPBACK, link()),
         driver=DRIVER,
-        admin=AdminLook(version="2.0.0"),
+        admin=AdminFacts(version="2.0.0"),
         docker=engine(),
         directory=DIRECTORY,
         database=DATABASE,
@@ -136,12 +136,12 @@ def parent(*, kind: str | None = None, **changed: Any) -> HostFacts:
     return facts(links=(LOOPBACK, link(kind=kind, **changed)))
 
 
-def driver(**changed: Any) -> DriverLook:
+def driver(**changed: Any) -> DriverFacts:
     return replace(DRIVER, **changed)
 
 
 def plugin_socket(state: SocketState, **changed: Any) -> HostFacts:
-    return facts(driver=driver(socket=PluginSocketLook(state=state, listener=OTHER, **changed)))
+    return facts(driver=driver(socket=PluginSocketFacts(state=state, listener=OTHER, **changed)))
 
 
 def directory(**changed: Any) -> HostFacts:
@@ -215,12 +215,12 @@ _DRIVER = (
     case("driver-not-running", facts(driver=driver(process=None, privileges=None)), str(STATE)),
     case(
         "driver-not-ready",
-        facts(admin=AdminLook(version="2.0.0", failing=("store: it is away",))),
+        facts(admin=AdminFacts(version="2.0.0", failing=("store: it is away",))),
         "is not ready: store: it is away",
     ),
     case(
         "driver-outdated",
-        facts(admin=AdminLook(version="1.9.0")),
+        facts(admin=AdminFacts(version="1.9.0")),
         "D4D 1.9.0 runs, and 2.0.0 is installed",
     ),
     case("second-driver", facts(driver=driver(others=(OTHER,))), "dnsmasq (pid 800) is a driver"),
@@ -248,7 +248,7 @@ _DRIVER = (
         facts(driver=driver(specs=(Path("/etc/docker/plugins/talkingdata.spec"),))),
         "/etc/docker/plugins/talkingdata.spec names a driver talkingdata, too",
     ),
-    case("admin-silent", facts(admin=AdminLook(error="no driver answers")), "no driver answers"),
+    case("admin-silent", facts(admin=AdminFacts(error="no driver answers")), "no driver answers"),
     case(
         "port-67-taken",
         facts(driver=driver(port_67=(OTHER,)), probed=(RELAY,)),
@@ -256,7 +256,7 @@ _DRIVER = (
     ),
 )
 _DOCKER = (
-    case("docker-unreachable", facts(docker=DockerLook(error="it is away")), "it is away"),
+    case("docker-unreachable", facts(docker=DockerFacts(error="it is away")), "it is away"),
     case("docker-too-old", facts(docker=engine(engine="19.03.15", api=(1, 40))), "19.03.15"),
     case(
         "docker-no-names",

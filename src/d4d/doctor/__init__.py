@@ -1,1 +1,1 @@
-"""``d4d doctor``: looks at the host first, then judges what was seen, which needs no host."""
+"""``d4d doctor``: collects the facts of the host, then judges them, for which no host is needed."""

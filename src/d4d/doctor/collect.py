@@ -1,4 +1,4 @@
-"""Looks at the host, part by part: where a look fails, the others are judged all the same."""
+"""Collects the facts of the host, part by part: where one part fails, the others are judged."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,13 +14,13 @@ from d4d.bootstrap import DriverParts
 from d4d.doctor import catalogue
 from d4d.doctor.collectors.arp import other_with
 from d4d.doctor.collectors.clock import is_synchronised
-from d4d.doctor.collectors.database import look_at_history, look_at_leases
-from d4d.doctor.collectors.docker import look_at_docker
+from d4d.doctor.collectors.database import inspect_history, inspect_leases
+from d4d.doctor.collectors.docker import inspect_docker
 from d4d.doctor.collectors.links import HostLink, has_default_route, host_links
-from d4d.doctor.collectors.plugin_socket import look_at_plugin_socket, specs_of_others
+from d4d.doctor.collectors.plugin_socket import inspect_plugin_socket, specs_of_others
 from d4d.doctor.collectors.processes import lock_holder, other_drivers, privileges, udp_owners
-from d4d.doctor.collectors.stores import RedisLook, look_at_directory, look_at_redis
-from d4d.doctor.facts import AdminLook, DriverLook, HostFacts, ProbedNetwork, RouterHere
+from d4d.doctor.collectors.stores import RedisFacts, inspect_directory, inspect_redis
+from d4d.doctor.facts import AdminFacts, DriverFacts, HostFacts, ProbedNetwork, RouterHere
 from d4d.doctor.findings import Finding
 from d4d.doctor.probe_plan import Servers
 from d4d.domain.addressing import MacAddress
@@ -33,55 +33,62 @@ _SPECS = (Path("/etc/docker/plugins"), Path("/usr/lib/docker/plugins"))
 T = TypeVar("T")
 
 
-class Looks:
-    """Looks that may fail, and what went wrong with them."""
+class Collector:
+    """Collects facts, each by itself: one that can't be had is a finding, and leaves the others."""
 
     def __init__(self) -> None:
         self.failures: list[Finding] = []
 
-    async def at(self, what: str, look: Awaitable[T]) -> T | None:
-        """What ``look`` sees; None where it fails."""
+    async def collect(self, subject: str, facts: Awaitable[T]) -> T | None:
+        """The ``facts`` of a subject; None where they can't be had."""
         try:
-            return await look
-        except Exception as error:  # whatever it is, it is told, and the other looks are of use
-            self.failures.append(catalogue.CHECK_FAILED.found(f"can't look at {what}: {error!r}"))
+            return await facts
+        except Exception as error:  # whatever it is, it is reported, and other facts are of use
+            failure = catalogue.CHECK_FAILED.found(f"can't look at {subject}: {error!r}")
+            self.failures.append(failure)
             return None
 
-    async def aside(self, what: str, look: Callable[[], T]) -> T | None:
-        """The same, in a thread: for what waits."""
-        return await self.at(what, asyncio.to_thread(look))
+    async def in_thread(self, subject: str, collect: Callable[[], T]) -> T | None:
+        """The same for what blocks."""
+        return await self.collect(subject, asyncio.to_thread(collect))
 
 
-async def look(
-    container: DriverParts, looks: Looks, *, patience: timedelta, sources: Sequence[str] = ()
+async def collect_facts(
+    parts: DriverParts, collector: Collector, *, wait: timedelta, sources: Sequence[str] = ()
 ) -> HostFacts:
-    """All that there is to see, within a little more than ``patience``."""
-    settings: Settings = container.settings()
+    """All that there is to know, within a little more than ``wait``."""
+    settings: Settings = parts.settings()
     database, events = settings.state_dir / "leases.db", settings.state_dir / "history.db"
     is_sqlite, is_kept = settings.store == "sqlite", settings.history_days > 0
     links, routed, docker, driver, redis = await asyncio.gather(
-        looks.aside("the interfaces", host_links),
-        looks.aside("the routes", has_default_route),
-        looks.at("Docker", look_at_docker(settings.docker_socket, settings.plugin_socket.stem)),
-        looks.aside("the driver", lambda: _look_at_driver(settings)),
-        looks.at("Redis", _look_at_redis(settings)),
+        collector.in_thread("the interfaces", host_links),
+        collector.in_thread("the routes", has_default_route),
+        collector.collect(
+            "Docker", inspect_docker(settings.docker_socket, settings.plugin_socket.stem)
+        ),
+        collector.in_thread("the driver", lambda: _inspect_driver(settings)),
+        collector.collect("Redis", _inspect_redis(settings)),
     )
     directory, stored, history, clock = await asyncio.gather(
-        looks.aside("the state directory", lambda: look_at_directory(settings.state_dir)),
-        looks.aside("the store", lambda: look_at_leases(database) if is_sqlite else None),
-        looks.aside("the history", lambda: look_at_history(events) if is_kept else None),
-        looks.aside("the clock", is_synchronised),
+        collector.in_thread("the state directory", lambda: inspect_directory(settings.state_dir)),
+        collector.in_thread("the store", lambda: inspect_leases(database) if is_sqlite else None),
+        collector.in_thread("the history", lambda: inspect_history(events) if is_kept else None),
+        collector.in_thread("the clock", is_synchronised),
     )
     runs = driver is not None and driver.process is not None
     networks = docker.networks if docker else ()
-    servers = Servers(probe=container.probe(), routes=container.routes(), settings=settings)
+    servers = Servers(probe=parts.probe(), routes=parts.routes(), settings=settings)
     admin, probed = await asyncio.gather(
-        looks.aside("the operator's socket", lambda: _look_at_admin(settings) if runs else None),
-        looks.at("DHCP servers", servers.ask(links or (), networks, patience)),
+        collector.in_thread(
+            "the operator's socket", lambda: _inspect_admin(settings) if runs else None
+        ),
+        collector.collect("DHCP servers", servers.ask(links or (), networks, wait)),
     )
     here = _routers_here(links or (), probed or ())
-    asked = [looks.aside("neighbours", partial(_other, each, links or ())) for each in here]
-    others = await asyncio.gather(*asked)
+    questions = [
+        collector.in_thread("neighbours", partial(_other, each, links or ())) for each in here
+    ]
+    others = await asyncio.gather(*questions)
     return HostFacts(
         settings=settings,
         now=datetime.now(UTC),
@@ -124,20 +131,20 @@ def _other(here: RouterHere, links: Sequence[HostLink]) -> MacAddress | None:
     return other_with(here.bridge, here.address.ip, own=own)
 
 
-def _look_at_driver(settings: Settings) -> DriverLook:
+def _inspect_driver(settings: Settings) -> DriverFacts:
     process = lock_holder(settings.state_dir)
     owners = udp_owners(_DHCP_SERVERS_PORT)
-    return DriverLook(
+    return DriverFacts(
         process=process,
         privileges=privileges(process.pid) if process else None,
         others=other_drivers(process),
-        socket=look_at_plugin_socket(settings.plugin_socket, process),
+        socket=inspect_plugin_socket(settings.plugin_socket, process),
         specs=specs_of_others(_SPECS, settings.plugin_socket),
         port_67=[owner for owner in owners if owner != process],
     )
 
 
-def _look_at_admin(settings: Settings) -> AdminLook | None:
+def _inspect_admin(settings: Settings) -> AdminFacts | None:
     """None where there is to be no such socket."""
     bind, token = settings.admin_bind, settings.admin_token
     if bind.path is None and bind.address is None:
@@ -147,14 +154,14 @@ def _look_at_admin(settings: Settings) -> AdminLook | None:
     try:
         alive, ready = client.health("/healthz"), client.health("/readyz")
     except D4DError as error:
-        return AdminLook(error=str(error))
+        return AdminFacts(error=str(error))
     finally:
         client.close()
     failing = [f"{each['name']}: {each['detail']}" for each in ready["checks"] if not each["ok"]]
-    return AdminLook(version=alive["version"], failing=failing)
+    return AdminFacts(version=alive["version"], failing=failing)
 
 
-async def _look_at_redis(settings: Settings) -> RedisLook | None:
+async def _inspect_redis(settings: Settings) -> RedisFacts | None:
     if settings.store != "redis":
         return None
-    return await look_at_redis(settings.redis_url, settings.redis_prefix)
+    return await inspect_redis(settings.redis_url, settings.redis_prefix)

@@ -1,4 +1,4 @@
-"""What a look at the host has seen. What could not be looked at is None, and judged by nobody."""
+"""The facts of a host, as they were collected. What could not be had is None, and not judged."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,19 +7,19 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 from d4d.adapters.dhcp.server_probe import ProbeResult
-from d4d.doctor.collectors.database import DatabaseLook
-from d4d.doctor.collectors.docker import DockerLook
+from d4d.doctor.collectors.database import DatabaseFacts
+from d4d.doctor.collectors.docker import DockerFacts
 from d4d.doctor.collectors.links import HostLink
-from d4d.doctor.collectors.plugin_socket import PluginSocketLook
+from d4d.doctor.collectors.plugin_socket import PluginSocketFacts
 from d4d.doctor.collectors.processes import Privileges, Process
-from d4d.doctor.collectors.stores import DirectoryLook, RedisLook
+from d4d.doctor.collectors.stores import DirectoryFacts, RedisFacts
 from d4d.domain.addressing import MacAddress
 from d4d.domain.ports.docker import DockerNetwork
 from d4d.settings.model import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DriverLook:
+class DriverFacts:
     """The driver, and what it has of the host."""
 
     process: Process | None
@@ -27,7 +27,7 @@ class DriverLook:
     privileges: Privileges | None
     others: Sequence[Process]
     """Further drivers of this network namespace."""
-    socket: PluginSocketLook
+    socket: PluginSocketFacts
     specs: Sequence[Path] = ()
     """Files by which Docker would find another driver of this name."""
     port_67: Sequence[Process] = ()
@@ -35,7 +35,7 @@ class DriverLook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AdminLook:
+class AdminFacts:
     """The operator's socket."""
 
     error: str | None = None
@@ -72,20 +72,20 @@ class ProbedNetwork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
-    """All of it."""
+    """All that the checks judge."""
 
     settings: Settings
     now: datetime
     version: str
     """Of the D4D that is installed."""
     links: Sequence[HostLink] | None = None
-    driver: DriverLook | None = None
-    admin: AdminLook | None = None
-    docker: DockerLook | None = None
-    directory: DirectoryLook | None = None
-    database: DatabaseLook | None = None
-    history: DatabaseLook | None = None
-    redis: RedisLook | None = None
+    driver: DriverFacts | None = None
+    admin: AdminFacts | None = None
+    docker: DockerFacts | None = None
+    directory: DirectoryFacts | None = None
+    database: DatabaseFacts | None = None
+    history: DatabaseFacts | None = None
+    redis: RedisFacts | None = None
     probed: Sequence[ProbedNetwork] | None = None
     routers_here: Sequence[RouterHere] = ()
     has_default_route: bool | None = None

@@ -13,7 +13,7 @@ from d4d.settings.model import Settings
 
 
 def probe_servers(
-    settings: Settings, interfaces: Sequence[str], patience: timedelta
+    settings: Settings, interfaces: Sequence[str], wait: timedelta
 ) -> list[ProbeResult]:
     """What servers offer on ``interfaces``, or on all that could be parents.
 
@@ -30,14 +30,12 @@ def probe_servers(
     ways += relays
     if not ways and not failed:
         raise BadRequest("no interface of this host is an Ethernet that is up and has carrier")
-    return [*asyncio.run(ask_all(probe, ways, patience)), *failed]
+    return [*asyncio.run(ask_all(probe, ways, wait)), *failed]
 
 
-async def ask_all(
-    probe: ServerProbe, ways: Sequence[Route], patience: timedelta
-) -> list[ProbeResult]:
+async def ask_all(probe: ServerProbe, ways: Sequence[Route], wait: timedelta) -> list[ProbeResult]:
     """What servers offer on these, asked side by side."""
-    return list(await asyncio.gather(*(probe.ask(way, patience) for way in ways)))
+    return list(await asyncio.gather(*(probe.ask(way, wait) for way in ways)))
 
 
 def _relays(

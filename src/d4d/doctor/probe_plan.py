@@ -31,11 +31,11 @@ class Servers:
         self._settings = settings
 
     async def ask(
-        self, links: Sequence[HostLink], networks: Sequence[DockerNetwork], patience: timedelta
+        self, links: Sequence[HostLink], networks: Sequence[DockerNetwork], wait: timedelta
     ) -> list[ProbedNetwork]:
         """Who answers on each way; a parent that is absent or down is none."""
         ways, failed = self._ways({link.name: link for link in links}, networks)
-        probed = await asyncio.gather(*(self._probe.ask(route, patience) for route in ways))
+        probed = await asyncio.gather(*(self._probe.ask(route, wait) for route in ways))
         return [
             *failed,
             *(

@@ -1,4 +1,4 @@
-"""``d4d doctor``: every check, on what was seen."""
+"""``d4d doctor``: collects the facts of this host, and runs every check on them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from d4d.adapters.dhcp.server_probe import DEFAULT_TIMEOUT
 from d4d.bootstrap import compose
 from d4d.doctor import catalogue
 from d4d.doctor.checks import clock, dhcp, docker, driver, interfaces, store
-from d4d.doctor.checks.settings import Written, read_settings
-from d4d.doctor.collect import Looks, look
+from d4d.doctor.checks.settings import WrittenSettings, read_settings
+from d4d.doctor.collect import Collector, collect_facts
 from d4d.doctor.facts import HostFacts
 from d4d.doctor.findings import Finding, Severity
 from d4d.domain.errors import D4DError
@@ -17,10 +17,10 @@ from d4d.domain.errors import D4DError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One subject: what is told of it, and what may be found."""
+    """One subject: how it is summed up, and what may be found."""
 
     name: str
-    seen: Callable[[HostFacts], str]
+    summary: Callable[[HostFacts], str]
     judge: Callable[[HostFacts], Iterable[Finding]]
 
 
@@ -29,7 +29,7 @@ class Outcome:
     """What came of a check."""
 
     name: str
-    seen: str
+    summary: str
     findings: Sequence[Finding]
 
     @property
@@ -39,7 +39,7 @@ class Outcome:
 
 
 CHECKS = tuple(
-    Check(name=name, seen=module.seen, judge=module.judge)
+    Check(name=name, summary=module.summary, judge=module.judge)
     for name, module in (
         ("parents", interfaces),
         ("driver", driver),
@@ -52,37 +52,39 @@ CHECKS = tuple(
 
 
 def judge(facts: HostFacts, checks: Sequence[Check] = CHECKS) -> list[Outcome]:
-    """The outcome of each check; that one fails is a finding of its own."""
+    """The outcome of each check; one that fails is a finding of its own."""
     outcomes = []
     for check in checks:
         findings: list[Finding] = []
-        seen = "not known"
+        summary = "not known"
         try:
-            seen = check.seen(facts)
+            summary = check.summary(facts)
             findings += check.judge(facts)
         except Exception as error:  # a bug of ours: the other checks are of use all the same
             findings.append(catalogue.CHECK_FAILED.found(f"check {check.name} failed: {error!r}"))
-        outcomes.append(Outcome(name=check.name, seen=seen, findings=findings))
+        outcomes.append(Outcome(name=check.name, summary=summary, findings=findings))
     return outcomes
 
 
-async def examine(patience: timedelta = DEFAULT_TIMEOUT) -> list[Outcome]:
-    """Look at this host, and judge."""
+async def examine(wait: timedelta = DEFAULT_TIMEOUT) -> list[Outcome]:
+    """Collect the facts of this host, and judge them. DHCP servers have ``wait`` to answer."""
     written = read_settings()
     if written.settings is None:
         return [_of_settings(written, "nothing else is looked at before they are right")]
     try:
-        container = compose(written.settings)
+        parts = compose(written.settings)
     except D4DError as error:
         wrong = catalogue.SETTING_INVALID.found(str(error))
         return [_of_settings(written, "nothing else is looked at before they are right", wrong)]
-    looks = Looks()
-    facts = await look(container, looks, patience=patience, sources=written.sources)
+    collector = Collector()
+    facts = await collect_facts(parts, collector, wait=wait, sources=written.sources)
     outcomes = [_of_settings(written, ", ".join(written.sources) or "from no file"), *judge(facts)]
-    if looks.failures:
-        outcomes.append(Outcome(name="doctor", seen="failed in part", findings=looks.failures))
+    if collector.failures:
+        outcomes.append(
+            Outcome(name="doctor", summary="failed in part", findings=collector.failures)
+        )
     return outcomes
 
 
-def _of_settings(written: Written, seen: str, *more: Finding) -> Outcome:
-    return Outcome(name="settings", seen=seen, findings=[*written.findings, *more])
+def _of_settings(written: WrittenSettings, summary: str, *more: Finding) -> Outcome:
+    return Outcome(name="settings", summary=summary, findings=[*written.findings, *more])

@@ -11,9 +11,9 @@ import pytest
 
 from d4d.adapters.docker.plugin_protocol import CAPABILITIES
 from d4d.doctor import catalogue
-from d4d.doctor.collect import Looks
-from d4d.doctor.collectors.docker import DockerLook
-from d4d.doctor.collectors.plugin_socket import PluginSocketLook, SocketState
+from d4d.doctor.collect import Collector
+from d4d.doctor.collectors.docker import DockerFacts
+from d4d.doctor.collectors.plugin_socket import PluginSocketFacts, SocketState
 from d4d.doctor.collectors.processes import Privileges, Process
 from d4d.doctor.facts import HostFacts
 from d4d.doctor.findings import Finding, Severity
@@ -80,7 +80,7 @@ def test_what_a_host_suffers_from_is_found(case: Case) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_each_subject_is_told_whatever_is_found(case: Case) -> None:
-    assert all(outcome.seen not in ("", "not known") for outcome in judge(case.facts))
+    assert all(outcome.summary not in ("", "not known") for outcome in judge(case.facts))
 
 
 def test_no_ailment_is_without_a_case() -> None:
@@ -93,7 +93,7 @@ def test_no_ailment_is_without_a_case() -> None:
 def test_what_was_not_looked_at_is_judged_by_nobody() -> None:
     outcomes = judge(HostFacts(settings=load_settings(files=()), now=NOW, version="2.0.0"))
     assert [each.findings for each in outcomes] == [[]] * len(CHECKS)
-    seen = {each.name: each.seen for each in outcomes}
+    seen = {each.name: each.summary for each in outcomes}
     assert seen.pop("store") == "/var/lib/d4d/leases.db"
     assert set(seen.values()) == {"not known"}
 
@@ -106,9 +106,9 @@ def test_a_check_that_fails_is_found_and_keeps_what_it_had_found() -> None:
         yield catalogue.PARENT_WIFI.found("before")
         raise KeyError("eth0")
 
-    broken = Check(name="broken", seen=lambda _: "seen", judge=half)
+    broken = Check(name="broken", summary=lambda _: "seen", judge=half)
     first, *others = judge(facts(is_synchronised=False), (broken, *CHECKS))
-    assert first.seen == "seen"
+    assert first.summary == "seen"
     assert [each.code for each in first.findings] == ["parent-wifi", "check-failed"]
     assert first.findings[1].found == "check broken failed: KeyError('eth0')"
     assert [each.name for each in others] == [check.name for check in CHECKS]
@@ -116,23 +116,23 @@ def test_a_check_that_fails_is_found_and_keeps_what_it_had_found() -> None:
 
 
 def test_a_check_that_can_not_tell_what_it_saw_is_found() -> None:
-    def seen(_: HostFacts) -> str:
+    def summary(_: HostFacts) -> str:
         raise ValueError("no")
 
-    (outcome,) = judge(facts(), (Check(name="mute", seen=seen, judge=lambda _: ()),))
-    assert (outcome.seen, outcome.severity) == ("not known", Severity.WARNING)
+    (outcome,) = judge(facts(), (Check(name="mute", summary=summary, judge=lambda _: ()),))
+    assert (outcome.summary, outcome.severity) == ("not known", Severity.WARNING)
 
 
 async def test_a_look_that_fails_is_found_and_the_others_see() -> None:
     def blind() -> str:
         raise PermissionError("not for you")
 
-    looks = Looks()
+    collector = Collector()
     found = await asyncio.gather(
-        looks.aside("the door", blind), looks.aside("the wall", lambda: "a wall")
+        collector.in_thread("the door", blind), collector.in_thread("the wall", lambda: "a wall")
     )
     assert list(found) == [None, "a wall"]
-    assert [(each.code, each.found) for each in looks.failures] == [
+    assert [(each.code, each.found) for each in collector.failures] == [
         ("check-failed", "can't look at the door: PermissionError('not for you')")
     ]
 
@@ -191,19 +191,19 @@ def test_a_relay_needs_a_capability_more() -> None:
 
 def test_the_plugin_socket_may_be_systemds() -> None:
     init = Process(pid=1, name="systemd")
-    answers = PluginSocketLook(state=SocketState.ANSWERS, listener=init, answer=CAPABILITIES)
+    answers = PluginSocketFacts(state=SocketState.ANSWERS, listener=init, answer=CAPABILITIES)
     assert codes(facts(driver=driver(socket=answers))) == set()
 
 
 def test_a_driver_that_systemd_is_to_start_has_no_socket_wrong() -> None:
-    waits = PluginSocketLook(state=SocketState.WAITING)
+    waits = PluginSocketFacts(state=SocketState.WAITING)
     seen = facts(driver=driver(process=None, privileges=None, socket=waits), admin=None)
     assert codes(seen) == {"driver-not-running"}
     assert "starts it at Docker's next call" in findings(seen)["driver-not-running"].found
 
 
 def test_without_driver_its_socket_is_not_missed() -> None:
-    absent = PluginSocketLook(state=SocketState.ABSENT)
+    absent = PluginSocketFacts(state=SocketState.ABSENT)
     seen = facts(driver=driver(process=None, privileges=None, socket=absent), admin=None)
     assert codes(seen) == {"driver-not-running"}
 
@@ -214,7 +214,7 @@ def test_without_driver_its_socket_is_not_missed() -> None:
         plugin_socket(SocketState.NO_SOCKET),
         facts(
             driver=driver(
-                socket=PluginSocketLook(state=SocketState.ANSWERS, listener=US, answer=404)
+                socket=PluginSocketFacts(state=SocketState.ANSWERS, listener=US, answer=404)
             )
         ),
     ],
@@ -342,7 +342,7 @@ def test_who_is_told_that_his_bridge_took_the_router_is_told_the_way_back() -> N
 
 
 def test_a_bridge_is_looked_at_without_docker_and_without_its_network() -> None:
-    gone = replace(on_bridge(other=OTHER_MAC), docker=DockerLook(error="away"), probed=())
+    gone = replace(on_bridge(other=OTHER_MAC), docker=DockerFacts(error="away"), probed=())
     text = findings(gone)["bridge-took-router"].found
     assert "stands on it" not in text
 
@@ -409,4 +409,4 @@ def test_a_lease_confirmed_this_minute_does_not_show_a_clock_behind() -> None:
 def test_the_state_directory_of_the_settings_is_told() -> None:
     seen = facts(settings={"state_dir": Path("/srv/d4d")})
     (store,) = (outcome for outcome in judge(seen) if outcome.name == "store")
-    assert store.seen == "/srv/d4d/leases.db"
+    assert store.summary == "/srv/d4d/leases.db"

@@ -15,7 +15,7 @@ import pytest
 from d4d.adapters.history.database import HistoryFile
 from d4d.adapters.stores.sqlite.database import MIGRATIONS
 from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
-from d4d.doctor.collectors.database import DatabaseLook, look_at_history, look_at_leases
+from d4d.doctor.collectors.database import DatabaseFacts, inspect_history, inspect_leases
 from d4d.doctor.findings import Finding
 from d4d.doctor.run import judge
 from d4d.domain.address_selection import AddressClaim
@@ -109,7 +109,7 @@ def history(tmp_path: Path) -> Path:
     return file
 
 
-def found(look: DatabaseLook, *, is_history: bool = False) -> dict[str, Finding]:
+def found(look: DatabaseFacts, *, is_history: bool = False) -> dict[str, Finding]:
     seen = facts(history=look) if is_history else facts(database=look)
     return {each.code: each for outcome in judge(seen) for each in outcome.findings}
 
@@ -142,7 +142,7 @@ def root_of(path: Path, name: str) -> int:
 
 
 def test_a_store_with_leases_reservations_pools_and_rests_is_well(path: Path) -> None:
-    look = look_at_leases(path)
+    look = inspect_leases(path)
     assert (look.error, look.complaint, look.unread, look.foreign) == (None,) * 4
     assert look.version == len(MIGRATIONS)
     assert look.newest == NOW + timedelta(seconds=LEASES - 1)
@@ -156,16 +156,16 @@ def test_a_store_with_leases_reservations_pools_and_rests_is_well(path: Path) ->
 
 
 def test_a_history_with_events_is_well(history: Path) -> None:
-    look = look_at_history(history)
+    look = inspect_history(history)
     assert (look.error, look.complaint, look.unread, look.foreign) == (None,) * 4
     assert look.rows == LEASES
     assert found(look, is_history=True) == {}
 
 
 def test_what_is_not_there_is_no_finding(tmp_path: Path) -> None:
-    look = look_at_leases(tmp_path / "leases.db")
+    look = inspect_leases(tmp_path / "leases.db")
     assert not look.exists
-    assert found(look) == found(look_at_history(tmp_path / "history.db"), is_history=True) == {}
+    assert found(look) == found(inspect_history(tmp_path / "history.db"), is_history=True) == {}
 
 
 async def test_a_store_that_a_driver_writes_is_well(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ async def test_a_store_that_a_driver_writes_is_well(tmp_path: Path) -> None:
     async with opened(file) as store:
         await fill(store)
         before = file.read_bytes(), (tmp_path / "leases.db-wal").read_bytes()
-        look = await asyncio.to_thread(look_at_leases, file)
+        look = await asyncio.to_thread(inspect_leases, file)
         assert (file.read_bytes(), (tmp_path / "leases.db-wal").read_bytes()) == before
         assert found(look) == {}
         assert look.newest == NOW + timedelta(seconds=LEASES - 1)
@@ -211,7 +211,7 @@ async def test_a_store_of_an_older_version_is_well_before_it_is_migrated(
             f"INSERT INTO leases ({', '.join(names)}) VALUES ({marks})",
             [known[name] for name in names],
         )
-    look = look_at_leases(file)
+    look = inspect_leases(file)
     assert look.version == version
     assert found(look) == {}
 
@@ -221,7 +221,7 @@ async def test_a_store_of_an_older_version_is_well_before_it_is_migrated(
 
 def test_a_page_of_leases_that_is_noise_is_damage_by_both_proofs(path: Path) -> None:
     overwrite(path, root_of(path, "leases"))
-    finding = found(look_at_leases(path))["store-damaged"]
+    finding = found(inspect_leases(path))["store-damaged"]
     assert "its check says: " in finding.found
     assert "its rows can't all be read: database disk image is malformed" in finding.found
     assert "keep a copy" in finding.remedy
@@ -229,32 +229,32 @@ def test_a_page_of_leases_that_is_noise_is_damage_by_both_proofs(path: Path) -> 
 
 def test_a_first_page_that_is_noise_is_damage(path: Path) -> None:
     overwrite(path, 1)
-    finding = found(look_at_leases(path))["store-damaged"]
+    finding = found(inspect_leases(path))["store-damaged"]
     assert "file is not a database" in finding.found
     assert "it begins with b'\\xa5" in finding.found
 
 
 def test_a_file_that_was_cut_off_is_damage(path: Path) -> None:
     os.truncate(path, page_size(path) * 3)
-    assert "can't all be read" in found(look_at_leases(path))["store-damaged"].found
+    assert "can't all be read" in found(inspect_leases(path))["store-damaged"].found
 
 
 @pytest.mark.parametrize("content", [b"x", b"not a database\n", b"SQLite format 3\0" + b"\x08" * 9])
 def test_a_file_too_short_for_a_database_is_damage(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    finding = found(look_at_leases(path))["store-damaged"]
+    finding = found(inspect_leases(path))["store-damaged"]
     assert f"it has {len(content)} bytes" in finding.found
     assert path.read_bytes() == content
 
 
 def test_what_is_no_database_is_damage(path: Path) -> None:
     path.write_bytes(b"no database" * 1000)
-    assert "it begins with b'no database" in found(look_at_leases(path))["store-damaged"].found
+    assert "it begins with b'no database" in found(inspect_leases(path))["store-damaged"].found
 
 
 def test_a_history_that_is_damaged_costs_no_lease(history: Path) -> None:
     overwrite(history, root_of(history, "events"))
-    codes = found(look_at_history(history), is_history=True)
+    codes = found(inspect_history(history), is_history=True)
     assert list(codes) == ["history-damaged"]
     assert "no lease is in it" in codes["history-damaged"].remedy
 
@@ -268,7 +268,7 @@ def gives_up_nothing(finding: Finding) -> bool:
 
 def test_an_index_that_is_noise_costs_nothing(path: Path) -> None:
     overwrite(path, root_of(path, "resting_by_time"))
-    codes = found(look_at_leases(path))
+    codes = found(inspect_leases(path))
     assert list(codes) == ["store-check-complains"]
     finding = codes["store-check-complains"]
     assert "yet all its" in finding.found
@@ -277,14 +277,14 @@ def test_an_index_that_is_noise_costs_nothing(path: Path) -> None:
 
 def test_an_index_of_the_history_that_is_noise_costs_nothing(history: Path) -> None:
     overwrite(history, root_of(history, "events_of_mac"))
-    codes = found(look_at_history(history), is_history=True)
+    codes = found(inspect_history(history), is_history=True)
     assert list(codes) == ["store-check-complains"]
     assert gives_up_nothing(codes["store-check-complains"])
 
 
 def test_an_empty_file_is_not_called_damaged(path: Path) -> None:
     path.write_bytes(b"")
-    codes = found(look_at_leases(path))
+    codes = found(inspect_leases(path))
     assert list(codes) == ["store-empty"]
     assert "in the log" not in codes["store-empty"].found
     assert path.read_bytes() == b""
@@ -298,7 +298,7 @@ async def test_the_log_of_an_empty_file_is_left_where_it_is(tmp_path: Path) -> N
         kept = log.read_bytes()
     file.write_bytes(b"")
     log.write_bytes(kept)
-    finding = found(look_at_leases(file))["store-empty"]
+    finding = found(inspect_leases(file))["store-empty"]
     assert f"{len(kept)} bytes are in the log" in finding.found
     assert log.read_bytes() == kept
 
@@ -319,7 +319,7 @@ UNUSABLE = {
 @pytest.mark.parametrize("statement", UNUSABLE.values(), ids=UNUSABLE)
 def test_a_row_that_can_not_be_used_is_shown_and_is_no_damage(path: Path, statement: str) -> None:
     edit(path, statement)
-    codes = found(look_at_leases(path))
+    codes = found(inspect_leases(path))
     assert list(codes) == ["store-foreign-row"]
     table = statement.split()[1]
     assert f"a row that D4D can't use: {table}: " in codes["store-foreign-row"].found
@@ -338,7 +338,7 @@ async def test_what_the_doctor_calls_unusable_the_driver_refuses_in_its_own_word
 
 def test_an_event_that_can_not_be_used_costs_no_lease(history: Path) -> None:
     edit(history, "UPDATE events SET kind = 'confused'")
-    finding = found(look_at_history(history), is_history=True)["history-damaged"]
+    finding = found(inspect_history(history), is_history=True)["history-damaged"]
     assert "confused" in finding.found
 
 
@@ -355,18 +355,18 @@ def somebody_else() -> Iterator[None]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone can be another user")
-@pytest.mark.parametrize("look_at", [look_at_leases, look_at_history])
+@pytest.mark.parametrize("look_at", [inspect_leases, inspect_history])
 @pytest.mark.parametrize("mode", [0o700, 0o755])
 def test_another_user_hears_that_it_may_not_be_read(
-    path: Path, history: Path, look_at: Callable[[Path], DatabaseLook], mode: int
+    path: Path, history: Path, look_at: Callable[[Path], DatabaseFacts], mode: int
 ) -> None:
-    file = path if look_at is look_at_leases else history
+    file = path if look_at is inspect_leases else history
     file.parent.chmod(mode)
     for parent in file.parent.parents[:-2]:
         parent.chmod(parent.stat().st_mode | 0o011)
     with somebody_else():
         look = look_at(file)
-    codes = found(look, is_history=look_at is look_at_history)
+    codes = found(look, is_history=look_at is inspect_history)
     assert list(codes) == ["store-unreadable"]
     assert "Permission denied" in codes["store-unreadable"].found
 
@@ -376,7 +376,7 @@ def test_a_file_that_somebody_holds_is_not_called_damaged(path: Path) -> None:
         holder.execute("PRAGMA locking_mode = EXCLUSIVE")
         holder.execute("BEGIN IMMEDIATE")
         holder.execute("UPDATE generations SET last = last + 1")
-        codes = found(look_at_leases(path))
+        codes = found(inspect_leases(path))
         holder.execute("ROLLBACK")
     assert list(codes) == ["store-unreadable"]
     assert "locked" in codes["store-unreadable"].found
@@ -389,6 +389,6 @@ def test_a_later_version_is_read_and_not_judged_by_todays_rules(path: Path) -> N
         "UPDATE leases SET state = 'of tomorrow'",
         f"PRAGMA user_version = {len(MIGRATIONS) + 1}",
     )
-    look = look_at_leases(path)
+    look = inspect_leases(path)
     assert look.rows > LEASES
     assert list(found(look)) == ["store-too-new"]

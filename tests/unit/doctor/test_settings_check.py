@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from d4d.doctor.checks.settings import Written, read_settings
+from d4d.doctor.checks.settings import WrittenSettings, read_settings
 from d4d.doctor.run import examine
 from tests.support.diagnostics_cases import SETTINGS_CASES
 
@@ -22,7 +22,7 @@ def conf(tmp_path: Path) -> Path:
     return tmp_path / "d4d.conf"
 
 
-def read(conf: Path, text: str) -> Written:
+def read(conf: Path, text: str) -> WrittenSettings:
     conf.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
     return read_settings((conf,))
 
@@ -106,4 +106,4 @@ async def test_nothing_else_is_looked_at_with_wrong_settings(
             environment.setenv(name, value)
             (outcome,) = await examine()
         assert [each.code for each in outcome.findings] == [code]
-        assert "before they are right" in outcome.seen
+        assert "before they are right" in outcome.summary

@@ -13,8 +13,8 @@ from d4d.domain.ports.docker import Attachment, Change, ContainerEvent, DockerNe
 _BRIDGE_NAME = "com.docker.network.bridge.name"
 _WAY_OUT = "DefaultGatewayIPv4"  # an auxiliary address that the bridge driver reads
 _SHORT_ID = 12  # digits of an id in names that Docker makes of it
-_DOCKERS_OWN = frozenset({"default", "null", "host-local", "windows"})
-"""IPAM drivers that are no plugins."""
+BUILTIN_IPAM_DRIVERS = frozenset({"default", "null", "host-local", "windows"})
+"""IPAM drivers that are no plugins, as Docker names them."""
 _WITHOUT_ADDRESSES = frozenset({"host", "null"})
 """Drivers of networks whose containers have none of Docker."""
 
@@ -117,7 +117,7 @@ class NetworkModel(_Model):
         """
         if self.config_only or self.driver in _WITHOUT_ADDRESSES:
             return False
-        if self.ipam.driver == driver or self.ipam.driver not in _DOCKERS_OWN:
+        if self.ipam.driver == driver or self.ipam.driver not in BUILTIN_IPAM_DRIVERS:
             return True
         return bool(self.config_from.network)
 

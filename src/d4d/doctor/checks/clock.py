@@ -10,7 +10,7 @@ from d4d.doctor.findings import Finding
 _SLACK = timedelta(minutes=1)
 
 
-def seen(facts: HostFacts) -> str:
+def summary(facts: HostFacts) -> str:
     """Whether it follows anything."""
     known = {True: "follows a time source", False: "runs free", None: "not known"}
     return known[facts.is_synchronised]

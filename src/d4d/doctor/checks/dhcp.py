@@ -11,7 +11,7 @@ from d4d.doctor.findings import Finding
 _SHORTEST_LEASE = timedelta(seconds=60)
 
 
-def seen(facts: HostFacts) -> str:
+def summary(facts: HostFacts) -> str:
     """Who answered where."""
     if facts.probed is None:
         return "not known"

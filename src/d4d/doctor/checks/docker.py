@@ -15,40 +15,40 @@ _FIRST_WITH_NAMES = (1, 52)  # engine 29.0
 _BRIDGE = "bridge"
 
 
-def seen(facts: HostFacts) -> str:
+def summary(facts: HostFacts) -> str:
     """Which engine there is."""
-    look = facts.docker
-    if look is None:
+    docker = facts.docker
+    if docker is None:
         return "not known"
-    if look.error is not None:
+    if docker.error is not None:
         return "does not answer"
-    names = "tells" if look.api >= _FIRST_WITH_NAMES else "does not tell"
-    networks = ", ".join(network.name for network in look.networks) or "none"
-    return f"Engine {look.engine}, which {names} container names; networks of ours: {networks}"
+    names = "tells" if docker.api >= _FIRST_WITH_NAMES else "does not tell"
+    networks = ", ".join(network.name for network in docker.networks) or "none"
+    return f"Engine {docker.engine}, which {names} container names; networks of ours: {networks}"
 
 
 def judge(facts: HostFacts) -> Iterator[Finding]:
     """What is wrong with Docker, and with its networks."""
     for here in facts.routers_here:
         yield from _judge_router_here(facts, here)
-    look = facts.docker
-    if look is None:
+    docker = facts.docker
+    if docker is None:
         return
-    if look.error is not None:
-        yield catalogue.DOCKER_UNREACHABLE.found(look.error)
+    if docker.error is not None:
+        yield catalogue.DOCKER_UNREACHABLE.found(docker.error)
         return
-    if look.api < _OLDEST_API:
-        yield catalogue.DOCKER_TOO_OLD.found(f"this is Docker Engine {look.engine}")
-    if look.api < _FIRST_WITH_NAMES and facts.settings.identity is IdentityPolicy.NAME:
+    if docker.api < _OLDEST_API:
+        yield catalogue.DOCKER_TOO_OLD.found(f"this is Docker Engine {docker.engine}")
+    if docker.api < _FIRST_WITH_NAMES and facts.settings.identity is IdentityPolicy.NAME:
         yield catalogue.DOCKER_NO_NAMES.found(
-            f"D4D_IDENTITY=name, and Docker Engine {look.engine} tells no container names"
+            f"D4D_IDENTITY=name, and Docker Engine {docker.engine} tells no container names"
         )
-    for name, driver in look.others:
+    for name, driver in docker.others:
         yield catalogue.DOCKER_OTHER_DRIVER.found(
             f"network {name} takes its addresses from {driver}, which is not D4D "
             f"({facts.settings.plugin_socket.stem})"
         )
-    for network in look.networks:
+    for network in docker.networks:
         yield from _judge_network(network, _offers(facts, network))
 
 

@@ -7,14 +7,14 @@ from d4d.adapters.docker.plugin_protocol import CAPABILITIES
 from d4d.doctor import catalogue
 from d4d.doctor.collectors.plugin_socket import SocketState
 from d4d.doctor.collectors.processes import NET_BIND_SERVICE, NET_RAW
-from d4d.doctor.facts import DriverLook, HostFacts
+from d4d.doctor.facts import DriverFacts, HostFacts
 from d4d.doctor.findings import Finding
 
 _PLUGINS = (Path("/run/docker/plugins"), Path("/var/run/docker/plugins"))
 _INIT = 1
 
 
-def seen(facts: HostFacts) -> str:
+def summary(facts: HostFacts) -> str:
     """Which driver runs."""
     if facts.driver is None:
         return "not known"
@@ -26,48 +26,48 @@ def seen(facts: HostFacts) -> str:
 
 def judge(facts: HostFacts) -> Iterator[Finding]:
     """What keeps the driver from serving Docker and its operator."""
-    look = facts.driver
-    if look is None:
+    driver = facts.driver
+    if driver is None:
         return
-    if look.process is None:
-        yield catalogue.DRIVER_NOT_RUNNING.found(_absence(facts, look))
-    for other in look.others:
+    if driver.process is None:
+        yield catalogue.DRIVER_NOT_RUNNING.found(_absence(facts, driver))
+    for other in driver.others:
         yield catalogue.SECOND_DRIVER.found(f"{other} is a driver too, in this network namespace")
-    yield from _judge_capabilities(facts, look)
-    yield from _judge_socket(facts, look)
-    yield from _judge_places(facts, look)
-    if look.process is not None:
+    yield from _judge_capabilities(facts, driver)
+    yield from _judge_socket(facts, driver)
+    yield from _judge_places(facts, driver)
+    if driver.process is not None:
         yield from _judge_admin(facts)
 
 
-def _absence(facts: HostFacts, look: DriverLook) -> str:
+def _absence(facts: HostFacts, driver: DriverFacts) -> str:
     text = f"no D4D has the state directory {facts.settings.state_dir}"
-    if look.socket.state is SocketState.WAITING:
+    if driver.socket.state is SocketState.WAITING:
         text += "; systemd listens at the plugin socket, and starts it at Docker's next call"
     return text
 
 
-def _judge_capabilities(facts: HostFacts, look: DriverLook) -> Iterator[Finding]:
-    if look.privileges is None or look.process is None:
+def _judge_capabilities(facts: HostFacts, driver: DriverFacts) -> Iterator[Finding]:
+    if driver.privileges is None or driver.process is None:
         return
     needed = [("CAP_NET_RAW", NET_RAW, "speaks no DHCP on a parent, and asks nobody by ARP")]
     if facts.is_relaying:
         needed.append(("CAP_NET_BIND_SERVICE", NET_BIND_SERVICE, "can't have port 67 as a relay"))
     for name, number, consequence in needed:
-        if not look.privileges.has(number):
+        if not driver.privileges.has(number):
             yield catalogue.CAPABILITY_MISSING.found(
-                f"{look.process} runs as user {look.privileges.uid} without {name}: it "
+                f"{driver.process} runs as user {driver.privileges.uid} without {name}: it "
                 f"{consequence}",
                 capability=name,
             )
 
 
-def _judge_socket(facts: HostFacts, look: DriverLook) -> Iterator[Finding]:
-    path, at = facts.settings.plugin_socket, look.socket
+def _judge_socket(facts: HostFacts, driver: DriverFacts) -> Iterator[Finding]:
+    path, at = facts.settings.plugin_socket, driver.socket
     match at.state:
-        case SocketState.ABSENT if look.process is not None:
+        case SocketState.ABSENT if driver.process is not None:
             yield catalogue.PLUGIN_SOCKET_MISSING.found(
-                f"{look.process} runs, and {path} is not there"
+                f"{driver.process} runs, and {path} is not there"
             )
         case SocketState.STALE:
             yield catalogue.PLUGIN_SOCKET_STALE.found(f"nobody listens at {path} ({at.detail})")
@@ -80,7 +80,7 @@ def _judge_socket(facts: HostFacts, look: DriverLook) -> Iterator[Finding]:
                 f"{at.listener} listens at {path}, and did not answer "
                 f"IpamDriver.GetCapabilities: {at.detail}"
             )
-        case SocketState.ANSWERS if not _is_ours(look):
+        case SocketState.ANSWERS if not _is_ours(driver):
             yield catalogue.PLUGIN_SOCKET_FOREIGN.found(
                 f"{at.listener} serves {path}, and is not this D4D: it answers "
                 f"IpamDriver.GetCapabilities with {at.answer}"
@@ -89,22 +89,22 @@ def _judge_socket(facts: HostFacts, look: DriverLook) -> Iterator[Finding]:
             pass
 
 
-def _is_ours(look: DriverLook) -> bool:
+def _is_ours(driver: DriverFacts) -> bool:
     """Whether the driver answers at its socket, made by itself or by systemd."""
-    if look.socket.answer != CAPABILITIES or look.process is None:
+    if driver.socket.answer != CAPABILITIES or driver.process is None:
         return False
-    listener = look.socket.listener
-    return listener is None or listener.pid in (look.process.pid, _INIT)
+    listener = driver.socket.listener
+    return listener is None or listener.pid in (driver.process.pid, _INIT)
 
 
-def _judge_places(facts: HostFacts, look: DriverLook) -> Iterator[Finding]:
+def _judge_places(facts: HostFacts, driver: DriverFacts) -> Iterator[Finding]:
     path = facts.settings.plugin_socket
     if path.parent not in _PLUGINS:
         yield catalogue.PLUGIN_SOCKET_ELSEWHERE.found(f"Docker does not look for {path}")
-    for spec in look.specs:
+    for spec in driver.specs:
         yield catalogue.PLUGIN_SPEC_LEFT.found(f"{spec} names a driver {path.stem}, too")
-    if look.port_67 and facts.is_relaying:
-        owners = ", ".join(map(str, look.port_67))
+    if driver.port_67 and facts.is_relaying:
+        owners = ", ".join(map(str, driver.port_67))
         yield catalogue.PORT_67_TAKEN.found(f"UDP port 67 is {owners}'s, and D4D is to relay")
 
 

@@ -10,7 +10,7 @@ from d4d.doctor.findings import Finding
 _LEAST_MTU = 576  # RFC 2131 section 2: what a client must be able to take
 
 
-def seen(facts: HostFacts) -> str:
+def summary(facts: HostFacts) -> str:
     """The parents in use, or those that there could be."""
     if facts.links is None:
         return "not known"

@@ -20,7 +20,7 @@ _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class WrittenSettings:
     """The settings, or what keeps them from being any."""
 
     settings: Settings | None
@@ -37,7 +37,7 @@ class _Line:
     has_value: bool = True
 
 
-def read_settings(files: Sequence[Path] = FILES) -> Written:
+def read_settings(files: Sequence[Path] = FILES) -> WrittenSettings:
     """The settings as a driver started here would have them."""
     findings: list[Finding] = []
     lines: list[_Line] = []
@@ -61,7 +61,7 @@ def read_settings(files: Sequence[Path] = FILES) -> Written:
         except BadRequest as error:
             places = {name: line.place for line in lines for name in names_of(line.name or "")}
             findings.append(catalogue.SETTING_INVALID.found(_with_places(str(error), places)))
-    return Written(settings=settings, sources=tuple(sources), findings=tuple(findings))
+    return WrittenSettings(settings=settings, sources=tuple(sources), findings=tuple(findings))
 
 
 def _lines(path: Path) -> Iterator[_Line]:

@@ -26,7 +26,7 @@ _MAGIC = b"SQLite format 3\0"
 _HEADER_SIZE = 100
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _PRIMARY_CODE = 0xFF
-_PATIENCE = 2.0  # seconds for somebody who holds the file
+_TIMEOUT = 2.0  # seconds for somebody who holds the file
 _MOST_COMPLAINTS = 10
 _MOST_SHOWN = 3
 _SHOWN_BYTES = 16
@@ -36,7 +36,7 @@ Decode = Callable[[Mapping[str, Any]], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseLook:
+class DatabaseFacts:
     """``leases.db`` or ``history.db``: what SQLite's check says of it, and what reading it says."""
 
     path: Path
@@ -78,21 +78,21 @@ class _Reading:
     newest: datetime | None = None
 
 
-def look_at_leases(path: Path) -> DatabaseLook:
+def inspect_leases(path: Path) -> DatabaseFacts:
     """``leases.db``."""
     return _look(path, known_version=len(MIGRATIONS), decoders=_lease_decoders)
 
 
-def look_at_history(path: Path) -> DatabaseLook:
+def inspect_history(path: Path) -> DatabaseFacts:
     """``history.db``."""
     return _look(path, known_version=HISTORY_VERSION, decoders=_history_decoders)
 
 
 def _look(
     path: Path, *, known_version: int, decoders: Callable[[_Reading], dict[str, Decode]]
-) -> DatabaseLook:
-    def look(**seen: Any) -> DatabaseLook:
-        return DatabaseLook(path=path, exists=True, known_version=known_version, **seen)
+) -> DatabaseFacts:
+    def look(**seen: Any) -> DatabaseFacts:
+        return DatabaseFacts(path=path, exists=True, known_version=known_version, **seen)
 
     try:
         # Not in a process that has the file open with SQLite: its locks go when a file is closed.
@@ -101,7 +101,7 @@ def _look(
         if not head:
             return look(is_empty=True, log_size=_size(path.with_name(f"{path.name}-wal")))
     except FileNotFoundError:
-        return DatabaseLook(path=path, exists=False, known_version=known_version)
+        return DatabaseFacts(path=path, exists=False, known_version=known_version)
     except OSError as error:
         return look(error=str(error))
     if len(head) < _HEADER_SIZE:
@@ -134,7 +134,7 @@ def _size(path: Path) -> int:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE)
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_TIMEOUT)
 
 
 def _check(path: Path) -> tuple[int | None, list[str]]:

@@ -7,12 +7,11 @@ from pathlib import Path
 from pydantic import Field
 
 from d4d.adapters.docker.engine_http import DockerApi
-from d4d.adapters.docker.models import NetworkModel, Version, read
+from d4d.adapters.docker.models import BUILTIN_IPAM_DRIVERS, NetworkModel, Version, read
 from d4d.domain.errors import DockerUnavailable
 from d4d.domain.ports.docker import DockerNetwork
 
-_PATIENCE = timedelta(seconds=5)
-_DOCKERS_OWN = frozenset({"default", "null", "host-local", "windows", ""})
+_TIMEOUT = timedelta(seconds=5)
 
 
 class _Engine(Version):
@@ -20,7 +19,7 @@ class _Engine(Version):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DockerLook:
+class DockerFacts:
     """The engine, or why it can't be asked."""
 
     error: str | None = None
@@ -34,26 +33,26 @@ class DockerLook:
     """Networks of other IPAM plug-ins, each with the name of that."""
 
 
-async def look_at_docker(socket: Path, driver: str) -> DockerLook:
+async def inspect_docker(socket: Path, driver: str) -> DockerFacts:
     """Ask the engine at ``socket``; ``driver`` is our name as its users write it."""
-    api = DockerApi(socket, patience=_PATIENCE)
+    api = DockerApi(socket, patience=_TIMEOUT)
     try:
         engine = read(_Engine, await api.request("GET", "/version"), request="GET /version")
         content = await api.request("GET", "/networks")
         networks = read(list[NetworkModel], content, request="GET /networks")
         ours = tuple(each.network() for each in networks if each.is_served_by(driver))
     except DockerUnavailable as error:
-        return DockerLook(error=str(error))
+        return DockerFacts(error=str(error))
     finally:
         await api.aclose()
     major, minor = engine.newest.split(".")
-    return DockerLook(
+    return DockerFacts(
         engine=engine.engine,
         api=(int(major), int(minor)),
         networks=ours,
         others=tuple(
             (each.name, each.ipam.driver)
             for each in networks
-            if each.ipam.driver not in {*_DOCKERS_OWN, driver}
+            if each.ipam.driver not in {*BUILTIN_IPAM_DRIVERS, "", driver}
         ),
     )

@@ -13,7 +13,7 @@ import httpx
 
 from d4d.doctor.collectors.processes import Process, process, unix_owner
 
-_PATIENCE = 5.0  # seconds for an answer that is a constant
+_TIMEOUT = 5.0  # seconds for an answer that is a constant
 _UCRED = struct.Struct("3i")
 _INIT = 1  # systemd, which listens for a service that does not run
 
@@ -33,7 +33,7 @@ class SocketState(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PluginSocketLook:
+class PluginSocketFacts:
     """What is at the path."""
 
     state: SocketState
@@ -62,39 +62,39 @@ def _leads_to(spec: Path, socket_path: Path) -> bool:
     return re.search(rf"unix://{re.escape(str(socket_path))}(?![\w./-])", text) is not None
 
 
-def look_at_plugin_socket(path: Path, driver: Process | None) -> PluginSocketLook:
+def inspect_plugin_socket(path: Path, driver: Process | None) -> PluginSocketFacts:
     """Look at the socket of ``driver``, which is None where none runs."""
     try:
         if not path.exists():
-            return PluginSocketLook(state=SocketState.ABSENT)
+            return PluginSocketFacts(state=SocketState.ABSENT)
         if not path.is_socket():
-            return PluginSocketLook(state=SocketState.NO_SOCKET)
+            return PluginSocketFacts(state=SocketState.NO_SOCKET)
     except PermissionError as error:
-        return PluginSocketLook(state=SocketState.DENIED, detail=str(error))
+        return PluginSocketFacts(state=SocketState.DENIED, detail=str(error))
     if driver is None and (owner := unix_owner(path)) is not None and owner.pid == _INIT:
-        return PluginSocketLook(state=SocketState.WAITING, listener=owner)
+        return PluginSocketFacts(state=SocketState.WAITING, listener=owner)
     try:
         listener = _listener(path)
     except PermissionError as error:
-        return PluginSocketLook(state=SocketState.DENIED, detail=str(error))
+        return PluginSocketFacts(state=SocketState.DENIED, detail=str(error))
     except OSError as error:
-        return PluginSocketLook(state=SocketState.STALE, detail=str(error))
+        return PluginSocketFacts(state=SocketState.STALE, detail=str(error))
     transport = httpx.HTTPTransport(uds=str(path), verify=False)  # no TLS: CA files take 0.4 s
-    with httpx.Client(transport=transport, timeout=_PATIENCE, trust_env=False) as client:
+    with httpx.Client(transport=transport, timeout=_TIMEOUT, trust_env=False) as client:
         try:
             response = client.post("http://d4d/IpamDriver.GetCapabilities")
             answer = response.json() if response.is_success else response.status_code
         except (httpx.HTTPError, ValueError) as error:
-            return PluginSocketLook(
+            return PluginSocketFacts(
                 state=SocketState.SILENT, listener=listener, detail=str(error) or repr(error)
             )
-    return PluginSocketLook(state=SocketState.ANSWERS, listener=listener, answer=answer)
+    return PluginSocketFacts(state=SocketState.ANSWERS, listener=listener, answer=answer)
 
 
 def _listener(path: Path) -> Process:
     """Raises OSError where nobody listens."""
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(_PATIENCE)
+        client.settimeout(_TIMEOUT)
         client.connect(str(path))
         ucred = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     pid, _, _ = _UCRED.unpack(ucred)

@@ -11,7 +11,7 @@ from d4d.adapters.stores.redis.connection import connect, redacted, risks, unava
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DirectoryLook:
+class DirectoryFacts:
     """The state directory; where there is none yet, what it would be made in."""
 
     path: Path
@@ -27,7 +27,7 @@ class DirectoryLook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RedisLook:
+class RedisFacts:
     """The Redis of D4D_REDIS_URL."""
 
     where: str
@@ -39,13 +39,13 @@ class RedisLook:
     """How far its clock is before ours."""
 
 
-def look_at_directory(path: Path) -> DirectoryLook:
+def inspect_directory(path: Path) -> DirectoryFacts:
     """Raises OSError where not even its parent can be looked at."""
     there = path
     while not there.exists() and there != there.parent:
         there = there.parent
     status, usage = there.stat(), shutil.disk_usage(there)
-    return DirectoryLook(
+    return DirectoryFacts(
         path=path,
         exists=there == path,
         is_writable=there.is_dir() and os.access(there, os.R_OK | os.W_OK | os.X_OK),
@@ -56,7 +56,7 @@ def look_at_directory(path: Path) -> DirectoryLook:
     )
 
 
-async def look_at_redis(url: str, prefix: str) -> RedisLook:
+async def inspect_redis(url: str, prefix: str) -> RedisFacts:
     """Writes a key that vanishes after a second, for only that shows whether leases can be kept.
 
     Raises BadRequest where the URL can't be used.
@@ -67,9 +67,9 @@ async def look_at_redis(url: str, prefix: str) -> RedisLook:
         info = await client.execute_command("INFO")
         seconds, microseconds = await client.execute_command("TIME")
     except Exception as error:  # whatever breaks in redis-py, it could not be used
-        return RedisLook(where=where, error=str(unavailable(url, "write", error)))
+        return RedisFacts(where=where, error=str(unavailable(url, "write", error)))
     finally:
         await client.aclose()
     theirs = datetime.fromtimestamp(int(seconds) + int(microseconds) / 1e6, UTC)
     ahead = theirs - datetime.fromtimestamp(time.time(), UTC)
-    return RedisLook(where=where, risks=tuple(risks(info)), ahead=ahead)
+    return RedisFacts(where=where, risks=tuple(risks(info)), ahead=ahead)

@@ -84,7 +84,7 @@ class DoctorCheckSchema(Schema):
         return cls(
             name=outcome.name,
             severity=str(outcome.severity),
-            seen=outcome.seen,
+            seen=outcome.summary,
             findings=[
                 FindingSchema(
                     code=each.code,
