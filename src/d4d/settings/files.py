@@ -7,7 +7,7 @@ from pathlib import Path
 from d4d.domain.errors import BadRequest
 
 FILES = (
-    Path("/etc/oam-docker-ipam/oam-docker-ipam.conf"),  # the seed's: its users keep it
+    Path("/etc/oam-docker-ipam/oam-docker-ipam.conf"),  # the predecessor's: its users keep it
     Path("/etc/d4d/d4d.conf"),
 )
 PLUGIN_SOCKET = Path("/run/docker/plugins/talkingdata.sock")

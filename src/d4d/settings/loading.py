@@ -80,12 +80,12 @@ def correction(name: str) -> str | None:
 
 
 def is_read(name: str) -> bool:
-    """Whether there is a setting of this name, ours or the seed's."""
+    """Whether there is a setting of this name, ours or the predecessor's."""
     return len(names_of(name)) > 1 or (name.startswith("D4D_") and correction(name) is None)
 
 
 def names_of(name: str) -> tuple[str, ...]:
-    """All names of the setting that has this one, ours and the seed's."""
+    """All names of the setting that has this one, ours and the predecessor's."""
     for field in Settings.model_fields.values():
         if isinstance(field.validation_alias, AliasChoices):
             names = tuple(map(str, field.validation_alias.choices))

@@ -70,8 +70,8 @@ Bind = Annotated[AdminBind, NoDecode, BeforeValidator(parse_bind)]
 Webhook = Annotated[WebhookUrl | None, NoDecode, BeforeValidator(parse_url)]
 
 
-def _seed(name: str) -> AliasChoices:
-    """Our name of a setting, or the seed's."""
+def _predecessors(name: str) -> AliasChoices:
+    """Our name of a setting, or that of oam-docker-ipam, the predecessor."""
     return AliasChoices(f"D4D_{name}", name)
 
 
@@ -99,8 +99,8 @@ class Settings(BaseSettings):
     state_dir: Path = Path("/var/lib/d4d")
     plugin_socket: Path = PLUGIN_SOCKET
     docker_socket: Path = Path("/var/run/docker.sock")
-    dhcp_server: Servers = Field((), validation_alias=_seed("DHCP_SERVER"))
-    listen_addr: ListenAddr = Field(None, validation_alias=_seed("LISTEN_ADDR"))
+    dhcp_server: Servers = Field((), validation_alias=_predecessors("DHCP_SERVER"))
+    listen_addr: ListenAddr = Field(None, validation_alias=_predecessors("LISTEN_ADDR"))
     debug: bool = Field(False, validation_alias=AliasChoices("D4D_DEBUG", "IPAM_DEBUG"))
     dhcp_mode: Mode = Mode.AUTO
     dhcp_deadline: Annotated[Duration, AfterValidator(_above_zero)] = timedelta(seconds=25)

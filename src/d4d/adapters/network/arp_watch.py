@@ -45,7 +45,7 @@ _REST = 0.1
 _ANY_PORT = 9
 
 
-class _Asked:
+class _Probe:
     """A probe that waits for its answer."""
 
     def __init__(self, chaddr: MacAddress) -> None:
@@ -77,7 +77,7 @@ class ArpWatch:
         self._ours = ours
         self._on_conflict = on_conflict
         self._told = Seldom(pause=_PAUSE, at_most=_MOST_TOLD)
-        self._asked: dict[bytes, list[_Asked]] = {}
+        self._probes: dict[bytes, list[_Probe]] = {}
         self._socket: socket.socket | None = None
         self._reader: SocketReader | None = None
         self._looking: asyncio.TimerHandle | None = None
@@ -85,7 +85,7 @@ class ArpWatch:
 
     def __repr__(self) -> str:
         state = "closed" if self._looking is None else "down" if self._is_down else "open"
-        return f"<ArpWatch {self.name} {state}, {len(self._asked)} addresses probed>"
+        return f"<ArpWatch {self.name} {state}, {len(self._probes)} addresses probed>"
 
     def open_soon(self) -> None:
         """Watch from now on, or from when the interface is there; needs a running event loop."""
@@ -109,28 +109,28 @@ class ArpWatch:
         """
         began = asyncio.get_running_loop().time()
         self.open_soon()
-        with self._asking(address, chaddr) as asked:
+        with self._probing(address, chaddr) as probe:
             sender = self._send_probe(address)
             if self._is_hosted(address):
                 return MacAddress(sender)
-            if not await asked.within(began + wait.total_seconds() / 2):
+            if not await probe.within(began + wait.total_seconds() / 2):
                 if self._looking is None:
                     raise LinkDown(f"{self.name}: closed while {address} was probed")
                 self._send_probe(address)
-                await asked.within(began + wait.total_seconds())
-            return asked.answer.result() if asked.answer.done() else None
+                await probe.within(began + wait.total_seconds())
+            return probe.answer.result() if probe.answer.done() else None
 
     @contextlib.contextmanager
-    def _asking(self, address: IPv4Address, chaddr: MacAddress) -> Iterator[_Asked]:
-        asked = _Asked(chaddr)
-        beside = self._asked.setdefault(address.packed, [])
-        beside.append(asked)
+    def _probing(self, address: IPv4Address, chaddr: MacAddress) -> Iterator[_Probe]:
+        probe = _Probe(chaddr)
+        probes = self._probes.setdefault(address.packed, [])
+        probes.append(probe)
         try:
-            yield asked
+            yield probe
         finally:
-            beside.remove(asked)
-            if not beside:
-                del self._asked[address.packed]
+            probes.remove(probe)
+            if not probes:
+                del self._probes[address.packed]
 
     def _send_probe(self, address: IPv4Address) -> bytes:
         """Returns the MAC that it was sent from."""
@@ -185,7 +185,7 @@ class ArpWatch:
                 self._take(frame, parent)
         if frames:
             self._is_down = False
-        if not self._asked and len(frames) < AT_ONCE:
+        if not self._probes and len(frames) < AT_ONCE:
             self._reader.rest(_REST)
 
     def _read_failed(self, error: OSError) -> None:
@@ -198,9 +198,9 @@ class ArpWatch:
         claim = read_claim(frame)
         if claim is None:
             return
-        for asked in self._asked.get(claim.address, ()):
-            if not asked.answer.done() and answers(claim, chaddr=asked.chaddr, parent=parent):
-                asked.answer.set_result(MacAddress(claim.mac))
+        for probe in self._probes.get(claim.address, ()):
+            if not probe.answer.done() and answers(claim, chaddr=probe.chaddr, parent=parent):
+                probe.answer.set_result(MacAddress(claim.mac))
         address = IPv4Address(claim.address)
         ours = self._ours(address)
         if ours is None or not conflicts(

@@ -149,12 +149,12 @@ def _is_bridge(kernel: socket.socket, name: str) -> bool:
 
     ``kernel`` is any socket.
     """
-    asked = array.array("B", _DRVINFO.pack(_ETHTOOL_GDRVINFO, b""))
+    request = array.array("B", _DRVINFO.pack(_ETHTOOL_GDRVINFO, b""))
     try:
-        fcntl.ioctl(kernel, _SIOCETHTOOL, _IFREQ.pack(name.encode(), asked.buffer_info()[0]))
+        fcntl.ioctl(kernel, _SIOCETHTOOL, _IFREQ.pack(name.encode(), request.buffer_info()[0]))
     except OSError:  # ENODEV; EOPNOTSUPP of what has no such information, which a bridge has
         return False
-    driver: bytes = _DRVINFO.unpack(asked)[1]
+    driver: bytes = _DRVINFO.unpack(request)[1]
     return driver.rstrip(b"\0") == b"bridge"
 
 

@@ -10,14 +10,14 @@ from d4d.domain.events import LeaseEvent
 
 MOST_FOLLOWERS = 20
 _MOST_WAITING = 1000  # events for one who does not read them; then it is let go
-_MOST_TOGETHER = 64  # events in one answer to "what happened?"
+_LARGEST_BATCH = 64  # events
 
 
 class TooManyFollowers(D4DError):
-    """As many follow as may."""
+    """No more followers are allowed."""
 
 
-class Told:
+class SharedEvent:
     """An event that followers share: what one of them makes of it, all have."""
 
     __slots__ = ("_text", "event")
@@ -37,16 +37,16 @@ class Follower:
     """One who follows, until it is too slow, or the stream is closed."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Told] = deque()
+        self._waiting: deque[SharedEvent] = deque()
         self._news = asyncio.Event()
         self._is_over = False
 
-    def tell(self, told: Told) -> bool:
-        """Have it know; False says that it is let go, as it does not read."""
+    def notify(self, event: SharedEvent) -> bool:
+        """Pass ``event`` on to it; False says that it is let go, as it does not read."""
         if len(self._waiting) >= _MOST_WAITING:
             self.let_go()
             return False
-        self._waiting.append(told)
+        self._waiting.append(event)
         self._news.set()
         return True
 
@@ -55,8 +55,8 @@ class Follower:
         self._is_over = True
         self._news.set()
 
-    async def events(self, pause: float) -> AsyncGenerator[list[Told], None]:
-        """What happens, by what came together; nothing, after each ``pause`` seconds without."""
+    async def events(self, pause: float) -> AsyncGenerator[list[SharedEvent], None]:
+        """What happens, in batches; an empty one after each ``pause`` seconds without events."""
         while self._waiting or not self._is_over:
             try:
                 async with asyncio.timeout(pause):
@@ -64,9 +64,9 @@ class Follower:
             except TimeoutError:
                 yield []
                 continue
-            together = min(len(self._waiting), _MOST_TOGETHER)
-            if together:
-                yield [self._waiting.popleft() for _ in range(together)]
+            batch = min(len(self._waiting), _LARGEST_BATCH)
+            if batch:
+                yield [self._waiting.popleft() for _ in range(batch)]
             if not self._waiting and not self._is_over:
                 self._news.clear()
 
@@ -78,12 +78,12 @@ class EventStream:
         self._followers: set[Follower] = set()
 
     def record(self, event: LeaseEvent) -> None:
-        """Pass ``event`` on (ports.Events). A follower that is too slow gets no more."""
+        """Pass ``event`` on (ports.EventSink). A follower that is too slow gets no more."""
         if not self._followers:
             return
-        told = Told(event)
+        shared = SharedEvent(event)
         for follower in tuple(self._followers):
-            if not follower.tell(told):
+            if not follower.notify(shared):
                 self._followers.discard(follower)
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ def configure_logs(*, debug: bool) -> None:
         structlog.processors.format_exc_info,
     ]
     stream = open_stream()
-    stream.on_regained = _tell_lost
+    stream.on_regained = _report_lost
     on_terminal = stream.isatty()
     renderer: Processor = (
         structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR"))
@@ -67,7 +67,7 @@ def _never_raising(level: int, stream: LogStream) -> type:
     return Logger
 
 
-def _tell_lost(count: int) -> None:
+def _report_lost(count: int) -> None:
     log.warning("log lines lost", count=count)
 
 
@@ -107,14 +107,14 @@ def log_failures(loop: asyncio.AbstractEventLoop) -> None:
 
     What fails again and again by the same is one line a minute, with how often it did.
     """
-    seldom = _Seldom()
+    throttle = _FailureThrottle()
 
-    def handle(loop: asyncio.AbstractEventLoop, told: dict[str, Any]) -> None:
-        if told["message"] != FAILED:
-            loop.default_exception_handler(told)
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if context["message"] != FAILED:
+            loop.default_exception_handler(context)
             return
-        task, error = told["task_name"], told["exception"]
-        times = seldom.times((task, repr(error)), loop.time())
+        task, error = context["task_name"], context["exception"]
+        times = throttle.times((task, repr(error)), loop.time())
         if times:
             more = {"times": times} if times > 1 else {}
             log.error("failed beside the calls", task=task, exc_info=error, **more)
@@ -122,17 +122,17 @@ def log_failures(loop: asyncio.AbstractEventLoop) -> None:
     loop.set_exception_handler(handle)
 
 
-class _Seldom:
-    """Which failures are to be told now."""
+class _FailureThrottle:
+    """Which failures are to be logged now."""
 
     def __init__(self) -> None:
-        self._told: dict[tuple[str, str], tuple[float, int]] = {}
+        self._logged: dict[tuple[str, str], tuple[float, int]] = {}
 
     def times(self, failure: tuple[str, str], now: float) -> int:
-        """How often it came since it was told last, this time included; 0 where it waits."""
-        told_at, untold = self._told.pop(failure, (-_PAUSE, 0))
-        is_due = now - told_at >= _PAUSE
-        self._told[failure] = (now, 0) if is_due else (told_at, untold + 1)
-        if len(self._told) > _MOST_FAILURES:
-            del self._told[next(iter(self._told))]
-        return untold + 1 if is_due else 0
+        """How often it came since it was last logged, this time included; 0 where it waits."""
+        logged_at, unlogged = self._logged.pop(failure, (-_PAUSE, 0))
+        is_due = now - logged_at >= _PAUSE
+        self._logged[failure] = (now, 0) if is_due else (logged_at, unlogged + 1)
+        if len(self._logged) > _MOST_FAILURES:
+            del self._logged[next(iter(self._logged))]
+        return unlogged + 1 if is_due else 0

@@ -1,4 +1,4 @@
-"""Tells a web server of what an operator must hear: signed, one after the other, tried again.
+"""Reports to a web server what an operator must hear: signed, one by one, tried again.
 
 A message costs who has it an append. Those that wait are bounded: where nobody takes them the
 oldest go, and that is counted and logged. One task sends; it is the only one that waits.
@@ -34,7 +34,7 @@ TIMESTAMP, SIGNATURE = "D4D-Timestamp", "D4D-Signature"
 """The headers: seconds since 1970, and ``sha256=`` with the HMAC of ``TIMESTAMP.BODY`` in hex."""
 NEARLY_FULL = "pool_nearly_full"
 
-_TOLD = frozenset({EventKind.LOST, EventKind.CONFLICT})
+_REPORTED = frozenset({EventKind.LOST, EventKind.CONFLICT})
 _AWAY = frozenset({408, 425, 429, 502, 503, 504})  # not the receiver's word on this message
 _MOST_ERRORS = 10  # of the receiver's own to one message; then it is given up
 _LAST_WORDS = 2.0  # seconds at the end for what still waits
@@ -65,7 +65,7 @@ class _Outcome:
 
 
 class Webhook:
-    """A listener to events, and whom the pools' watch tells."""
+    """A listener to events and to the pool monitor."""
 
     def __init__(
         self,
@@ -122,11 +122,11 @@ class Webhook:
         await asyncio.gather(self._task, return_exceptions=True)
 
     def record(self, event: LeaseEvent) -> None:
-        """Tell of ``event`` if it is one of those (ports.Events)."""
-        if event.kind not in _TOLD:
+        """Report ``event`` if it is one of those (ports.EventSink)."""
+        if event.kind not in _REPORTED:
             return
         endpoint = event.endpoint
-        self._tell(
+        self._enqueue(
             kind=event.kind.value,
             at=event.at.isoformat(),
             pool=event.pool,
@@ -137,8 +137,8 @@ class Webhook:
         )
 
     def nearly_full(self, pool: PoolId, fill: PoolUtilization) -> None:
-        """Tell that ``pool`` is nearly full."""
-        self._tell(
+        """Report that ``pool`` is nearly full."""
+        self._enqueue(
             kind=NEARLY_FULL,
             at=self._clock().isoformat(),
             pool=pool,
@@ -149,14 +149,14 @@ class Webhook:
             free=fill.free,
         )
 
-    def _tell(self, **said: Any) -> None:
+    def _enqueue(self, **fields: Any) -> None:
         if len(self._waiting) >= self._pace.most_waiting:
             self._waiting.popleft()
             self._metrics.delivered("dropped")
             if not self._dropped:
                 _log.warning("webhook drops its oldest messages", waiting=self.waiting)
             self._dropped += 1
-        message = {"id": str(uuid4()), "host": self._host, **said}
+        message = {"id": str(uuid4()), "host": self._host, **fields}
         self._waiting.append(json.dumps(message).encode())
         self._news.set()
 

@@ -1,4 +1,4 @@
-"""What systemd is told: ready, what goes on, stopping; and that the event loop is alive."""
+"""Notifies systemd: ready, status, stopping; and that the event loop is alive."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ _STATUS_EVERY = 10.0  # seconds
 
 
 class SystemdNotifier:
-    """A datagram socket to systemd; without NOTIFY_SOCKET nobody is told (sd_notify(3))."""
+    """A datagram socket to systemd; without NOTIFY_SOCKET nobody is notified (sd_notify(3))."""
 
     def __init__(self) -> None:
         address = os.environ.get("NOTIFY_SOCKET", "")
@@ -26,38 +26,38 @@ class SystemdNotifier:
 
     def ready(self, status: str) -> None:
         """Docker is served; ``status`` is what ``systemctl status`` shows from now on."""
-        self._tell("READY=1", _status(status))
+        self._notify("READY=1", _status(status))
 
     def close(self) -> None:
-        """Tell nothing any more."""
+        """Notify no more."""
         if self._socket is not None:
             self._socket.close()
             self._socket, self._address = None, ""
 
     def stopping(self) -> None:
         """What is in flight is being finished."""
-        self._tell("STOPPING=1", _status("stopping"))
+        self._notify("STOPPING=1", _status("stopping"))
 
-    async def keep_telling(self, status: Callable[[], str]) -> None:
-        """Tell the status, and wait until it is due again: a step of a loop without end.
+    async def keep_notifying(self, status: Callable[[], str]) -> None:
+        """Send the status, and wait until it is due again: a step of a loop without end.
 
-        It comes from the event loop: one that hangs tells nothing, and systemd restarts it.
+        It comes from the event loop: one that hangs sends nothing, and systemd restarts it.
         """
-        said = ["WATCHDOG=1"] if self._watchdog else []
-        with its_own("systemd's status"):  # the watchdog is told all the same
-            said.append(_status(status()))
-        self._tell(*said)
+        lines = ["WATCHDOG=1"] if self._watchdog else []
+        with its_own("systemd's status"):  # the watchdog is notified all the same
+            lines.append(_status(status()))
+        self._notify(*lines)
         await asyncio.sleep(min(self._pause, _STATUS_EVERY))
 
-    def _tell(self, *lines: str) -> None:
+    def _notify(self, *lines: str) -> None:
         if not self._address:
             return
-        # systemd may restart: what it missed it asks for by nothing, and is told soon again
+        # systemd may be restarting: what it misses then, it is sent again soon
         with suppress(OSError):
             self._opened().sendto("\n".join(lines).encode(), self._address)
 
     def _opened(self) -> socket.socket:
-        """One socket for good: the watchdog must be told when no file is left, too."""
+        """One socket for good: the watchdog must be notified also when no descriptor is left."""
         if self._socket is None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             self._socket.setblocking(False)

@@ -24,7 +24,7 @@ def readyz(view: OperatorView | None) -> Response:
 
 
 async def metrics(view: OperatorView, request: Request) -> Response:
-    """GET tells all metrics, in Prometheus' text format."""
+    """GET shows all metrics, in Prometheus' text format."""
     await view.learn_reservations()
     pace = pace_of(request)
     async with pace.long:

@@ -1,4 +1,4 @@
-"""What the admin API is asked, read from paths and queries."""
+"""Requests to the admin API, read from their paths and queries."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -54,7 +54,9 @@ class Filter:
         return cls(
             pool=query.get("pool"),
             host=query.get("host"),
-            state=_member(LeaseState, query["state"], what="state") if "state" in query else None,
+            state=_member(LeaseState, query["state"], field_name="state")
+            if "state" in query
+            else None,
             mac=MacAddress.parse(mac) if mac else None,
             name=_pattern(query["name"]) if "name" in query else None,
             all=query.get("all") == "true",
@@ -64,7 +66,7 @@ class Filter:
         )
 
     def fits(self, lease: Lease) -> bool:
-        """Freed leases are leases no more: they are shown to who asks for that state only."""
+        """Freed leases are leases no more: they are shown only where that state is asked for."""
         if self.state is None and lease.state is LeaseState.FREED:
             return False
         if self.addresses and lease.address not in self.addresses:
@@ -158,24 +160,24 @@ def find(view: OperatorView, request: Request, *, live: bool) -> Lease:
 
 
 def history_query(
-    what: str,
+    subject: str,
     *,
     kinds: frozenset[EventKind],
     since: datetime | None,
     until: datetime | None,
     limit: int,
 ) -> HistoryQuery:
-    """By address, MAC or name, whichever ``what`` looks like; all of them where it is empty."""
+    """By address, MAC or name, whichever ``subject`` looks like; all of them where it is empty."""
     address: Address | None = None
     mac: MacAddress | None = None
     try:
-        address = parse_address(what, what="address")
+        address = parse_address(subject, what="address")
     except errors.BadRequest:
         try:
-            mac = MacAddress.parse(what)
+            mac = MacAddress.parse(subject)
         except errors.BadRequest:
             mac = None
-    name = what if what and address is None and mac is None else None
+    name = subject if subject and address is None and mac is None else None
     return HistoryQuery(
         address=address,
         mac=mac,
@@ -190,15 +192,15 @@ def history_query(
 def kinds_of(request: Request) -> frozenset[EventKind]:
     """The kinds of event that are asked for; none is any at all. Raises BadRequest."""
     texts = request.query_params.getlist("kind")
-    return frozenset(_member(EventKind, text, what="kind") for text in texts)
+    return frozenset(_member(EventKind, text, field_name="kind") for text in texts)
 
 
-def _member(choices: type[Choice], text: str, *, what: str) -> Choice:
+def _member(choices: type[Choice], text: str, *, field_name: str) -> Choice:
     try:
         return choices(text)
     except ValueError as error:
         known = ", ".join(each.value for each in choices)
-        raise errors.BadRequest(f"unknown {what} {text!r}: known are {known}") from error
+        raise errors.BadRequest(f"unknown {field_name} {text!r}: known are {known}") from error
 
 
 def instant(text: str | None) -> datetime | None:

@@ -359,7 +359,7 @@ class DrainResponse(Schema):
     def of(cls, drained: DrainResult) -> "DrainResponse":
         """What a drain came to, in print."""
 
-        def told(leases: list[tuple[Lease, str]]) -> list[FailureSchema]:
+        def failures(leases: list[tuple[Lease, str]]) -> list[FailureSchema]:
             return [
                 FailureSchema(address=str(lease.address), pool=lease.pool, error=error)
                 for lease, error in leases
@@ -368,8 +368,8 @@ class DrainResponse(Schema):
         return cls(
             host=drained.host,
             freed=[str(lease.address) for lease in drained.freed],
-            unasked=told(drained.unasked),
-            failed=told(drained.failed),
+            unasked=failures(drained.unasked),
+            failed=failures(drained.failed),
         )
 
 

@@ -58,8 +58,8 @@ def _load(name: str, where: str) -> Any:
     return get_command(one)
 
 
-def _say_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version  # noqa: PLC0415 - --help is asked more often
 
         typer.echo(f"d4d {version('d4d')}")
@@ -80,7 +80,7 @@ def options(
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_say_version, is_eager=True, help="Say which D4D it is."
+            "--version", callback=_print_version, is_eager=True, help="Say which D4D it is."
         ),
     ] = False,
 ) -> None:

@@ -139,11 +139,11 @@ def duration(seconds: float) -> str:
     return text.strip() or "0s"
 
 
-def show(what: Any) -> None:
+def show(content: Any) -> None:
     """Print for people; a line is as long as it is where no terminal is."""
     from rich.console import Console  # noqa: PLC0415 - --help is asked more often
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=300)
-    console.print(what)
+    console.print(content)

@@ -1,4 +1,4 @@
-"""The driver of ``d4d server``, and the operator's side beside it: opened, served, closed."""
+"""The driver of ``d4d server``, and the operator's side next to it: opened, served, closed."""
 
 import asyncio
 import gc
@@ -27,11 +27,11 @@ from d4d.settings.loading import load_settings
 from d4d.settings.model import BEYOND, Settings
 
 if TYPE_CHECKING:
-    from d4d.entrypoints.admin_api import app as admin
-    from d4d.entrypoints.daemon.http import bounded_server as bounded
+    from d4d.entrypoints.admin_api import app as admin_app
+    from d4d.entrypoints.daemon.http import bounded_server
 else:
-    admin = lazy("d4d.entrypoints.admin_api.app")
-    bounded = lazy("d4d.entrypoints.daemon.http.bounded_server")
+    admin_app = lazy("d4d.entrypoints.admin_api.app")
+    bounded_server = lazy("d4d.entrypoints.daemon.http.bounded_server")
 
 _OPENING = 1.0  # seconds after which operators are told that the driver still starts
 _OPERATORS_END = 1.0  # seconds for an operator's request at the end; a stream has none of its own
@@ -46,8 +46,8 @@ async def drive(service: ServiceState) -> None:
     log_failures(asyncio.get_running_loop())
     service.grace = (settings.dhcp_deadline + BEYOND).total_seconds() + 1
     with ExitStack() as stack:
-        beside = [
-            forever("systemd", partial(service.notifier.keep_telling, lambda: _status(service))),
+        side_tasks = [
+            forever("systemd", partial(service.notifier.keep_notifying, lambda: _status(service))),
             asyncio.create_task(
                 _serve_operators(service, settings, _admin_socket(settings, stack))
             ),
@@ -66,8 +66,8 @@ async def drive(service: ServiceState) -> None:
             raise CannotStart from error
         finally:
             service.stop.set()
-            beside[0].cancel()
-            for each in await asyncio.gather(*beside, return_exceptions=True):
+            side_tasks[0].cancel()
+            for each in await asyncio.gather(*side_tasks, return_exceptions=True):
                 if isinstance(each, Exception):  # no cancellation is one
                     raise each
 
@@ -99,10 +99,10 @@ async def _serve_operators(
         await asyncio.to_thread(_import_rest)
         if descriptor is not None:
             pace = Pace()
-            app = admin.create_admin_app(
+            app = admin_app.create_admin_app(
                 lambda: _view(service), settings=settings, given=service.given, pace=pace
             )
-            await bounded.serve_bounded(
+            await bounded_server.serve_bounded(
                 app, descriptor, stop=service.stop, grace=lambda: _OPERATORS_END, pace=pace
             )
     except Exception:  # Docker is served all the same

@@ -2,7 +2,7 @@
 
 A start is importing, for the most part. So Docker's calls are taken as soon as there is what they
 come in by. Constants are answered at once; the other calls wait for the driver, which is imported
-and opened meanwhile: see ``driving``.
+and opened meanwhile: see ``driver_task``.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from typing import Any
 
 from d4d.adapters.system.descriptors import raise_limit
 from d4d.adapters.system.listening_socket import ListeningSocket
-from d4d.entrypoints.daemon.http import server as http
 from d4d.entrypoints.daemon.http.errors import CannotStart
+from d4d.entrypoints.daemon.http.server import WITHOUT_END, choose_server, run
 from d4d.entrypoints.daemon.state import ServiceState
 from d4d.entrypoints.docker_plugin.app import create_calls_app, expect
 from d4d.lazy_import import without_packages
@@ -35,7 +35,7 @@ def serve_until_stopped(given: Mapping[str, Any]) -> None:
         stack.callback(listening.close)
         listening.open()
         try:
-            http.run(lambda: _serve(given, listening))
+            run(lambda: _serve(given, listening))
         except CannotStart:
             sys.exit(1)  # what failed stands in the log
 
@@ -47,16 +47,16 @@ async def _serve(given: Mapping[str, Any], listening: ListeningSocket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, service.stop.set)
     listening.publish()
-    ending = asyncio.create_task(_tell_the_end(service))
+    ending = asyncio.create_task(_notify_of_end(service))
     driving = asyncio.create_task(_drive(service))
     driving.add_done_callback(lambda _: service.stop.set())
     try:
-        await http.server()(
+        await choose_server()(
             app,
             listening.detach(),
             stop=service.stop,
             grace=lambda: service.grace,
-            idle=http.WITHOUT_END,
+            idle=WITHOUT_END,
         )
     finally:
         service.stop.set()
@@ -72,20 +72,20 @@ async def _serve(given: Mapping[str, Any], listening: ListeningSocket) -> None:
 async def _drive(service: ServiceState) -> None:
     """Open the driver, and close it at the end. Raises what it can't be opened by."""
     try:
-        drive = await asyncio.to_thread(_import_driving)
+        drive = await asyncio.to_thread(_import_driver_task)
         await drive(service)
     except BaseException as error:
         service.fail(error)
         raise
 
 
-def _import_driving() -> Callable[[ServiceState], Awaitable[None]]:
+def _import_driver_task() -> Callable[[ServiceState], Awaitable[None]]:
     # structlog would draw tracebacks in colours with it, which our logs have none of
     with without_packages("rich"):
         from d4d.entrypoints.daemon.driver_task import drive  # noqa: PLC0415 - Docker is answered meanwhile
     return drive
 
 
-async def _tell_the_end(service: ServiceState) -> None:
+async def _notify_of_end(service: ServiceState) -> None:
     await service.stop.wait()
     service.notifier.stopping()

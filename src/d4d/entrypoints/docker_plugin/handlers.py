@@ -48,14 +48,14 @@ async def release_pool(ipam: IpamService, body: bytes) -> Answer:
 
 async def request_address(ipam: IpamService, body: bytes) -> Answer:
     """IpamDriver.RequestAddress, of a gateway, a container or an auxiliary address."""
-    asked = messages.read(messages.RequestAddress, body)
-    address, endpoint = asked.address(), asked.endpoint()
-    if asked.is_gateway:
-        cidr = await ipam.request_gateway(asked.pool_id, address)
+    request = messages.read(messages.RequestAddress, body)
+    address, endpoint = request.address(), request.endpoint()
+    if request.is_gateway:
+        cidr = await ipam.request_gateway(request.pool_id, address)
     elif endpoint is not None:
-        cidr = await ipam.request_address(asked.pool_id, endpoint, address)
+        cidr = await ipam.request_address(request.pool_id, endpoint, address)
     elif address is not None:
-        cidr = await ipam.request_auxiliary(asked.pool_id, address)
+        cidr = await ipam.request_auxiliary(request.pool_id, address)
     else:
         raise errors.BadRequest(
             "Docker sent neither MAC address nor address: it runs with another driver's "
@@ -66,8 +66,8 @@ async def request_address(ipam: IpamService, body: bytes) -> Answer:
 
 async def release_address(ipam: IpamService, body: bytes) -> Answer:
     """IpamDriver.ReleaseAddress."""
-    asked = messages.read(messages.ReleaseAddress, body)
-    await ipam.release_address(asked.pool_id, asked.address())
+    request = messages.read(messages.ReleaseAddress, body)
+    await ipam.release_address(request.pool_id, request.address())
     return {}
 
 

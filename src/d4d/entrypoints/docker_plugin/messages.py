@@ -1,4 +1,4 @@
-"""The bodies of IpamDriver.*, as dockerd sends them and wants them answered."""
+"""The bodies of IpamDriver.*, as dockerd sends them and expects them answered."""
 
 from typing import Annotated, Any, TypeVar
 
@@ -52,7 +52,7 @@ class RequestAddress(_Body):
     """A gateway, an auxiliary address, or a container's: the options tell which."""
 
     pool_id: str = Field(alias="PoolID")
-    asked: str = Field("", alias="Address")
+    preferred: str = Field("", alias="Address")
     options: Options = Field(default_factory=dict, alias="Options")
 
     @property
@@ -62,7 +62,7 @@ class RequestAddress(_Body):
 
     def address(self) -> Address | None:
         """The address that is asked for, if one is. Raises BadRequest."""
-        return parse_address(self.asked, what="address") if self.asked else None
+        return parse_address(self.preferred, what="address") if self.preferred else None
 
     def endpoint(self) -> Endpoint | None:
         """The container that asks; None where it is no container's. Raises BadRequest."""

@@ -32,13 +32,13 @@ export const get = async (path, options) => (await ask(path, options)).json();
 /** The JSON of an answer, with all pages of its list `name`. */
 export async function getAll(path, name) {
   const [plain, query] = path.split("?");
-  const asked = new URLSearchParams(query);
+  const params = new URLSearchParams(query);
   const items = [];
   for (;;) {
-    const answer = await get(`${plain}?${asked}`);
+    const answer = await get(`${plain}?${params}`);
     items.push(...answer[name]);
     if (!answer.next) return { ...answer, [name]: items };
-    asked.set("after", answer.next);
+    params.set("after", answer.next);
   }
 }
 

@@ -31,8 +31,8 @@ function wanted() {
 
 /** Show the lease that the fragment names, or none. */
 export async function showFragment() {
-  const asked = wanted();
-  if (asked === null) {
+  const request = wanted();
+  if (request === null) {
     if (sheet().open) sheet().close();
     return;
   }
@@ -41,13 +41,13 @@ export async function showFragment() {
     sheet().replaceChildren(...frame());
     sheet().showModal();
   }
-  await load(asked);
+  await load(request);
 }
 
 /** Something happened to an address: if it is the one that is shown, ask for it anew. */
 export function renewLease(address) {
-  const asked = wanted();
-  if (sheet().open && asked?.address === address) load(asked);
+  const request = wanted();
+  if (sheet().open && request?.address === address) load(request);
 }
 
 async function load({ address, pool }) {

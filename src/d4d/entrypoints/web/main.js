@@ -77,9 +77,9 @@ function onstate(state, error) {
 }
 
 function connection(state) {
-  const words = { live: "Live", away: "Reconnecting", locked: "Needs a token" };
+  const labels = { live: "Live", away: "Reconnecting", locked: "Needs a token" };
   byId("connection").dataset.state = state;
-  write(byId("connection"), words[state]);
+  write(byId("connection"), labels[state]);
 }
 
 function onevent(event) {

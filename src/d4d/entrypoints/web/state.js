@@ -99,9 +99,9 @@ async function whole() {
 }
 
 /** What the store is asked for; while it is away, what this driver knows by itself. */
-async function shared(asked, otherwise) {
+async function shared(request, otherwise) {
   try {
-    return await asked();
+    return await request();
   } catch (error) {
     if (error.status !== 503) throw error;
     return otherwise();

@@ -30,7 +30,7 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
 async def first_words(
     notifier: SystemdNotifier, systemd: socket.socket, count: int = 1
 ) -> list[str]:
-    task = forever("systemd", partial(notifier.keep_telling, lambda: "12 leases"))
+    task = forever("systemd", partial(notifier.keep_notifying, lambda: "12 leases"))
     try:
         return [await asyncio.to_thread(heard, systemd) for _ in range(count)]
     finally:
@@ -115,7 +115,7 @@ async def test_the_watchdog_hears_though_the_status_fails_and_no_file_is_left(
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
         for _ in range(3):
-            await notifier.keep_telling(fails)
+            await notifier.keep_notifying(fails)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         notifier.close()

@@ -82,7 +82,7 @@ def test_docker_is_answered_before_the_driver_is_imported(home: Path) -> None:
     script = """
 import d4d.entrypoints.cli.serve
 import d4d.entrypoints.daemon.main as it
-it.http.server()"""
+it.choose_server()"""
 
     names = imported_by(script, home)
 

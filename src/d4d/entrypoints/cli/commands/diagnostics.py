@@ -82,12 +82,12 @@ def doctor(
     if json:
         as_json(answer.model_dump(mode="json"))
     else:
-        _tell(answer)
+        _print(answer)
     if worst is Severity.ERROR:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _tell(answer: "DoctorResponse") -> None:
+def _print(answer: "DoctorResponse") -> None:
     for check in answer.checks:
         typer.secho(f"{check.severity:<8}", fg=_COLOURS[check.severity], bold=True, nl=False)
         typer.echo(f"{check.name}: {check.seen}")

@@ -52,7 +52,7 @@ def drain(
 ) -> None:
     """Give back the addresses of a host that is gone for good, but those that still answer."""
     with connect() as client:
-        _tell_what_is_known(client.get("/api/hosts", {}), host)
+        _print_what_is_known(client.get("/api/hosts", {}), host)
         typer.echo(
             f"All addresses of {host} will be given back, but those for which somebody answers by "
             f"ARP. If its containers still run, though its D4D does not, others may get their "
@@ -75,7 +75,7 @@ def drain(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _tell_what_is_known(answer: dict[str, Any], name: str) -> None:
+def _print_what_is_known(answer: dict[str, Any], name: str) -> None:
     """What this host knows of the one of that name, and by whose clock."""
     host = next((each for each in answer["hosts"] if each["host"] == name), None)
     if host is None:

@@ -24,7 +24,7 @@ def reserve(
     pool: _NamedPool,
     address: _Address,
     *,
-    whom: Annotated[
+    beneficiary: Annotated[
         str | None,
         typer.Option("--for", metavar="NAME|MAC", help="Who alone gets it; nobody if left out."),
     ] = None,
@@ -32,14 +32,14 @@ def reserve(
     json: Json = False,
 ) -> None:
     """Keep an address for one container, or from all, on every host of the store."""
-    query = {"pool": pool, "address": address, "note": note} | without_none(**{"for": whom})
+    query = {"pool": pool, "address": address, "note": note} | without_none(**{"for": beneficiary})
     with connect() as client:
         answer = client.post("/api/reservations", query)
     if json:
         as_json(answer)
         return
     made = answer["reservation"]
-    typer.echo(f"{made['address']} is reserved for {_whom(made)} in {made['pool']}")
+    typer.echo(f"{made['address']} is reserved for {_beneficiary(made)} in {made['pool']}")
     for warning in answer["warnings"]:
         typer.echo(f"d4d: {warning}", err=True)
 
@@ -58,7 +58,7 @@ def unreserve(
         for each in kept["reservations"]:
             if each["address"] == address:
                 typer.echo(
-                    f"{address} is reserved for {_whom(each)}{_note(each)} since "
+                    f"{address} is reserved for {_beneficiary(each)}{_note(each)} since "
                     f"{each['made_at']}. Any container may get it then.",
                     err=True,
                 )
@@ -81,13 +81,13 @@ def reservations(*, pool: Pool = None, json: Json = False) -> None:
         return
     columns = ("address", "for", "note", "since", "pool")
     rows = [
-        [each["address"], _whom(each), each["note"], each["made_at"], each["pool"]]
+        [each["address"], _beneficiary(each), each["note"], each["made_at"], each["pool"]]
         for each in answer["reservations"]
     ]
     show(table(columns, rows))
 
 
-def _whom(reservation: dict[str, Any]) -> str:
+def _beneficiary(reservation: dict[str, Any]) -> str:
     return str(reservation["mac"] or reservation["name"] or "nobody")
 
 

@@ -39,7 +39,7 @@ def is_fast() -> bool:
     return all(find_spec(name) for name in ("uvicorn", "httptools", "uvloop"))
 
 
-def server() -> Serve:
+def choose_server() -> Serve:
     """The fastest that is installed."""
     if is_fast():
         from d4d.entrypoints.daemon.http.uvicorn_server import serve  # noqa: PLC0415 - it may be missing
