@@ -20,7 +20,7 @@ from d4d.settings.model import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriverFacts:
-    """The driver, and what it has of the host."""
+    """The driver, and what it uses of the host."""
 
     process: Process | None
     """Which has the state directory's lock."""
@@ -54,18 +54,18 @@ class RouterHere:
     server: IPv4Address
     """Which names it."""
     other: MacAddress | None = None
-    """Somebody else who answers for it; None where nobody does, or could be asked."""
+    """Another machine that answers for it; None where none does, or none could be asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbedNetwork:
-    """What was heard on a way to servers that a network, or a setting, goes."""
+    """What was heard on a route to servers that a network or a setting uses."""
 
     probed: ProbeResult
     networks: Sequence[DockerNetwork] = ()
-    """Of Docker's, that take their addresses by this way."""
+    """Docker's networks that take their addresses by this route."""
     servers: Sequence[str] = ()
-    """Whose offers are taken there; none is anybody's."""
+    """Whose offers are accepted there; empty is anybody's."""
     is_wanted: bool = True
     """Whether D4D has to find a server there; else it is one of several candidates."""
 

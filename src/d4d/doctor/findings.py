@@ -1,4 +1,4 @@
-"""What can be wrong, by a name that stays: how bad it is, and what mends it."""
+"""What can be wrong, by a stable code: how bad it is, and what mends it."""
 
 from dataclasses import dataclass
 from enum import IntEnum

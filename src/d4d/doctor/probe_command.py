@@ -34,7 +34,7 @@ def probe_servers(
 
 
 async def ask_all(probe: ServerProbe, ways: Sequence[Route], wait: timedelta) -> list[ProbeResult]:
-    """What servers offer on these, asked side by side."""
+    """What servers offer on these routes, asked concurrently."""
     return list(await asyncio.gather(*(probe.ask(way, wait) for way in ways)))
 
 

@@ -1,4 +1,4 @@
-"""Which ways to DHCP servers D4D goes on this host, and who answers on them."""
+"""Which routes to DHCP servers D4D uses on this host, and who answers on them."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
@@ -33,7 +33,7 @@ class Servers:
     async def ask(
         self, links: Sequence[HostLink], networks: Sequence[DockerNetwork], wait: timedelta
     ) -> list[ProbedNetwork]:
-        """Who answers on each way; a parent that is absent or down is none."""
+        """Who answers on each route; a parent that is absent or down has none."""
         ways, failed = self._ways({link.name: link for link in links}, networks)
         probed = await asyncio.gather(*(self._probe.ask(route, wait) for route in ways))
         return [
@@ -78,7 +78,7 @@ class Servers:
         *,
         is_alone: bool,
     ) -> None:
-        """The way of the settings; without network nor D4D_PARENT, all that there could be."""
+        """The settings' route; with neither a network nor D4D_PARENT, every possible parent's."""
         parent = self._settings.parent
         try:
             route = self._routes.route(PoolOptions(parent=parent), None)

@@ -1,4 +1,4 @@
-"""Where settings are written: the environment, and the files. What is read before all others."""
+"""Where settings are written: the environment and the files. It is imported before all others."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ def values_in(path: Path) -> Mapping[str, str | None]:
 def plugin_socket(*, files: Sequence[Path] = FILES) -> Path:
     """The setting of that name, as ``load_settings`` reads it. Raises BadRequest.
 
-    Docker is answered at it while what reads the settings is still being imported.
+    Docker is served there while the modules that read the settings are still being imported.
     """
     name = "d4d_plugin_socket"
     for written in (os.environ, *map(values_in, reversed(files))):

@@ -1,4 +1,4 @@
-"""Reads the settings, and says of each where it was taken from."""
+"""Reads the settings, and tells where each was taken from."""
 
 import difflib
 import os
@@ -37,7 +37,7 @@ def load_settings(*, files: Sequence[Path] = FILES, **given: Any) -> Settings:
 
 
 def shown(settings: Settings, field: str) -> str:
-    """A setting's value in print: as it is written, and without its secrets."""
+    """A setting's value as it would be written, without its secrets."""
     value = getattr(settings, field)
     if isinstance(value, timedelta):
         return format_duration(value)
@@ -71,7 +71,7 @@ def source(field: str, *, files: Sequence[Path] = FILES, given: Collection[str] 
 
 
 def correction(name: str) -> str | None:
-    """What may be meant by a ``D4D_`` name that there is not; None for one that there is."""
+    """What an unknown ``D4D_`` name may have meant; None for a known one."""
     known = [f"D4D_{field.upper()}" for field in Settings.model_fields]
     if not name.startswith("D4D_") or name in known:
         return None
@@ -95,7 +95,7 @@ def names_of(name: str) -> tuple[str, ...]:
 
 
 def _refuse_unknown(names: Iterable[str]) -> None:
-    """A misspelt setting would be ignored in silence. Raises BadRequest."""
+    """A misspelt setting would be silently ignored. Raises BadRequest."""
     for name in names:
         if meant := correction(name):
             raise BadRequest(f"unknown setting {name}: {meant}")

@@ -58,7 +58,7 @@ def parse_bind(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class WebhookUrl:
-    """Where events are posted. Who knows such a URL may post there, so its path is not printed."""
+    """Where events are posted. Anyone who knows it may post there: its path is never printed."""
 
     secret: str = field(repr=False)
 
@@ -69,7 +69,7 @@ class WebhookUrl:
 
 
 def parse_url(value: Any) -> Any:
-    """Read a URL of HTTP. Raises ValueError, which does not repeat it."""
+    """Read an HTTP URL. Raises ValueError, which does not repeat it."""
     if not isinstance(value, str):
         return value
     try:

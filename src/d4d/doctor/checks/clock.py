@@ -11,13 +11,13 @@ _SLACK = timedelta(minutes=1)
 
 
 def summary(facts: HostFacts) -> str:
-    """Whether it follows anything."""
+    """Whether it follows a time source."""
     known = {True: "follows a time source", False: "runs free", None: "not known"}
     return known[facts.is_synchronised]
 
 
 def judge(facts: HostFacts) -> Iterator[Finding]:
-    """What of the clock endangers leases."""
+    """What about the clock endangers leases."""
     if facts.is_synchronised is False:
         yield catalogue.CLOCK_UNSYNCHRONISED.found("no time source keeps the kernel's clock")
     newest = facts.database.newest if facts.database else None

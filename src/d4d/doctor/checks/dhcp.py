@@ -58,7 +58,7 @@ def _taken(way: ProbedNetwork) -> list[Offer]:
 
 
 def _judge_offers(way: ProbedNetwork, *, is_needed: bool) -> Iterator[Finding]:
-    """``is_needed`` tells whether D4D has to find a server there."""
+    """``is_needed`` says whether D4D has to find a server there."""
     where, offers, taken = _way(way.probed), way.probed.offers, _taken(way)
     if not taken and is_needed:
         yield catalogue.DHCP_NAMED_SILENT.found(

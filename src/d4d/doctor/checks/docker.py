@@ -1,4 +1,4 @@
-"""Judges Docker, and what its networks of ours say against what is on the wire."""
+"""Judges Docker, and compares our networks with what is on the wire."""
 
 from collections.abc import Iterator
 from ipaddress import IPv4Interface, IPv4Network
@@ -16,7 +16,7 @@ _BRIDGE = "bridge"
 
 
 def summary(facts: HostFacts) -> str:
-    """Which engine there is."""
+    """Which engine runs."""
     docker = facts.docker
     if docker is None:
         return "not known"
@@ -53,7 +53,7 @@ def judge(facts: HostFacts) -> Iterator[Finding]:
 
 
 def _judge_router_here(facts: HostFacts, here: RouterHere) -> Iterator[Finding]:
-    """A host may be the router by right: then nobody else has its address, and it has a way out."""
+    """A host may rightly be the router: then nobody else has the address, and it has a way out."""
     router, bridge = here.address.ip, here.bridge
     makers = [
         network.name
@@ -79,7 +79,7 @@ def _judge_router_here(facts: HostFacts, here: RouterHere) -> Iterator[Finding]:
 
 
 def _offers(facts: HostFacts, network: DockerNetwork) -> list[Offer]:
-    """What the servers said whose leases the network takes."""
+    """The offers of those servers whose leases the network accepts."""
     return [
         offer
         for way in facts.probed or ()
@@ -116,7 +116,7 @@ def _judge_network(network: DockerNetwork, offers: list[Offer]) -> Iterator[Find
 def _judge_way_out(
     network: DockerNetwork, config: NetworkSubnet, offer: Offer
 ) -> Iterator[Finding]:
-    """On a bridge the gateway is the host's own address, and the router is called otherwise."""
+    """On a bridge the gateway is the host's own address, and the router has another name."""
     way_out = config.way_out or config.gateway
     if way_out is None or way_out in offer.terms.routers:
         return

@@ -62,9 +62,9 @@ def _judge_link(link: HostLink, wanted_by: str) -> Iterator[Finding]:
 
 def _judge_options(facts: HostFacts) -> Iterator[Finding]:
     for network in facts.networks:
-        told = network.options.get("parent")
-        if told and network.parent and told != network.parent:
+        option = network.options.get("parent")
+        if option and network.parent and option != network.parent:
             yield catalogue.PARENT_DIFFERS.found(
                 f"network {network.name} stands on {network.parent}, and its addresses are asked "
-                f"for on {told}"
+                f"for on {option}"
             )

@@ -1,4 +1,4 @@
-"""Who but this host answers for an address that the host has itself."""
+"""Which other machine answers ARP for an address of this host."""
 
 import socket
 import time
@@ -19,9 +19,9 @@ _LONGEST_FRAME = 2048
 def other_with(
     interface: str, address: IPv4Address, *, own: Collection[MacAddress]
 ) -> MacAddress | None:
-    """The MAC of somebody on ``interface`` who answers for ``address``, but for those of our own.
+    """The MAC that answers for ``address`` on ``interface`` and is none of our ``own``.
 
-    None where nobody does within a second and a half. It waits, and must not be called where an
+    None where nobody answers within a second and a half. It waits, and must not be called where an
     event loop runs. Raises LinkDown.
     """
     try:

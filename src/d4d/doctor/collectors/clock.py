@@ -4,7 +4,7 @@ import ctypes
 import os
 
 _UNSYNCHRONISED = 0x40  # STA_UNSYNC
-_ERROR = 5  # TIME_ERROR, the state where nobody disciplines the clock
+_ERROR = 5  # TIME_ERROR: nothing disciplines the clock
 
 
 class _Timex(ctypes.Structure):
@@ -22,7 +22,7 @@ class _Timex(ctypes.Structure):
 
 
 def is_synchronised() -> bool:
-    """What an NTP client told the kernel. Raises OSError."""
+    """What the kernel knows from an NTP client. Raises OSError."""
     library = ctypes.CDLL(None, use_errno=True)
     asked = _Timex()
     state = library.adjtimex(ctypes.byref(asked))

@@ -1,10 +1,10 @@
-"""The SQLite files of the state directory, looked at beside a driver that uses them.
+"""The SQLite files of the state directory, read while a driver may be using them.
 
-That a file is damaged costs its owner data, so one witness does not do: SQLite's own check has
+To call a file damaged costs its owner data, so one witness is not enough: SQLite's own check has
 cried wolf (3.40.0 to 3.41.0 see NULLs that are not there). Each file is checked on one connection,
-and every row of it read and understood on another; what comes of either is told apart. Nothing is
-written, and a file that is too short for SQLite is not opened: it would take it for a new one, and
-delete the log beside it.
+and every row is read and decoded on another; the two results are kept apart. Nothing is written,
+and a file that is too short for SQLite is not opened: SQLite would take it for a new one, and
+delete its log.
 """
 
 import re

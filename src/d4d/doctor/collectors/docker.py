@@ -1,4 +1,4 @@
-"""What an operator's Docker is: its version, and whose networks it has."""
+"""Docker on this host: its version, and whose networks it has."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,7 +30,7 @@ class DockerFacts:
     networks: tuple[DockerNetwork, ...] = ()
     """Ours."""
     others: tuple[tuple[str, str], ...] = ()
-    """Networks of other IPAM plug-ins, each with the name of that."""
+    """Networks of other IPAM plugins, each with its plugin's name."""
 
 
 async def inspect_docker(socket: Path, driver: str) -> DockerFacts:

@@ -1,4 +1,4 @@
-"""What is at the plugin socket, asked without telling a driver that Docker has started."""
+"""What is at the plugin socket, found out without a call that means that Docker has started."""
 
 import re
 import socket
@@ -19,7 +19,7 @@ _INIT = 1  # systemd, which listens for a service that does not run
 
 
 class SocketState(Enum):
-    """What comes of a look at a unix socket."""
+    """The states of a unix socket."""
 
     ABSENT = "absent"
     NO_SOCKET = "no socket"
@@ -38,7 +38,7 @@ class PluginSocketFacts:
 
     state: SocketState
     listener: Process | None = None
-    """Who called listen(2): the driver, or systemd for it."""
+    """The process that called listen(2): the driver, or systemd for it."""
     answer: Any = None
     """To IpamDriver.GetCapabilities: Plugin.Activate would set off a reconciliation."""
     detail: str = ""
@@ -63,7 +63,7 @@ def _leads_to(spec: Path, socket_path: Path) -> bool:
 
 
 def inspect_plugin_socket(path: Path, driver: Process | None) -> PluginSocketFacts:
-    """Look at the socket of ``driver``, which is None where none runs."""
+    """The socket of ``driver``, which is None where none runs."""
     try:
         if not path.exists():
             return PluginSocketFacts(state=SocketState.ABSENT)

@@ -1,4 +1,4 @@
-"""The state directory and Redis, looked at beside a driver that uses them."""
+"""The state directory and Redis, examined while a driver may be using them."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from d4d.adapters.stores.redis.connection import connect, redacted, risks, unava
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryFacts:
-    """The state directory; where there is none yet, what it would be made in."""
+    """The state directory; if there is none yet, the directory that it would be made in."""
 
     path: Path
     exists: bool
@@ -36,7 +36,7 @@ class RedisFacts:
     risks: tuple[str, ...] = ()
     """What of its settings may lose leases."""
     ahead: timedelta = timedelta(0)
-    """How far its clock is before ours."""
+    """How far its clock is ahead of ours."""
 
 
 def inspect_directory(path: Path) -> DirectoryFacts:

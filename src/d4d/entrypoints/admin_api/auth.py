@@ -1,4 +1,4 @@
-"""Who may ask the admin app, and in how many words."""
+"""Who may send requests to the admin app, and how long they may be."""
 
 import hmac
 
@@ -21,15 +21,15 @@ _OURS = ("same-origin", "none")  # none: typed, or a bookmark. same-site may be 
 
 
 def require_csrf_header(request: Request) -> None:
-    """Raises BadRequest where a page elsewhere may have sent a request that changes something."""
+    """Raises BadRequest if another site's page may have sent a request that changes something."""
     if CSRF_HEADER not in request.headers:
         raise errors.BadRequest(f"a request that changes something needs the header {CSRF_HEADER}")
 
 
 class AccessControl:
-    """Keeps out who has no token, and pages of other sites that a browser here has open.
+    """Keeps out requests without the token, and those from pages of other sites in a browser here.
 
-    What is asked is measured before anything is done with it.
+    A request's length is checked before anything else.
     """
 
     def __init__(self, app: ASGIApp, *, token: SecretStr | None, public: bool) -> None:
@@ -38,7 +38,7 @@ class AccessControl:
         self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what may come in (ASGI)."""
+        """Pass on what is allowed (ASGI)."""
         refused = self._reason(scope) if scope["type"] == "http" else None
         await (refused or self._app)(scope, receive, send)
 
@@ -70,9 +70,9 @@ def _too_long(request: Request) -> Response | None:
 
 
 def _foreign(request: Request) -> Response | None:
-    """Whether a browser says that another site's page asks. Who is no browser says nothing.
+    """Refuse what a browser sends for another site's page. Other clients send no such headers.
 
-    A link from elsewhere may lead to the page, as there is nothing of the driver's in it.
+    A link from elsewhere may lead to the page itself, which holds none of the driver's data.
     """
     headers = request.headers
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
@@ -86,7 +86,7 @@ def _foreign(request: Request) -> Response | None:
 
 
 def _is_local(host: str) -> bool:
-    """Whether a request was meant for this host: a name that resolves to us is no proof."""
+    """Whether ``host`` names this host itself: any other name might only resolve to it."""
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
     if name in ("", "localhost", "d4d"):
         return True

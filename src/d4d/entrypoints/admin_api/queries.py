@@ -20,7 +20,7 @@ from d4d.operations.view import OperatorView
 from d4d.service_layer.concurrency.pace import Pace
 
 _MOST_ENTRIES = 10_000
-"""The largest ``limit`` that is no mistake; one answer has fewer, and tells how to go on."""
+"""The largest ``limit`` that is accepted; one answer has fewer items, and says how to go on."""
 PAGE = 500
 """Items of a list in one answer: a few hundred kilobytes."""
 _LONGEST_PATTERN = 253  # characters, as the longest name of a host: containers' are shorter
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which leases are asked for; None asks for any."""
+    """Which leases are wanted; None is any."""
 
     pool: str | None
     host: str | None
@@ -82,8 +82,8 @@ class Filter:
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    """A shell's pattern. Each ``*`` of it takes as little as it can and is never tried again, so
-    that a look is linear; to translate it takes its length squared. Raises BadRequest.
+    """A shell's pattern. Each ``*`` matches as little as it can and does not backtrack, so that
+    matching is linear; translating it takes its length squared. Raises BadRequest.
     """
     if len(text) > _LONGEST_PATTERN:
         raise errors.BadRequest(
@@ -105,9 +105,9 @@ async def paged(
     pace: Pace,
     fits: Callable[[T], bool] = lambda _: True,
 ) -> tuple[list[T], str | None]:
-    """Of the items that fit those that ``limit`` and ``after`` ask for, and the next ``after``.
+    """The page of fitting items that ``limit`` and ``after`` select, and the next ``after``.
 
-    It takes memory for one page, and no long step however many there are. Raises BadRequest.
+    It takes memory for one page, and no long step however many items there are. Raises BadRequest.
     """
     query = request.query_params
     limit = min(number(query.get("limit", str(PAGE))), PAGE)
@@ -133,7 +133,7 @@ def _keep(placed: list[tuple[Key, T]], most: int) -> None:
 
 
 def _text(place: Key) -> str:
-    """A place, to be handed back."""
+    """The place as ``after`` has it."""
     return " ".join(quote(part, safe=":/") for part in place)
 
 
@@ -190,7 +190,7 @@ def history_query(
 
 
 def kinds_of(request: Request) -> frozenset[EventKind]:
-    """The kinds of event that are asked for; none is any at all. Raises BadRequest."""
+    """The kinds of event that are wanted; none given is any. Raises BadRequest."""
     texts = request.query_params.getlist("kind")
     return frozenset(_member(EventKind, text, field_name="kind") for text in texts)
 
@@ -217,7 +217,7 @@ def instant(text: str | None) -> datetime | None:
 
 
 def latest(request: Request) -> datetime | None:
-    """Up to when entries are asked for: ``until``, or before the last of the page before."""
+    """Up to when entries are wanted: ``until``, or before the last entry of the previous page."""
     query = request.query_params
     until, after = instant(query.get("until")), instant(query.get("after"))
     if after is None:
@@ -227,7 +227,7 @@ def latest(request: Request) -> datetime | None:
 
 
 def number(text: str) -> int:
-    """How many entries are asked for. Raises BadRequest."""
+    """How many entries are wanted. Raises BadRequest."""
     is_short = text.isdecimal() and len(text) <= len(str(_MOST_ENTRIES))
     if not is_short or not 0 < int(text) <= _MOST_ENTRIES:
         shown = text[:_SHOWN]

@@ -1,6 +1,6 @@
-"""The operator's page: a few static files, which read the admin API as any other client does.
+"""The operator's page: a few static files, which use the admin API as any other client does.
 
-They hold no secrets and are served to anybody who may connect: the page itself asks for the token.
+They hold no secrets and are served to anyone who can connect: the page itself asks for the token.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _TYPES = {
     "svg": "image/svg+xml",
 }
 _HEADERS = {
-    # Names of containers are strangers' words: what they might smuggle in loads and runs nothing.
+    # Container names are foreign text: whatever they smuggle in can neither load nor run anything.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
@@ -31,7 +31,7 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-cache",  # asked for at each visit, and not sent again: see the ETag
+    "Cache-Control": "no-cache",  # revalidated at each visit, by the ETag
 }
 
 
@@ -43,7 +43,7 @@ class _File:
 
 
 def is_page(path: str) -> bool:
-    """Whether the path is the page's own, with nothing of the driver's in it."""
+    """Whether the path is one of the page's files, which hold none of the driver's data."""
     return path == "/" or path.startswith(_FOLDER)
 
 

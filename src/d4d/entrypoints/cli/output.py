@@ -26,7 +26,7 @@ class ExitCode(IntEnum):
 
     DONE = 0
     FAILED = 1
-    """It was refused, or something else went wrong; the text says what."""
+    """It was refused, or something else went wrong: the message says what."""
     USAGE = 2
     NOT_RUNNING = 3
     """No driver answers at D4D_ADMIN_BIND."""
@@ -89,7 +89,7 @@ def connect() -> Iterator["AdminClient"]:
 
 
 def without_none(**query: str | None) -> dict[str, str]:
-    """What was given of a query."""
+    """The query without what was not given."""
     return {name: value for name, value in query.items() if value is not None}
 
 
@@ -99,7 +99,7 @@ def as_json(content: Any) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> "Table":
-    """A table for people; what is unknown is a dash."""
+    """A table for people; a dash is what is not known."""
     from rich.table import Table  # noqa: PLC0415 - --help is asked more often
     from rich.text import Text  # noqa: PLC0415 - as above
 
@@ -140,7 +140,7 @@ def duration(seconds: float) -> str:
 
 
 def show(content: Any) -> None:
-    """Print for people; a line is as long as it is where no terminal is."""
+    """Print for people; without a terminal, lines are not wrapped."""
     from rich.console import Console  # noqa: PLC0415 - --help is asked more often
 
     console = Console(highlight=False)

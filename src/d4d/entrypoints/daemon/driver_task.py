@@ -34,7 +34,7 @@ else:
     bounded_server = lazy("d4d.entrypoints.daemon.http.bounded_server")
 
 _OPENING = 1.0  # seconds after which operators are told that the driver still starts
-_OPERATORS_END = 1.0  # seconds for an operator's request at the end; a stream has none of its own
+_OPERATORS_END = 1.0  # seconds for an operator's requests in flight at the end
 
 log = structlog.get_logger()
 
@@ -68,7 +68,7 @@ async def drive(service: ServiceState) -> None:
             service.stop.set()
             side_tasks[0].cancel()
             for each in await asyncio.gather(*side_tasks, return_exceptions=True):
-                if isinstance(each, Exception):  # no cancellation is one
+                if isinstance(each, Exception):  # a cancellation is no Exception
                     raise each
 
 
@@ -80,16 +80,16 @@ def _ready(service: ServiceState, settings: Settings, opened: Driver) -> None:
         plugin_socket=str(settings.plugin_socket),
         operators=str(settings.admin_bind),
     )
-    if not service.stop.is_set():  # systemd has heard the end already
+    if not service.stop.is_set():  # systemd was notified of the end already
         service.notifier.ready(_status(service))
 
 
 async def _serve_operators(
     service: ServiceState, settings: Settings, descriptor: int | None
 ) -> None:
-    """Serve the operator at ``descriptor``, where there is one, once Docker is served.
+    """Serve the operator at ``descriptor``, if there is one, once Docker is served.
 
-    All that was not imported before is imported then, also what Docker's calls will need.
+    Everything that was not imported yet is imported then, also what Docker's calls will need.
     """
     try:
         await asyncio.wait([service.driver], timeout=_OPENING)
@@ -113,7 +113,7 @@ def _import_rest() -> None:
     try:
         scapy_layers()  # first, as a container's start needs it
         import_lazy()
-        gc.freeze()  # nor is it looked at again
+        gc.freeze()  # garbage collections skip it from now on
     finally:
         gc.enable()
 
@@ -133,7 +133,7 @@ def _status(service: ServiceState) -> str:
 
 
 def _admin_socket(settings: Settings, stack: ExitStack) -> int | None:
-    """The operator's socket to serve; None where there is to be none, or can be none."""
+    """The operator's socket; None where the settings want none, or none could be opened."""
     bind = settings.admin_bind
     try:
         if bind.path is not None:

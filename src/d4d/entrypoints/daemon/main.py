@@ -1,8 +1,8 @@
 """``d4d server``: one process, which answers Docker from its first moment until it is stopped.
 
-A start is importing, for the most part. So Docker's calls are taken as soon as there is what they
-come in by. Constants are answered at once; the other calls wait for the driver, which is imported
-and opened meanwhile: see ``driver_task``.
+Most of a start is importing. So Docker's calls are accepted as soon as there is a socket and a
+server. Constants are answered at once; the other calls wait for the driver, which is imported and
+opened meanwhile: see ``driver_task``.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from d4d.lazy_import import without_packages
 from d4d.settings.files import plugin_socket
 
 _TURN = 0.0005
-"""Seconds that a thread which is busy keeps Python from the event loop's; it is ten times as long
-if nothing is said, and a call of Docker's may meet that in each of its ten turns of the loop."""
+"""Seconds for which a busy thread keeps Python from the event loop's thread. The default is ten
+times as long, and a call of Docker's may meet that in each of its ten turns of the loop."""
 
 
 def serve_until_stopped(given: Mapping[str, Any]) -> None:
@@ -37,7 +37,7 @@ def serve_until_stopped(given: Mapping[str, Any]) -> None:
         try:
             run(lambda: _serve(given, listening))
         except CannotStart:
-            sys.exit(1)  # what failed stands in the log
+            sys.exit(1)  # the log says what failed
 
 
 async def _serve(given: Mapping[str, Any], listening: ListeningSocket) -> None:
@@ -62,7 +62,7 @@ async def _serve(given: Mapping[str, Any], listening: ListeningSocket) -> None:
         service.stop.set()
         service.answered.set()
         await ending
-        if not service.driver.done():  # its end is wanted before it was open
+        if not service.driver.done():  # stopped before it was open
             driving.cancel()
         with suppress(asyncio.CancelledError):
             await driving
@@ -70,7 +70,7 @@ async def _serve(given: Mapping[str, Any], listening: ListeningSocket) -> None:
 
 
 async def _drive(service: ServiceState) -> None:
-    """Open the driver, and close it at the end. Raises what it can't be opened by."""
+    """Open the driver, and close it at the end. Raises what keeps it from opening."""
     try:
         drive = await asyncio.to_thread(_import_driver_task)
         await drive(service)
@@ -80,7 +80,7 @@ async def _drive(service: ServiceState) -> None:
 
 
 def _import_driver_task() -> Callable[[ServiceState], Awaitable[None]]:
-    # structlog would draw tracebacks in colours with it, which our logs have none of
+    # with it, structlog would format tracebacks in colours, which our logs have none of
     with without_packages("rich"):
         from d4d.entrypoints.daemon.driver_task import drive  # noqa: PLC0415 - Docker is answered meanwhile
     return drive

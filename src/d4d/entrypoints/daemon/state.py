@@ -1,4 +1,4 @@
-"""What ``d4d server`` has in common before and after its driver is imported."""
+"""The state of ``d4d server``, shared by what runs before and after its driver is imported."""
 
 import asyncio
 from collections.abc import Mapping
@@ -17,16 +17,16 @@ class ServiceState:
     def __init__(
         self, given: Mapping[str, Any], *, driver: "asyncio.Future[Serving]", stop: asyncio.Event
     ) -> None:
-        """``given`` are settings of the command line; for ``driver`` Docker's calls wait."""
+        """``given`` are settings of the command line; Docker's calls wait for ``driver``."""
         self.given = given
         self.driver = driver
         self.notifier = SystemdNotifier()
         self.stop = stop
-        """Set when no more calls are to be taken."""
+        """Set when no more calls are accepted."""
         self.answered = asyncio.Event()
         """Set when the last call is answered, so that the driver may close."""
         self.grace = _OPENING
-        """Seconds that calls in flight have at the end; the settings will tell."""
+        """Seconds that calls in flight have at the end; replaced once the settings are read."""
 
     @property
     def is_open(self) -> bool:
@@ -35,7 +35,7 @@ class ServiceState:
         return there and self.driver.exception() is None and not self.answered.is_set()
 
     def fail(self, error: BaseException) -> None:
-        """Tell the calls that wait for a driver why there is none, if there was none."""
+        """Fail the calls that wait for a driver with the reason, unless there is one."""
         if self.driver.done():
             return
         if not isinstance(error, D4DError):

@@ -1,7 +1,7 @@
 """Docker's plugin protocol over HTTP: three constants, and the calls that a driver answers.
 
-The constants are answered from the first moment; the other calls wait until a driver is open. So
-this imports nothing of a driver's.
+The constants are answered at once; the other calls wait until a driver is open. So this module
+imports nothing that only a driver needs.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class Serving(Protocol):
     """A driver that is open."""
 
     def activated(self) -> None:
-        """dockerd has started. It may have lost containers, or releases of ours."""
+        """dockerd has started. It may have lost containers, or never sent us a release."""
 
     async def answer(self, call: str, body: bytes) -> tuple[Answer, int]:
         """What Docker's ``call`` is answered, and the status."""
@@ -51,8 +51,8 @@ Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 class IpamResponse(Response):
     """An answer to dockerd.
 
-    It announces where the connection closes behind it: dockerd repeats a call whose connection
-    broke, and then without its body.
+    It announces when the connection will close after it: dockerd repeats a call whose connection
+    broke, but without its body.
     """
 
     def __init__(self, content: Answer, status_code: int = 200) -> None:
@@ -63,7 +63,7 @@ class IpamResponse(Response):
         return _ENCODER.encode(content).encode()
 
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
-        """The headers as they are sent: there is little to make of them."""
+        """The headers as they are sent: starlette's own way takes longer."""
         assert headers is None
         self.raw_headers = [_TYPE, (b"content-length", b"%d" % len(self.body))]
 
@@ -75,7 +75,7 @@ class IpamResponse(Response):
 
 
 class _CallsApp(Starlette):
-    """Takes the calls that containers wait for past starlette's layers, which take a while."""
+    """Answers the calls that containers wait for without starlette's layers, which take a while."""
 
     def __init__(self, *, closes: Callable[[], bool], **given: Any) -> None:
         super().__init__(**given)
@@ -109,10 +109,10 @@ def _always() -> bool:
 def create_calls_app(
     lifespan: Lifespan | None = None, *, closes: Callable[[], bool] = _always
 ) -> Starlette:
-    """The app. Who serves it gives it a driver: see ``expect``.
+    """The app. Its server gives it a driver: see ``expect``.
 
-    ``closes`` tells whether the connection of an answer is closed behind it, or may be at a time
-    that dockerd does not know of: unless who serves keeps connections for as long as dockerd.
+    ``closes`` says whether the connection closes after an answer, or may close when dockerd does
+    not expect it; that is so unless the server keeps connections open for as long as dockerd.
     """
     routes: dict[str, Any] = {
         # These three are constants: a failure here sticks in dockerd until it restarts.
@@ -129,7 +129,7 @@ def create_calls_app(
 
 
 def expect(app: Starlette) -> "asyncio.Future[Serving]":
-    """Where the driver is told, when it is open, or why it can't be: calls wait for that."""
+    """The future of the driver, or of why it can't be opened: calls wait for it."""
     expected: asyncio.Future[Serving] = asyncio.get_running_loop().create_future()
     app.state.driver = expected
     return expected
@@ -148,7 +148,7 @@ def refusal(text: str, status: int) -> tuple[Answer, int]:
 
 
 async def _activate(request: Request) -> IpamResponse:
-    """A driver that opens looks at everything by itself."""
+    """A driver that has just opened reconciles by itself."""
     driver: Serving | None = driver_of(request.app)
     if driver is not None:
         driver.activated()

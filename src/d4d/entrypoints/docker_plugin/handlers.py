@@ -113,7 +113,7 @@ class PluginCalls:
             await self.driver.ipam.release_pool(answer["PoolID"])
 
     async def _within_deadline(self, call: str, body: bytes) -> Answer:
-        """What the call is answered. Raises TookTooLong, saying what was waited for last."""
+        """The answer to the call. Raises TookTooLong, saying what was waited for last."""
         seconds = self.driver.deadline.total_seconds()
         try:
             async with asyncio.timeout(seconds) as limit:
@@ -136,7 +136,7 @@ def create_app(
 ) -> Starlette:
     """The app. Settings are read, and anything is opened, when a server starts it.
 
-    ``composed`` makes what the driver is made of: tests put their own parts in.
+    ``composed`` makes the driver's parts: tests replace some of them.
     """
 
     @asynccontextmanager

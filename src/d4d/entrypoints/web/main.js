@@ -7,7 +7,7 @@ import { renewLease, showFragment, startLease, tickLease } from "./lease_detail.
 import { hrefOf, renderLeases, showState, startLeases, tickLeases } from "./leases_table.js";
 import { renderMap, shown, toggleMap } from "./address_map.js";
 import { renderPools } from "./pools.js";
-import { renderSide, tickSide } from "./sidebar.js";
+import { renderSidebar, tickSidebar } from "./sidebar.js";
 import { site, Updates } from "./state.js";
 import { follow } from "./event_stream.js";
 import { clock, now } from "./time.js";
@@ -42,7 +42,7 @@ function changed() {
 }
 
 function render() {
-  renderSide(showState);
+  renderSidebar(showState);
   renderPools(shown.pool, (id) => {
     toggleMap(id);
     render();
@@ -124,7 +124,7 @@ function start() {
     if (document.hidden || byId("content").hidden) return;
     tickLeases();
     tickLease();
-    tickSide();
+    tickSidebar();
   }, TICK);
 }
 

@@ -6,7 +6,7 @@ import { until } from "./time.js";
 import { plural, stateOf } from "./labels.js";
 
 /** Show all of it as it is now. `show` filters the leases by a state. */
-export function renderSide(show) {
+export function renderSidebar(show) {
   renderSummary(show);
   renderHealth();
   renderHosts();
@@ -84,7 +84,7 @@ function renderHosts() {
 }
 
 /** Let the ages of heartbeats go on. */
-export const tickSide = renderHosts;
+export const tickSidebar = renderHosts;
 
 function renderReservations() {
   const ofPools = site.pools.flatMap((pool) => [

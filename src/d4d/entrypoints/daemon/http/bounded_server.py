@@ -1,10 +1,10 @@
-"""What serves operators: HTTP within bounds, so that none of them can take what Docker needs.
+"""Serves operators: HTTP within bounds, so that none of them can take what Docker needs.
 
-Whoever may connect may send what they like, as slowly as they like, and read as slowly. So each
-connection has a time and a size for everything, and there are so many of them; what they ask is
-begun one after the other, in turns with Docker's calls. h11 reads and writes HTTP, on both event
-loops; no request of an operator has a body. Docker's side knows no such bounds: see ``fast`` and
-``plain``.
+Anyone who can connect may send anything, as slowly as they like, and read as slowly. So everything
+on a connection has a limit of time and of size, and the number of connections is limited; requests
+are begun one at a time, in turns with Docker's calls. h11 reads and writes HTTP, on both event
+loops; no request of an operator has a body. Docker's side knows no such bounds: see
+``uvicorn_server`` and ``hypercorn_server``.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ from d4d.adapters.system.descriptors import is_of_reserve
 from d4d.service_layer.concurrency.pace import Pace
 
 _END_OF_HEAD = b"\r\n\r\n"
-_AT_ONCE = 4  # connections taken in one turn of the loop
+_AT_ONCE = 4  # connections accepted in one turn of the loop
 _PIECE = 65_536  # bytes of an answer that are handed to the kernel at once
-_MOST_PARTING = 16  # who are turned away, and may still send what they wanted
-_LINGER = 1.0  # seconds for who is refused to read why, while it still sends
-_MOST_DISCARDED = 65_536  # bytes of what it sends meanwhile; then it waits until it is closed
-_TELL_EVERY = 60.0  # seconds between two lines in the log about those who were turned away
-_FULL_PAUSE = 0.005  # seconds from one who is turned away to the next
+_MOST_PARTING = 16  # clients that are turned away, and may still send their request
+_LINGER = 1.0  # seconds in which a refused client that still sends may read why
+_MOST_DISCARDED = 65_536  # bytes that it may send meanwhile; then no more is read
+_REPORT_EVERY = 60.0  # seconds between two lines in the log about clients turned away
+_FULL_PAUSE = 0.005  # seconds between two clients that are turned away
 _NO_ROOM_PAUSE = 1.0  # seconds until connections are taken again, where the kernel had no room
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _NO_BODY = (204, 304)
@@ -46,12 +46,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What operators may take; times are in seconds, sizes in bytes."""
+    """Limits for operators; times are in seconds, sizes in bytes."""
 
     connections: int = 100
     head: int = 65_536
     lines: int = 100
-    """Of a head: each header costs time by itself."""
+    """In a head: each header costs time of its own."""
     target: int = 8192
     """The path and the query, as they are sent."""
     head_time: float = 10.0
@@ -59,7 +59,7 @@ class Bounds:
     idle: float = 5.0
     """Until the next request begins."""
     reading: float = 30.0
-    """In which who is answered takes what waits for it."""
+    """In which a client must read what was written for it."""
 
 
 BOUNDS = Bounds()
@@ -87,7 +87,7 @@ async def serve_bounded(
 
 
 class _Refused(Exception):
-    """A request that is answered at once, and not to the app."""
+    """A request that is refused before the app sees it."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -95,7 +95,7 @@ class _Refused(Exception):
 
 
 class _Server:
-    """The listening socket, and the connections that came by it."""
+    """The listening socket, and the connections that it accepted."""
 
     def __init__(
         self,
@@ -118,15 +118,15 @@ class _Server:
         self._parting: dict[socket.socket, asyncio.TimerHandle] = {}
         self._pausing: asyncio.TimerHandle | None = None
         self._turned_away = 0
-        self._told_at = -_TELL_EVERY
+        self._reported_at = -_REPORT_EVERY
 
     def start(self) -> None:
-        """Take connections from now on."""
+        """Accept connections from now on."""
         self._listening.setblocking(False)
         self.loop.add_reader(self._listening, self._accept)
 
     async def end(self, grace: float) -> None:
-        """Take no more; answer what was asked, within ``grace`` seconds."""
+        """Accept no more; answer the requests in flight within ``grace`` seconds."""
         if self._pausing is not None:
             self._pausing.cancel()
         self.loop.remove_reader(self._listening)
@@ -153,7 +153,7 @@ class _Server:
             except OSError as error:
                 if error.errno not in _NO_ROOM:
                     raise
-                self._tell(f"no connection can be taken: {error.strerror}")
+                self._report(f"no connection can be taken: {error.strerror}")
                 self._pause(_NO_ROOM_PAUSE)
                 return
             accepted.setblocking(False)
@@ -162,12 +162,12 @@ class _Server:
                 return
 
     def _pause(self, seconds: float) -> None:
-        """Take nobody for a while: who waits at the socket would call us again and again."""
+        """Accept nobody for a while: who waits at the socket would wake us again and again."""
         self.loop.remove_reader(self._listening)
         self._pausing = self.loop.call_later(seconds, self.start)
 
     def _take(self, accepted: socket.socket) -> bool:
-        """Serve who came by it; or turn them away, and answer False."""
+        """Serve the client; False says that it was turned away."""
         taken = len(self.connections)
         if is_of_reserve(accepted.fileno()):
             self._turn_away(accepted, "this process has too many files open", waits=False)
@@ -191,8 +191,8 @@ class _Server:
             accepted.close()
 
     def _turn_away(self, accepted: socket.socket, why: str, *, waits: bool) -> None:
-        """Answer without a transport. A few may still send what they ask, and read why not."""
-        self._tell(why)
+        """Refuse without a transport. A few may still send their request, and read the reason."""
+        self._report(why)
         try:
             accepted.send(_refusal(503, f"{why}: try again"))
             accepted.shutdown(socket.SHUT_WR)
@@ -209,18 +209,18 @@ class _Server:
         self._parting.pop(accepted).cancel()
         self.loop.remove_reader(accepted)
         with accepted, suppress(OSError):
-            accepted.recv(_PIECE)  # what is not read when it is closed takes the answer with it
+            accepted.recv(_PIECE)  # closing with unread bytes would discard the answer
 
-    def _tell(self, why: str) -> None:
+    def _report(self, why: str) -> None:
         self._turned_away += 1
-        if self.loop.time() - self._told_at >= _TELL_EVERY:
+        if self.loop.time() - self._reported_at >= _REPORT_EVERY:
             log.warning("operator turned away", reason=why, connections=self._turned_away)
-            self._told_at = self.loop.time()
+            self._reported_at = self.loop.time()
             self._turned_away = 0
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: a head is gathered, judged, and answered; then the next one."""
+    """One connection: a request's head is gathered, checked and answered; then the next one."""
 
     def __init__(self, server: _Server) -> None:
         self._server = server
@@ -284,18 +284,18 @@ class _Connection(asyncio.Protocol):
     # The server's side
 
     def close_if_idle(self) -> None:
-        """Nothing more will be asked; what is being answered is."""
+        """No further request is taken; one that is being answered is finished."""
         if self._call is None:
             self._close()
 
     def abort(self) -> None:
-        """Let go of it at once."""
+        """Drop it at once."""
         self._transport.abort()
 
     # Requests
 
     def _look(self) -> None:
-        """Begin with the request whose head has come as a whole."""
+        """Begin the request, once its head has arrived in full."""
         end = self._buffer.find(_END_OF_HEAD, self._searched)
         length = end + len(_END_OF_HEAD) if end >= 0 else len(self._buffer)
         if length > self._bounds.head:
@@ -316,7 +316,7 @@ class _Connection(asyncio.Protocol):
         if self._is_over():
             return
         try:
-            request = self._judged(head)
+            request = self._checked(head)
         except _Refused as error:
             self._refuse(error.status, str(error))
             return
@@ -330,8 +330,8 @@ class _Connection(asyncio.Protocol):
         if not answer.is_whole:
             self._fail(begun=answer.is_begun)
 
-    def _judged(self, head: bytes) -> h11.Request:
-        """What is asked. Raises _Refused."""
+    def _checked(self, head: bytes) -> h11.Request:
+        """The request. Raises _Refused."""
         bounds = self._bounds
         if head.count(b"\n") > bounds.lines:
             raise _Refused(431, f"a request has {bounds.lines} lines at most")
@@ -392,7 +392,7 @@ class _Connection(asyncio.Protocol):
     # What is sent
 
     async def write(self, event: h11.Event) -> None:
-        """Send it, and wait while too much waits to be read. Raises OSError if nobody is left."""
+        """Send it, and wait while too much is unread. Raises OSError if the client has gone."""
         data = self._http.send(event) or b""
         for start in range(0, len(data), _PIECE):
             if self._is_over():
@@ -405,7 +405,7 @@ class _Connection(asyncio.Protocol):
 
     @property
     def gone(self) -> asyncio.Event:
-        """Set when nobody is left to be answered."""
+        """Set when the client has gone."""
         return self._gone
 
     def closes(self) -> bool:
@@ -413,7 +413,7 @@ class _Connection(asyncio.Protocol):
         return self._server.ends()
 
     def _refuse(self, status: int, text: str) -> None:
-        """Answer, and take no more from there."""
+        """Refuse, and read no more requests."""
         self._buffer.clear()
         self._discarded = 0
         if self._transport.is_closing():
@@ -435,12 +435,12 @@ class _Connection(asyncio.Protocol):
         self._refuse(408, f"a request's head has {self._bounds.head_time:.0f} s to arrive")
 
     def _close(self) -> None:
-        """Once what was written is read, or time is up for that."""
+        """Close once what was written has been read, or its time is up."""
         self._transport.close()
         self._wait(self._bounds.reading, self._transport.abort)
 
     def _wait(self, seconds: float | None, late: Callable[[], None] | None = None) -> None:
-        """Have ``late`` called then, unless something else is waited for before."""
+        """Have ``late`` called after ``seconds``, unless another wait begins before."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -449,7 +449,7 @@ class _Connection(asyncio.Protocol):
 
 
 class _Answer:
-    """What an app hears of one request, and says to it (ASGI)."""
+    """An app's side of one request: ``receive`` and ``send`` (ASGI)."""
 
     def __init__(self, connection: _Connection, request: h11.Request) -> None:
         self.method = request.method.decode("ascii")
@@ -457,19 +457,19 @@ class _Answer:
         self.is_whole = False
         self._connection = connection
         self._head: h11.Response | None = None
-        self._is_heard = False
+        self._is_received = False
         self._has_body = self.method != "HEAD"
 
     async def receive(self) -> Message:
-        """The request, which has no body; then that nobody is there any more."""
-        if not self._is_heard:
-            self._is_heard = True
+        """The request, which has no body; then that the client has gone."""
+        if not self._is_received:
+            self._is_received = True
             return {"type": "http.request", "body": b"", "more_body": False}
         await self._connection.gone.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer. Raises OSError where nobody is left."""
+        """Send a part of the answer. Raises OSError where the client has gone."""
         if message["type"] == "http.response.start":
             headers = [*message.get("headers", ()), (b"date", _date(int(time.time())))]
             if self._connection.closes():
@@ -508,12 +508,12 @@ def _has_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 
 def _name(name: object) -> tuple[str, int] | None:
-    """A peer's, or our own, where it has an address."""
+    """The name of a peer, or our own, if it has an address."""
     return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None
 
 
 def _refusal(status: int, text: str) -> bytes:
-    """A whole answer, behind which the connection closes."""
+    """A whole answer, after which the connection closes."""
     body = json.dumps({"error": text}).encode()
     phrase = HTTPStatus(status).phrase
     head = (

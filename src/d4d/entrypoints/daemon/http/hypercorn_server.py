@@ -1,4 +1,4 @@
-"""hypercorn, which serves wherever D4D is installed."""
+"""Serves by hypercorn, which is always installed."""
 
 import asyncio
 import logging
@@ -16,10 +16,10 @@ from d4d.entrypoints.daemon.http.errors import CannotStart
 
 
 class _Connection(TCPServer):
-    """One that ends when its client closes it.
+    """A connection that ends when its client closes it.
 
-    hypercorn's waits then until nothing was asked for the time that it may be idle, which for
-    Docker is for ever: each connection that dockerd closed would keep its descriptor.
+    hypercorn's waits until its idle time is over, which for Docker is never: each connection that
+    dockerd closed would keep its descriptor.
     """
 
     async def _read_data(self) -> None:
@@ -60,7 +60,7 @@ async def serve(
     config = Config()
     config.bind = [f"fd://{descriptor}"]
     config.keep_alive_timeout = idle
-    config.errorlog = logging.getLogger("d4d.hypercorn")  # its warnings, without "Running on"
+    config.errorlog = logging.getLogger("d4d.hypercorn")  # warnings only, without "Running on"
 
     ending = _Ending(app)
 
@@ -69,7 +69,7 @@ async def serve(
         config.graceful_timeout = grace()
         asyncio.get_running_loop().call_later(grace(), ending.end)
 
-    hypercorn_run.TCPServer = _Connection  # type: ignore[attr-defined]  # it takes no other way
+    hypercorn_run.TCPServer = _Connection  # type: ignore[attr-defined]  # there is no other way
     try:
         await serve_by_hypercorn(ending, config, shutdown_trigger=stopped)  # type: ignore[arg-type]  # an ASGI app; hypercorn's type is narrower
     except LifespanFailureError as error:

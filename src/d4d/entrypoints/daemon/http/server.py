@@ -1,7 +1,7 @@
-"""What speaks HTTP at a listening socket.
+"""Chooses what speaks HTTP at the listening socket.
 
 uvicorn on uvloop's event loop where they are installed, which the extra ``fast`` does; hypercorn on
-asyncio's else. docs/performance/results.md says what that brings.
+asyncio's otherwise. docs/performance/results.md shows what that gains.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ WITHOUT_END = 10**9  # seconds: thirty years
 class Serve(Protocol):
     """Serves ``app`` at the listening socket ``descriptor``, which it closes, until ``stop``.
 
-    Requests in flight then have ``grace`` seconds left, as it is by then. A connection on which
-    nothing is asked any more is closed after ``idle`` seconds, and at the end. Raises CannotStart
+    Requests in flight then have ``grace`` seconds left, as it is by then. A connection that is
+    idle is closed after ``idle`` seconds, and at the end. Raises CannotStart
     where the app does not start, which has said why.
     """
 
@@ -40,7 +40,7 @@ def is_fast() -> bool:
 
 
 def choose_server() -> Serve:
-    """The fastest that is installed."""
+    """The fastest server that is installed."""
     if is_fast():
         from d4d.entrypoints.daemon.http.uvicorn_server import serve  # noqa: PLC0415 - it may be missing
     else:
@@ -49,7 +49,7 @@ def choose_server() -> Serve:
 
 
 def run(main: Callable[[], Coroutine[None, None, None]]) -> None:
-    """Run ``main`` on the event loop that is the server's."""
+    """Run ``main`` on that server's event loop."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())
 

@@ -1,4 +1,4 @@
-"""uvicorn with httptools, of the extra ``fast``."""
+"""Serves by uvicorn with httptools, of the extra ``fast``."""
 
 import asyncio
 import math
@@ -20,7 +20,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 class Gathering:
     """A transport that sends an answer's head with its body, or else in the loop's next round.
 
-    uvicorn writes the two one after the other, and who reads the head is woken for nothing.
+    uvicorn writes the two separately, and the reader would be woken for the head alone.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -57,7 +57,7 @@ class _Protocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """Ends when it is told to, not by a signal, and does not look ten times a second whether."""
+    """Ends by an event, not by a signal, and does not poll ten times a second."""
 
     def __init__(
         self, config: uvicorn.Config, *, stop: asyncio.Event, grace: Callable[[], float]
@@ -68,7 +68,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave them to the command."""
+        """Leave signals to the command."""
         yield
 
     async def main_loop(self) -> None:
