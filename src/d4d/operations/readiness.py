@@ -20,7 +20,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What was looked at; it is well where all of it is."""
+    """Everything that was checked."""
 
     checks: Sequence[Check]
 
@@ -42,32 +42,32 @@ def starting() -> Health:
     return Health(checks=[check])
 
 
-def readiness(operations: OperatorView) -> Health:
+def readiness(view: OperatorView) -> Health:
     """Whether leases can be had, kept and stored."""
     checks = [
-        _store(operations),
-        _parents(operations),
-        _links(operations),
-        _servers(operations),
-        _renewals(operations),
+        _store(view),
+        _parents(view),
+        _links(view),
+        _servers(view),
+        _renewals(view),
         _tasks(),
     ]
     return Health(checks=checks)
 
 
-def _store(operations: OperatorView) -> Check:
-    writes = operations.ipam.leasing.ledger.writes
-    trouble = operations.ipam.heartbeat.trouble or operations.store.trouble
+def _store(view: OperatorView) -> Check:
+    writes = view.ipam.leasing.ledger.writes
+    trouble = view.ipam.heartbeat.trouble or view.store.trouble
     if writes.is_held_up and not trouble:
         trouble = f"{len(writes)} leases and pools wait to be stored"
     return Check(name="store", ok=not trouble, detail=trouble or "takes what is written")
 
 
-def _parents(operations: OperatorView) -> Check:
-    there = {each.name: each.is_up for each in operations.interfaces.all()}
+def _parents(view: OperatorView) -> Check:
+    there = {each.name: each.is_up for each in view.interfaces.all()}
     wanted = {
         record.pool.options.parent
-        for record in operations.ipam.pools
+        for record in view.ipam.pools
         if record.pool.options.parent is not None
     }
     absent = [name for name in sorted(wanted) if name not in there]
@@ -77,29 +77,29 @@ def _parents(operations: OperatorView) -> Check:
     return Check(name="parents", ok=not wrong, detail="; ".join(wrong) or fine)
 
 
-def _links(operations: OperatorView) -> Check:
-    silent = [f"{name}: {said}" for name, said in sorted(operations.silences().items())]
+def _links(view: OperatorView) -> Check:
+    silent = [f"{name}: {said}" for name, said in sorted(view.silences().items())]
     return Check(name="links", ok=not silent, detail="; ".join(silent) or "hear what comes in")
 
 
-def _servers(operations: OperatorView) -> Check:
+def _servers(view: OperatorView) -> Check:
     answered = max(
-        (each.bound_at for each in operations.ipam.leasing.leases if each.bound_at), default=None
+        (each.bound_at for each in view.ipam.leasing.leases if each.bound_at), default=None
     )
     silence = max(
-        (each.silence for each in operations.allocators.values() if each.silence),
+        (each.silence for each in view.allocators.values() if each.silence),
         key=lambda silence: silence.at,
         default=None,
     )
     if silence is not None and (answered is None or answered < silence.at):
         detail = f"{silence.reason} (at {silence.at:%Y-%m-%dT%H:%M:%SZ})"
         return Check(name="servers", ok=False, detail=detail)
-    seen = f"last answer at {answered:%Y-%m-%dT%H:%M:%SZ}" if answered else "not asked yet"
-    return Check(name="servers", ok=True, detail=seen)
+    detail = f"last answer at {answered:%Y-%m-%dT%H:%M:%SZ}" if answered else "not asked yet"
+    return Check(name="servers", ok=True, detail=detail)
 
 
 def _tasks() -> Check:
-    """What goes on beside Docker's calls, and the log."""
+    """What runs next to Docker's calls, and the log."""
     wrong = [
         f"{each.name} failed {each.times} times since {each.since:%Y-%m-%dT%H:%M:%SZ}: "
         f"{each.error!r}"
@@ -110,8 +110,8 @@ def _tasks() -> Check:
     return Check(name="tasks", ok=not wrong, detail=("; ".join(wrong) or "all go on") + said)
 
 
-def _renewals(operations: OperatorView) -> Check:
-    late = operations.overdue()
+def _renewals(view: OperatorView) -> Check:
+    late = view.overdue()
     if not late:
         return Check(name="renewals", ok=True, detail="on time")
     named = ", ".join(str(lease.address) for lease in late[:5])

@@ -1,30 +1,14 @@
 """What happened to leases, passed on to all who listen."""
 
 import asyncio
-from ipaddress import IPv4Address
 
-from d4d.domain.addressing import MacAddress
-from d4d.domain.events import EventKind, LeaseEvent
-from d4d.domain.leases import Endpoint
-from d4d.domain.pools import PoolId
+from d4d.domain.events import EventKind
 from d4d.service_layer.event_bus import EventBus
 from tests.support.fake_ports import RecordingEvents
-from tests.support.virtual_time import NOON, settle
+from tests.support.virtual_time import settle
+from tests.unit.adapters.observability.test_event_log import event
 
 VIRTUAL_TIME = True
-
-WEB = Endpoint(mac=MacAddress.parse("02:42:0a:4d:10:01"), name="web")
-
-
-def event(kind: EventKind, endpoint: Endpoint | None = WEB, detail: str = "") -> LeaseEvent:
-    return LeaseEvent(
-        kind=kind,
-        at=NOON,
-        pool=PoolId("10.77.0.0/16"),
-        address=IPv4Address("10.77.16.1"),
-        endpoint=endpoint,
-        detail=detail,
-    )
 
 
 async def test_listeners_hear_of_it_too_once_the_caller_goes_on() -> None:

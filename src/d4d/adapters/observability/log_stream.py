@@ -28,7 +28,7 @@ class LogStream:
         self._lock = RLock()  # threads log as well, and who hears that it is regained
         self._is_slow = False
         self._is_torn = False
-        self._lost = 0
+        self._unreported = 0
         self.lost = 0
         """Lines that could not be written."""
         self.on_regained: Callable[[int], None] = lambda _: None
@@ -46,9 +46,9 @@ class LogStream:
         with self._lock:
             if not self._put(text):
                 self.lose()
-            elif self._lost:
-                lost, self._lost = self._lost, 0
-                self.on_regained(lost)
+            elif self._unreported:
+                count, self._unreported = self._unreported, 0
+                self.on_regained(count)
         return len(text)
 
     def flush(self) -> None:
@@ -57,7 +57,7 @@ class LogStream:
     def lose(self) -> None:
         """Count a line that could not even be made."""
         self.lost += 1
-        self._lost += 1
+        self._unreported += 1
 
     def _put(self, text: str) -> bool:
         try:
