@@ -158,13 +158,9 @@ class Reconciler:
         """Give back pools that no network has, seen twice: Docker says that once, and it got lost.
 
         A network that Docker does not show, as a swarm's without a task here, is none the worse:
-        its pool is made anew from its id. One with a container that was seen is no such.
+        its pool is made anew from its id. One with a lease in use waits for what becomes of that.
         """
-        in_use = {
-            lease.pool
-            for lease in self._ipam.leasing.leases
-            if lease.is_live and look.of(lease) is Evidence.HERE
-        }
+        in_use = {lease.pool for lease in self._ipam.leasing.leases if lease.is_live}
         unused = {
             record.pool.id: self._unused.get(record.pool.id, began)
             for record in self._ipam.pools
