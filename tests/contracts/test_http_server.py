@@ -19,6 +19,7 @@ from d4d.entrypoints.daemon.http import hypercorn_server as plain
 from d4d.entrypoints.daemon.http import server as http
 from d4d.entrypoints.daemon.http import uvicorn_server as fast
 from d4d.entrypoints.daemon.http.errors import CannotStart
+from d4d.entrypoints.docker_plugin.app import Answer, create_calls_app, expect
 
 BOTH_LOOPS = True
 SERVERS = [pytest.param(plain.serve, id="hypercorn"), pytest.param(fast.serve, id="uvicorn")]
@@ -272,3 +273,73 @@ async def test_a_connection_that_its_client_closes_costs_nothing_more(
 
 def descriptors() -> int:
     return len([*Path("/proc/self/fd").iterdir()])
+
+
+class SlowDriver:
+    """A driver whose answers take until they may ``go_on``."""
+
+    def __init__(self) -> None:
+        self.asked, self.go_on, self.gave_back = (asyncio.Event() for _ in range(3))
+        self.given_back: list[Answer] = []
+
+    def activated(self) -> None:
+        """It is asked for addresses only."""
+
+    async def answer(self, call: str, body: bytes) -> tuple[Answer, int]:
+        self.asked.set()
+        await self.go_on.wait()
+        return {"Address": "10.77.16.1/16"}, 200
+
+    async def unheard(self, call: str, body: bytes, answer: Answer) -> None:
+        self.given_back.append(answer)
+        self.gave_back.set()
+
+
+CALL = (
+    b"POST /IpamDriver.RequestAddress HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 2\r\n\r\n{}"
+)
+
+
+@pytest.mark.parametrize("goes", [True, False], ids=["gone", "there"])
+async def test_what_was_had_for_a_caller_that_has_gone_is_given_back(
+    serve: http.Serve, directory: Path, goes: bool
+) -> None:
+    """docker run, interrupted while the DHCP server is asked: nobody would release the address."""
+    driver, stop, path = SlowDriver(), asyncio.Event(), directory / "http.sock"
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        expect(app).set_result(driver)
+        yield
+
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    listening.listen()
+    serving = asyncio.create_task(
+        serve(
+            create_calls_app(lifespan),
+            listening.detach(),
+            stop=stop,
+            grace=lambda: 5,
+            idle=http.WITHOUT_END,
+        )
+    )
+    async with asyncio.timeout(20):
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(CALL)
+        await driver.asked.wait()
+        if goes:
+            writer.close()
+            await writer.wait_closed()
+            await asyncio.sleep(0.2)  # until the server has seen it, which nothing tells
+        driver.go_on.set()
+        if goes:
+            await driver.gave_back.wait()
+        else:
+            _, body = await answered(reader)
+            assert b"10.77.16.1/16" in body
+            writer.close()
+        stop.set()
+        await serving
+    assert driver.given_back == ([{"Address": "10.77.16.1/16"}] if goes else [])

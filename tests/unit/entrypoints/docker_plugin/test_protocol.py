@@ -11,7 +11,7 @@ import pytest
 
 from d4d.domain.errors import NoAddress, StoreUnavailable
 from d4d.domain.leases import LeaseState
-from d4d.entrypoints.docker_plugin.app import create_calls_app, expect
+from d4d.entrypoints.docker_plugin.app import create_calls_app, driver_of, expect
 from tests.support.fake_dockerd import Docker, started
 from tests.support.fake_ports import LINK_DOWN
 from tests.support.virtual_time import settle
@@ -573,3 +573,28 @@ async def test_two_drivers_do_not_share_a_state_directory(tmp_path: Path) -> Non
                 raise AssertionError("it started")
     async with started(Docker(tmp_path)):
         pass  # the first has let go of it
+
+
+# 10. Callers that go away
+
+
+async def test_10_what_a_caller_that_went_away_was_to_hear_is_given_back(network: Docker) -> None:
+    calls = driver_of(network.app)
+    before = {str(address) for _, address in network.allocator.kept}
+    body = CONTAINER.encode()
+    answer, status = await calls.answer("/IpamDriver.RequestAddress", body)
+    assert status == 200
+    await calls.unheard("/IpamDriver.RequestAddress", body, answer)
+    await settle()
+    assert {str(address) for _, address in network.allocator.kept} == before
+    assert [str(each) for each in network.allocator.freed] == [answer["Address"].partition("/")[0]]
+
+
+async def test_10_a_second_answer_that_was_not_heard_ends_no_lease(network: Docker) -> None:
+    calls = driver_of(network.app)
+    heard = await network.ask("RequestAddress", CONTAINER)
+    answer, _ = await calls.answer("/IpamDriver.RequestAddress", CONTAINER.encode())
+    await calls.unheard("/IpamDriver.RequestAddress", CONTAINER.encode(), answer)
+    await settle()
+    assert answer["Address"] == heard["Address"]
+    assert network.allocator.freed == []
