@@ -70,6 +70,7 @@ from d4d.settings.model import BEYOND, Settings
 
 log = structlog.get_logger()
 _T = TypeVar("_T")
+_HONOURING = frozenset({"range"})  # by its store's ``take``
 
 
 def _link(src_mac: bool, log_packets: bool) -> Callable[[Route, Wants, Deliver], Link]:
@@ -282,6 +283,7 @@ class DriverParts(containers.DeclarativeContainer):
         hold=settings.provided.hold,
         reservations=instrumented_store,
         names=names,
+        honouring=providers.Object(_HONOURING),
         subnet_at=interfaces.provided.subnet_at,
         bridge_of=interfaces.provided.bridge_of,
         driver=settings.provided.plugin_socket.stem,

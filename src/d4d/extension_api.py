@@ -39,9 +39,11 @@ from d4d.domain.ports.allocator import AllocationRequest, Allocator
 from d4d.domain.ports.clock import Clock
 from d4d.domain.ports.events import LeaseObserver
 from d4d.domain.ports.hosts import DRAIN, HeartbeatReply, HostRegistry, NameRegistry
-from d4d.domain.ports.stores import LeaseStore, RangeStore, ReservationStore, StoreContents
+from d4d.domain.ports.reservations import ReservationStore
+from d4d.domain.ports.stores import LeaseStore, RangeStore
 from d4d.domain.reservations import Reservation, ReservationSet
 from d4d.domain.segments import segment_of
+from d4d.domain.stored import StoreContents
 from d4d.domain.verdicts import Judgement, Verdict
 from d4d.settings.model import Settings
 

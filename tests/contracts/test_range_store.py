@@ -20,7 +20,8 @@ from d4d.domain.errors import AddressInUse, NoAddress, Superseded
 from d4d.domain.lease_states import Use
 from d4d.domain.leases import Endpoint, Lease, LeaseState
 from d4d.domain.pools import Pool, PoolOptions, PoolRecord, Purpose, ReservedAddress
-from d4d.domain.ports.stores import RangeStore, ReservationStore
+from d4d.domain.ports.reservations import ReservationStore
+from d4d.domain.ports.stores import RangeStore
 from d4d.domain.reservations import Reservation, ReservationSet
 
 STORES: dict[str, Callable[[Path], RangeStore]] = {

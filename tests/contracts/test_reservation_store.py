@@ -18,7 +18,8 @@ from d4d.domain.errors import AddressInUse, NoAddress
 from d4d.domain.lease_states import Use
 from d4d.domain.leases import Endpoint
 from d4d.domain.pools import Pool, PoolOptions
-from d4d.domain.ports.stores import RangeStore, ReservationStore
+from d4d.domain.ports.reservations import ReservationStore
+from d4d.domain.ports.stores import RangeStore
 from d4d.domain.reservations import Reservation
 from d4d.domain.segments import segment_of
 

@@ -15,8 +15,8 @@ from d4d.domain.pools import Pool, PoolRecord, PoolRequest
 from d4d.domain.ports.allocator import AllocationRequest
 from d4d.domain.ports.clock import Clock
 from d4d.domain.ports.events import LeaseObserver
-from d4d.domain.ports.stores import StoreContents
 from d4d.domain.reservations import Reservation, ReservationSet
+from d4d.domain.stored import StoreContents
 from d4d.domain.verdicts import Judge
 
 SUBNET = IPv4Network("192.168.59.0/24")

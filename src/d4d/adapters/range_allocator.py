@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Collection, Coroutine
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -51,6 +51,8 @@ class RangeAllocator:
         self._clock = clock
         self._rest = rest
         self._name = name
+        self._last = datetime.min.replace(tzinfo=UTC)
+        """The instant of the last attempt, which tells it from others."""
         self._doubts: list[AddressClaim] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -84,7 +86,7 @@ class RangeAllocator:
         pool, address = request.pool, request.address
         if address is not None and not (found := request.judge(address)).is_free:
             raise AddressInUse(f"{found.why}: choose an address that is free")
-        claim = _claim(request, owner=self._owner, rest=self._rest)
+        claim = self._claim(request)
         if pool.gateway is not None and not request.judge(pool.gateway).is_free:
             claim = replace(claim, reserved=(pool.gateway,))  # a network may have named another
         for _ in range(_TRIES):
@@ -103,8 +105,8 @@ class RangeAllocator:
             # or of everything, where the store was lost.
             await self._drop(lease, claim)
             more = _taken_from(lease.address, request)
-            at = claim.at + _TICK  # another attempt, which is told apart by its instant
-            claim = replace(claim, at=at, hint=None, reserved=(*claim.reserved, *more))
+            again = replace(claim, hint=None, reserved=(*claim.reserved, *more))
+            claim = replace(again, at=self._next_instant(claim.at))
         raise NoAddress(
             f"what is taken in {pool.subnet} changes too fast: {_TRIES} addresses that "
             f"{self._store!r} chose were taken by then: try again"
@@ -113,7 +115,7 @@ class RangeAllocator:
     def adopt(self, pool: Pool, endpoint: Endpoint, address: Address, *, at: datetime) -> Lease:
         """The lease as it must have been, but for its instants. It is still to be stored."""
         request = AllocationRequest(pool=pool, endpoint=endpoint, at=at, address=address)
-        return _claim(request, owner="", rest=self._rest).lease(address, generation=0)
+        return replace(self._claim(request), owner="", at=at).lease(address, generation=0)
 
     def rename(self, lease: Lease, name: str) -> Lease:
         """The lease under the container's name."""
@@ -136,6 +138,23 @@ class RangeAllocator:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _claim(self, request: AllocationRequest) -> AddressClaim:
+        """One attempt, which no other is taken for: also one more of the same request."""
+        hint = request.reserved or request.hint
+        return AddressClaim(
+            pool=request.pool,
+            endpoint=request.endpoint,
+            owner=self._owner,
+            at=self._next_instant(request.at),
+            rest=self._rest,
+            address=request.address,
+            hint=hint if hint is not None and hint in request.pool else None,
+        )
+
+    def _next_instant(self, at: datetime) -> datetime:
+        self._last = max(at, self._last + _TICK)
+        return self._last
 
     # Claims whose outcome nobody heard of
 
@@ -191,19 +210,6 @@ class RangeAllocator:
         task = spawn(work, "claims in doubt")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _claim(request: AllocationRequest, *, owner: str, rest: timedelta) -> AddressClaim:
-    hint = request.reserved or request.hint
-    return AddressClaim(
-        pool=request.pool,
-        endpoint=request.endpoint,
-        owner=owner,
-        at=request.at,
-        rest=rest,
-        address=request.address,
-        hint=hint if hint is not None and hint in request.pool else None,
-    )
 
 
 def _taken_from(address: Address, request: AllocationRequest) -> list[Address]:

@@ -11,8 +11,9 @@ from d4d.domain.errors import AddressInUse, BadRequest, StoreUnavailable
 from d4d.domain.leases import Lease
 from d4d.domain.ports.clock import Clock
 from d4d.domain.ports.hosts import NameRegistry
-from d4d.domain.ports.stores import LeaseStore, StoreContents
+from d4d.domain.ports.stores import LeaseStore
 from d4d.domain.reservations import Reservation
+from d4d.domain.stored import StoreContents
 from d4d.settings.model import Settings
 
 Agree = Callable[[str], None]

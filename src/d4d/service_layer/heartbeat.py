@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from d4d.domain.errors import StoreAway, StoreUnavailable
 from d4d.domain.ports.clock import Clock
 from d4d.domain.ports.hosts import HeartbeatReply, HostRegistry
-from d4d.domain.ports.stores import StoreContents
+from d4d.domain.stored import StoreContents
 from d4d.service_layer.concurrency.shared_attempt import SharedAttempt
 from d4d.service_layer.host_watch import HostWatch
 

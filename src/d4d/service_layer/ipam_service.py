@@ -5,7 +5,7 @@ verb may be repeated; what is handed out is in the store before Docker hears of 
 nobody remembers is rebuilt from its id.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -21,13 +21,16 @@ from d4d.domain.ports.clock import Clock
 from d4d.domain.ports.events import EventSink
 from d4d.domain.ports.hosts import HostRegistry, NameRegistry
 from d4d.domain.ports.neighbours import Neighbours
-from d4d.domain.ports.stores import LeaseStore, ReservationStore, StoreContents
+from d4d.domain.ports.reservations import ReservationStore
+from d4d.domain.ports.stores import LeaseStore
+from d4d.domain.stored import StoreContents
 from d4d.service_layer.concurrency.keyed_lock import KeyedLocks
 from d4d.service_layer.concurrency.patience import patiently
 from d4d.service_layer.heartbeat import HeartbeatService
 from d4d.service_layer.host_drain import HostDrain
 from d4d.service_layer.host_watch import HostWatch
 from d4d.service_layer.lease_service import LeaseService
+from d4d.service_layer.ledger import Ledger
 from d4d.service_layer.pool_registry import PoolRegistry
 
 
@@ -51,6 +54,7 @@ class IpamService:
         hold: timedelta = timedelta(0),
         reservations: ReservationStore | None = None,
         names: NameRegistry | None = None,
+        honouring: Collection[str] = (),
         subnet_at: Callable[[Address], Subnet | None] = lambda _: None,
         bridge_of: Callable[[str | None, Subnet], Bridge | None] = lambda *_: None,
         driver: str = "talkingdata",
@@ -60,7 +64,8 @@ class IpamService:
         ``neighbours`` are asked before who still uses them. ``wall`` is this host's clock that may
         be set, where ``clock`` is another.
         ``installation`` tells ``owner`` from another host that has its name by mistake.
-        ``names`` are those that hosts share, if they do. ``subnet_at`` finds this host's subnet of
+        ``names`` are those that hosts share, if they do. ``honouring`` are allocators whose store
+        sees to reservations as it chooses. ``subnet_at`` finds this host's subnet of
         a network address, for the seed's pool ids. ``bridge_of`` finds this host's bridge that a
         network on that parent, with that subnet, may stand on; ``driver`` is what Docker's users
         call us.
@@ -73,19 +78,19 @@ class IpamService:
         self._pools = PoolRegistry(
             allocators=allocators, default_allocator=default_allocator, subnet_at=subnet_at
         )
+        ledger = Ledger(store=store, pools=self._pools, events=events, clock=clock, owner=owner)
         self.leasing = LeaseService(
             pools=self._pools,
-            store=store,
-            events=events,
+            ledger=ledger,
             clock=clock,
-            owner=owner,
             hold=hold,
             reservations=reservations,
             names=names,
+            honouring=honouring,
         )
         """The leases, for those who ask outside of Docker's calls."""
         self.heartbeat = HeartbeatService(
-            load=self.leasing.ledger.load,
+            load=ledger.load,
             hosts=hosts,
             owner=owner,
             installation=installation,
@@ -97,7 +102,7 @@ class IpamService:
         )
         """Whether the leases are known to be ours."""
         self.host_drain = HostDrain(
-            ledger=self.leasing.ledger,
+            ledger=ledger,
             hosts=hosts,
             allocator=self._pools.allocator,
             neighbours=neighbours,

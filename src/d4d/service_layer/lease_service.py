@@ -6,7 +6,7 @@ and generation tell which of them is late.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,12 +21,12 @@ from d4d.domain.pool_state import PoolState
 from d4d.domain.pools import PoolId
 from d4d.domain.ports.allocator import AllocationRequest, Allocator
 from d4d.domain.ports.clock import Clock
-from d4d.domain.ports.events import EventSink
 from d4d.domain.ports.hosts import NameRegistry
-from d4d.domain.ports.stores import LeaseStore, ReservationStore, StoreContents
+from d4d.domain.ports.reservations import ReservationStore
 from d4d.domain.reservations import ReservationSet
 from d4d.domain.reuse import Acquire, Answer, Asked, Decision, Refuse, TakeBack, decide
 from d4d.domain.segments import segment_of
+from d4d.domain.stored import StoreContents
 from d4d.domain.verdicts import Judge, judge
 from d4d.service_layer.concurrency.keyed_lock import KeyedLock, KeyedLocks
 from d4d.service_layer.concurrency.patience import patiently
@@ -48,15 +48,18 @@ class LeaseService:
         self,
         *,
         pools: PoolRegistry,
-        store: LeaseStore,
-        events: EventSink,
+        ledger: Ledger,
         clock: Clock,
-        owner: str,
         hold: timedelta,
         names: NameRegistry | None,
         reservations: ReservationStore | None = None,
+        honouring: Collection[str] = (),
     ) -> None:
-        """``names`` are those that hosts share, if they do."""
+        """``names`` are those that hosts share, if they do.
+
+        ``honouring`` are the allocators whose store sees to reservations as it chooses.
+        """
+        self._honouring = honouring
         self._reservations = reservations
         self._pools = pools
         self._clock = clock
@@ -65,15 +68,9 @@ class LeaseService:
         self._compared: set[tuple[PoolId, tuple[IPv4Address, ...]]] = set()
         self._releases = ReleaseQueue(give_back=self._give_back, clock=clock, hold=hold)
         self._removals: set[asyncio.Task[None]] = set()
-        self.ledger = Ledger(
-            store=store,
-            pools=pools,
-            events=events,
-            clock=clock,
-            owner=owner,
-            on_superseded=self._restore_in_store,
-        )
+        self.ledger = ledger
         """What is held, and the only way to the store."""
+        ledger.settle_by(self._restore_in_store)
         self.missing: frozenset[tuple[PoolId, Address, int]] = frozenset()
         """Leases in use of which Docker's API showed no container at the last look, by generation.
 
@@ -334,9 +331,13 @@ class LeaseService:
 
     async def _reserved_for(self, holdings: PoolState, endpoint: Endpoint) -> ReservationSet:
         """What operators reserved, where that matters: who has a lease is answered without it."""
-        own = holdings.of_mac(endpoint.mac)
+        known = (holdings.of_mac(endpoint.mac), holdings.of_name(endpoint.name))
+        own = known[0]
         if own is not None and own.is_live and own.standing is not Standing.LOST:
             return ReservationSet()
+        is_returning = any(each is not None and each.use is Use.RELEASED for each in known)
+        if not is_returning and self._pools.allocator_name(holdings.pool) in self._honouring:
+            return ReservationSet()  # its store sees to them, in the step in which it chooses
         return await patiently(self._reserved, holdings)
 
     async def _reserved(self, holdings: PoolState) -> ReservationSet:
@@ -419,8 +420,8 @@ class LeaseService:
         if before is not None and decision.is_moved:
             await self._free(holdings, before, "an operator's reservation")
         judged = self._judge(holdings, endpoint, address, reserved)
-        if address is not None and not (found := judged(address)).is_free:
-            raise AddressInUse(f"{found.why}: choose an address that is free")
+        if address is not None:
+            _refuse_taken(address, endpoint, judged, reserved)
         own = reserved.of(endpoint)
         request = AllocationRequest(
             pool=holdings.pool,
@@ -650,3 +651,15 @@ class LeaseService:
 
     def _allocator(self, lease: Lease) -> Allocator:
         return self._pools.allocator(self._pools.at(lease.pool).pool)
+
+
+def _refuse_taken(
+    address: Address, endpoint: Endpoint, judged: Judge, reserved: ReservationSet
+) -> None:
+    """Raises AddressInUse where ``endpoint`` can't have what ``--ip`` names."""
+    found = judged(address)
+    if found.is_free:
+        return
+    if (kept := reserved.against(address, endpoint)) is not None:
+        kept.refuse()
+    raise AddressInUse(f"{found.why}: choose an address that is free")

@@ -16,7 +16,8 @@ from d4d.domain.pool_state import PoolState
 from d4d.domain.pools import PoolRecord
 from d4d.domain.ports.clock import Clock
 from d4d.domain.ports.events import EventSink
-from d4d.domain.ports.stores import LeaseStore, StoreContents
+from d4d.domain.ports.stores import LeaseStore
+from d4d.domain.stored import StoreContents
 from d4d.service_layer.concurrency.patience import patiently
 from d4d.service_layer.ordered_writes import OrderedWrites
 from d4d.service_layer.pool_registry import PoolRegistry
@@ -36,12 +37,7 @@ class Ledger:
         events: EventSink,
         clock: Clock,
         owner: str,
-        on_superseded: Callable[[Lease], Awaitable[None]],
     ) -> None:
-        """``on_superseded`` finds out what became of a lease that the store has not any more.
-
-        It raises StoreUnavailable to be asked again.
-        """
         self.owner = owner
         self._store = store
         self._pools = pools
@@ -49,11 +45,23 @@ class Ledger:
         self._clock = clock
         self._last = datetime.min.replace(tzinfo=clock().tzinfo)
         self._ordered = OrderedWrites(store)
-        self.writes = WriteBehind(self._ordered, owner, on_superseded=on_superseded)
+        self._settle: Callable[[Lease], Awaitable[None]] | None = None
+        self.writes = WriteBehind(self._ordered, owner, on_superseded=self._superseded)
         """What is stored behind."""
 
     def __repr__(self) -> str:
         return repr(self._store)  # errors name what the operator chose
+
+    def settle_by(self, settle: Callable[[Lease], Awaitable[None]]) -> None:
+        """``settle`` finds out what became of a lease that the store has not any more.
+
+        It raises StoreUnavailable to be asked again.
+        """
+        self._settle = settle
+
+    async def _superseded(self, lease: Lease) -> None:
+        assert self._settle is not None, "leases are written before their service is there"
+        await self._settle(lease)
 
     def next_instant(self) -> datetime:
         """Now, and later than all that were given before: so it names one acquisition."""

@@ -92,6 +92,10 @@ class PoolRegistry:
         """Who allocates for ``pool``. Raises BadRequest."""
         return self.allocator_named(pool.options.allocator)
 
+    def allocator_name(self, pool: Pool) -> str:
+        """What the allocator of ``pool`` is called."""
+        return pool.options.allocator or self._default_allocator
+
     def allocator_named(self, name: str | None) -> Allocator:
         """The allocator of that name, or the default one. Raises BadRequest."""
         name = name or self._default_allocator

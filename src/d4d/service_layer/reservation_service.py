@@ -8,7 +8,7 @@ from d4d.domain.errors import AddressInUse, BadRequest, StoreUnavailable, Unknow
 from d4d.domain.pools import PoolId, PoolRecord
 from d4d.domain.ports.clock import Clock
 from d4d.domain.ports.docker import DockerEngine
-from d4d.domain.ports.stores import ReservationStore
+from d4d.domain.ports.reservations import ReservationStore
 from d4d.domain.reservations import Reservation
 from d4d.domain.segments import segment_of
 from d4d.service_layer.ipam_service import IpamService

@@ -9,10 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from pydantic import (
-    AliasChoices,
-    ValidationError,
-)
+from pydantic import AliasChoices, ValidationError
 
 from d4d.domain.errors import BadRequest
 from d4d.settings.durations import format_duration

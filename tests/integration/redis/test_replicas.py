@@ -21,7 +21,7 @@ from d4d.domain.errors import BadRequest, StoreAway, StoreUnavailable
 from d4d.domain.lease_states import Use
 from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Pool, PoolRecord, PoolRequest
-from d4d.domain.ports.stores import StoreContents
+from d4d.domain.stored import StoreContents
 from d4d.settings.loading import load_settings
 from lab.redis_sentinel import Guarded
 from lab.redis_servers import PROGRAMS, RedisServer

@@ -16,7 +16,7 @@ from d4d.domain.errors import AddressInUse, BadRequest, D4DError, NoAddress, Sto
 from d4d.domain.leases import Endpoint, Lease, LeaseState
 from d4d.domain.policies import Mode
 from d4d.domain.pools import Pool, PoolOptions, PoolRequest
-from d4d.domain.ports.stores import StoreContents
+from d4d.domain.stored import StoreContents
 from tests.support.allocation import asks
 from tests.support.virtual_time import FakeClock, settle
 

@@ -16,9 +16,9 @@ from d4d.domain.addressing import MacAddress
 from d4d.domain.lease_states import Use
 from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Pool, PoolRecord
-from d4d.domain.ports.stores import StoreContents
 from d4d.domain.reservations import Reservation
 from d4d.domain.segments import segment_of
+from d4d.domain.stored import StoreContents
 from d4d.entrypoints.cli.app import cli
 from d4d.entrypoints.cli.output import ExitCode
 from d4d.settings.model import Settings

@@ -21,7 +21,7 @@ from d4d.domain.lease_states import Standing, Use
 from d4d.domain.leases import Lease, LeaseState
 from d4d.domain.pools import PoolId, PoolRecord, PoolRequest
 from d4d.domain.ports.docker import Attachment, DockerNetwork, NetworkSubnet
-from d4d.domain.ports.stores import StoreContents
+from d4d.domain.stored import StoreContents
 from d4d.service_layer.clock_watch import ClockWatch
 from d4d.service_layer.reconciler import Reconciler
 from tests.support.allocation import asks

@@ -17,8 +17,10 @@ from d4d.domain.ports.allocator import AllocationRequest, Allocator
 from d4d.domain.ports.clock import Clock
 from d4d.domain.ports.docker import Attachment, ContainerEvent, DockerEngine, DockerNetwork
 from d4d.domain.ports.events import LeaseObserver
-from d4d.domain.ports.stores import LeaseStore, RangeStore, ReservationStore, StoreContents
+from d4d.domain.ports.reservations import ReservationStore
+from d4d.domain.ports.stores import LeaseStore, RangeStore
 from d4d.domain.reservations import Reservation, ReservationSet
+from d4d.domain.stored import StoreContents
 
 
 class InstrumentedStore:

@@ -21,8 +21,8 @@ from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import BadRequest
 from d4d.domain.leases import Lease
 from d4d.domain.pools import Pool, PoolRecord
-from d4d.domain.ports.stores import StoreContents
 from d4d.domain.reservations import Reservation
+from d4d.domain.stored import StoreContents
 
 FORMAT = 1
 """One higher whenever an older D4D would understand a file wrongly."""

@@ -1,21 +1,11 @@
 """Where pools, leases and reservations are kept."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from d4d.domain.address_selection import AddressClaim
-from d4d.domain.addressing import Address
 from d4d.domain.leases import Lease
 from d4d.domain.pools import PoolRecord
-from d4d.domain.reservations import Reservation, ReservationSet
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreContents:
-    """All that a store holds of one owner: its pools, and its leases in any state."""
-
-    pools: tuple[PoolRecord, ...] = ()
-    leases: tuple[Lease, ...] = ()
+from d4d.domain.stored import StoreContents
 
 
 class LeaseStore(Protocol):
@@ -71,26 +61,3 @@ class RangeStore(LeaseStore, Protocol):
         Returns the lease with its generation. Raises AddressInUse, NoAddress. After
         StoreUnavailable it is not known whether the lease is stored: see ``load``.
         """
-
-
-class ReservationStore(Protocol):
-    """The addresses that an operator keeps for one container, or from all, on every host.
-
-    A RangeStore that serves this too honours them in ``take``. Every method raises
-    StoreUnavailable; then nothing was changed.
-    """
-
-    async def reserve(self, reservation: Reservation) -> bool:
-        """Store ``reservation``; returns whether a lease holds its address now.
-
-        Raises AddressInUse where the address is reserved, or the container has one, already.
-        """
-
-    async def unreserve(self, segment: str, address: Address) -> Reservation | None:
-        """Take away the reservation of ``address``, and return it; None where there is none."""
-
-    async def reserved(self, segment: str) -> ReservationSet:
-        """Those of one segment."""
-
-    async def reservations(self) -> tuple[Reservation, ...]:
-        """Those of all segments."""

@@ -15,8 +15,8 @@ from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import BadRequest
 from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import PoolId, PoolRecord
-from d4d.domain.ports.stores import StoreContents
 from d4d.domain.reservations import Reservation
+from d4d.domain.stored import StoreContents
 from tests.support.strategies import addresses, instants, leases, macs, names, pool_records, texts
 
 reservations = st.builds(

@@ -9,9 +9,9 @@ from d4d.domain.addressing import Address
 from d4d.domain.errors import Superseded
 from d4d.domain.leases import Lease
 from d4d.domain.pools import PoolId, PoolRecord
-from d4d.domain.ports.stores import StoreContents
 from d4d.domain.reservations import Reservation, ReservationSet
 from d4d.domain.segments import segment_of
+from d4d.domain.stored import StoreContents
 
 
 class MemoryLeaseStore:

@@ -64,13 +64,13 @@ from d4d.domain.addressing import Address, from_number, to_number
 from d4d.domain.errors import BadRequest, StoreUnavailable, Superseded
 from d4d.domain.leases import Lease
 from d4d.domain.pools import PoolId, PoolRecord
-from d4d.domain.ports.stores import StoreContents
 from d4d.domain.reservations import (
     Reservation,
     ReservationSet,
     refuse_reserved_already,
     refuse_second,
 )
+from d4d.domain.stored import StoreContents
 
 _READ_TOGETHER = 32  # leases read from what Redis said without a turn for others: a millisecond
 _STEPS = 10_000  # addresses that one run of a script may pass by: others wait for so long

@@ -34,9 +34,9 @@ from d4d.domain.addressing import Address
 from d4d.domain.errors import BadRequest, D4DError, StoreUnavailable, Superseded
 from d4d.domain.leases import Lease
 from d4d.domain.pools import PoolRecord
-from d4d.domain.ports.stores import StoreContents
 from d4d.domain.reservations import Reservation, ReservationSet
 from d4d.domain.segments import segment_of
+from d4d.domain.stored import StoreContents
 from d4d.service_layer.concurrency.shared_attempt import PAUSE
 
 _T = TypeVar("_T")

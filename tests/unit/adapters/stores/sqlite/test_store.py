@@ -26,7 +26,7 @@ from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import BadRequest, StoreTooNew, StoreUnavailable
 from d4d.domain.leases import Endpoint, Lease, Terms
 from d4d.domain.pools import Pool, PoolRecord
-from d4d.domain.ports.stores import StoreContents
+from d4d.domain.stored import StoreContents
 
 NOW = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
 POOL = Pool(subnet=ip_network("192.168.59.0/24"))
