@@ -14,7 +14,6 @@ from pathlib import Path
 from random import Random
 from typing import TypeVar
 
-import structlog
 from dependency_injector import containers, providers
 from pydantic import SecretStr
 
@@ -58,6 +57,7 @@ from d4d.domain.ports.hosts import HostRegistry, NameRegistry
 from d4d.domain.ports.stores import LeaseStore, RangeStore
 from d4d.domain.utilization import PoolUtilization
 from d4d.operations.view import OperatorView
+from d4d.service_layer import log_messages as log
 from d4d.service_layer.background_tasks import BackgroundTasks
 from d4d.service_layer.clock_watch import ClockWatch
 from d4d.service_layer.event_bus import EventBus
@@ -68,7 +68,6 @@ from d4d.service_layer.reconciler import Reconciler
 from d4d.service_layer.reservation_service import ReservationService
 from d4d.settings.model import BEYOND, Settings
 
-log = structlog.get_logger()
 _T = TypeVar("_T")
 _HONOURING = frozenset({"range"})  # by its store's ``take``
 
@@ -394,7 +393,7 @@ class Driver:
 
 def _clock_jumped(parts: DriverParts, by: timedelta) -> None:
     """All that was planned by the clock is planned anew, and each lease confirmed."""
-    log.warning("the clock jumped", seconds=round(by.total_seconds()))
+    log.clock_jumped(seconds=round(by.total_seconds()))
     for allocator in parts.allocators().values():
         if (disturbed := getattr(allocator, "disturbed", None)) is not None:  # has what runs out
             disturbed()

@@ -10,8 +10,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import structlog
-
 from d4d.domain.address_selection import AddressClaim
 from d4d.domain.addressing import Address, Subnet
 from d4d.domain.errors import AddressInUse, BadRequest, NoAddress, StoreUnavailable, Superseded
@@ -22,6 +20,7 @@ from d4d.domain.ports.clock import Clock
 from d4d.domain.ports.events import LeaseObserver
 from d4d.domain.ports.stores import RangeStore
 from d4d.domain.segments import window_of
+from d4d.service_layer import log_messages as log
 from d4d.service_layer.concurrency.supervised_task import spawn
 
 _RETRY = 1.0  # seconds until a store that was away is asked what became of a claim
@@ -29,8 +28,6 @@ _SETTLED = 5.0  # seconds in which a claim that was on its way to the store arri
 _TRIES = 8  # to get an address that the caller does not turn down
 _MOST_TAKEN = 4096  # addresses in a row that are passed over at once
 _TICK = timedelta(microseconds=1)  # what stores keep of an instant
-
-log = structlog.get_logger()
 
 
 class RangeAllocator:
@@ -195,7 +192,7 @@ class RangeAllocator:
                 await asyncio.sleep(_SETTLED)
                 await self._remove_of(settled)
             except StoreUnavailable as error:
-                log.debug("claims stay in doubt", claims=len(self._doubts), error=str(error))
+                log.claims_in_doubt(claims=len(self._doubts), error=str(error))
                 continue
             self._doubts = self._doubts[len(settled) :]
 

@@ -126,7 +126,7 @@ PLUGIN_SPEC_LEFT = FindingType(
 ADMIN_SILENT = FindingType(
     "admin-silent",
     _WARNING,
-    "see D4D's log (`operator not served`), and that D4D_ADMIN_BIND is the driver's: commands, "
+    "see D4D's log (`admin_api_unavailable`), and that D4D_ADMIN_BIND is the driver's: commands, "
     "health and metrics need it",
 )
 PORT_67_TAKEN = FindingType(

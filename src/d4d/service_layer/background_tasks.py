@@ -8,12 +8,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-import structlog
-
 from d4d.domain.errors import D4DError, DockerUnavailable, StoreUnavailable
 from d4d.domain.policies import ReclaimPolicy
 from d4d.domain.ports.docker import DockerEngine
 from d4d.lazy_import import import_lazy
+from d4d.service_layer import log_messages as log
 from d4d.service_layer.concurrency.supervised_task import answered, forever, report_failure, spawn
 from d4d.service_layer.ipam_service import IpamService
 from d4d.service_layer.reconciler import Reconciler, ReconcileResult
@@ -22,8 +21,6 @@ CALLS_FIRST = 0.1  # seconds for calls that waited for us: what else a start doe
 _SOON = 5.0  # seconds until a Docker that does not answer yet is asked again, after its start
 _AGAIN = 1.0  # seconds until a store that was away is tried again
 _SETTLE = 0.3  # seconds after an event: containers that start together are looked up together
-
-log = structlog.get_logger()
 
 
 class BackgroundTasks:
@@ -61,7 +58,7 @@ class BackgroundTasks:
     def start(self) -> None:
         """Begin."""
         if self._store_error:
-            log.error("serving without the store", error=self._store_error)
+            log.serving_without_store(error=self._store_error)
         interval = self._heartbeat.interval.total_seconds()
         self._tasks = [forever("heartbeat", self._beat, rests=interval)]
         if self._interval:
@@ -94,11 +91,11 @@ class BackgroundTasks:
                 raise
             if str(error) != self._store_error:
                 self._store_error = str(error)
-                log.warning("no heartbeat", error=str(error))
+                log.heartbeat_failed(error=str(error))
         else:
             if self._store_error:
                 self._store_error = ""
-                log.info("the store answers again")
+                log.store_available_again()
                 self._restarted.set()  # what Docker has was not looked at meanwhile
 
     async def _watch_others(self) -> None:
@@ -121,7 +118,7 @@ class BackgroundTasks:
         for host in dead:
             self._drain_later(host)  # should this fail
             if host not in self._told:
-                log.warning("draining a host that may still run containers", host=host)
+                log.automatic_host_drain_started(host=host)
             try:
                 drained = await self._host_drain.drain(host)
             except Exception as error:  # it came back, another was faster, the store is away
@@ -130,15 +127,13 @@ class BackgroundTasks:
                         error, f"draining {host}"
                     )  # a bug that one host meets is its own
                 if self._is_new(host, str(error)):
-                    log.warning("not drained", host=host, error=str(error))
+                    log.host_drain_failed(host=host, error=str(error))
                 continue
             if drained.freed or not drained.failed or host not in self._told:
-                log.warning(
-                    "drained", host=host, freed=len(drained.freed), failed=len(drained.failed)
-                )
+                log.host_drained(host=host, freed=len(drained.freed), failed=len(drained.failed))
             for lease, reason in drained.failed:
                 if self._is_new(host, f"{lease.address}: {reason}"):
-                    log.warning("not given back", address=str(lease.address), error=reason)
+                    log.address_not_reclaimed(address=str(lease.address), error=reason)
 
     def _drain_later(self, host: str) -> None:
         pause = self._host_drain.grace.total_seconds()
@@ -182,22 +177,22 @@ class BackgroundTasks:
         except DockerUnavailable as error:
             if str(error) != self._docker_error:
                 self._docker_error = str(error)
-                log.warning("no reconciliation, nothing is freed", error=str(error))
+                log.docker_unavailable(error=str(error))
             return False
         except StoreUnavailable as error:
-            log.warning("reconciliation stopped", error=str(error))
+            log.reconciliation_interrupted(error=str(error))
             return True
         if self._docker_error:
             self._docker_error = ""
-            log.info("Docker answers again")
+            log.docker_available_again()
         for lease in findings.missing:
-            log.info("container missing", address=str(lease.address), mac=str(lease.endpoint.mac))
+            log.container_missing(address=str(lease.address), mac=str(lease.endpoint.mac))
         for pool in findings.unused:
-            log.warning("pool given back, no network has it", pool=pool)
+            log.unused_pool_released(pool=pool)
         for unseen in findings.unseen:
-            log.warning("network not seen, nothing of it is freed", error=unseen)
+            log.network_missing(error=unseen)
         for refused in findings.refused:
-            log.warning("not adopted", error=refused)
+            log.adoption_failed(error=refused)
         return True
 
     async def _import_first(self) -> None:

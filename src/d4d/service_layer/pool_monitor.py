@@ -3,17 +3,14 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
-import structlog
-
 from d4d.domain.events import EventKind, LeaseEvent
 from d4d.domain.pools import PoolId
 from d4d.domain.utilization import PoolUtilization, UtilizationAlert
+from d4d.service_layer import log_messages as log
 from d4d.service_layer.concurrency.supervised_task import answered, forever
 
 _FILLING = frozenset({EventKind.ACQUIRED, EventKind.ADOPTED, EventKind.RELEASED})
 _PAUSE = 2.0  # seconds: all leases are counted at each look
-
-_log = structlog.get_logger()
 
 
 class PoolMonitor:
@@ -54,7 +51,7 @@ class PoolMonitor:
             fills = self._fills()
             for pool in self._nearly_full.look(fills):
                 fill = fills[pool]
-                _log.warning("pool nearly full", pool=pool, size=fill.size, free=fill.free)
+                log.pool_nearly_full(pool=pool, size=fill.size, free=fill.free)
                 if self._report is not None:
                     self._report(pool, fill)
         await asyncio.sleep(_PAUSE)

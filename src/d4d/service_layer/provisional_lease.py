@@ -8,14 +8,11 @@ lease is confirmed at a start.
 import asyncio
 from dataclasses import replace
 
-import structlog
-
 from d4d.domain.errors import D4DError
 from d4d.domain.leases import Lease
+from d4d.service_layer import log_messages as log
 from d4d.service_layer.concurrency.supervised_task import spawn
 from d4d.service_layer.ledger import Ledger
-
-log = structlog.get_logger()
 
 
 class ProvisionalLease:
@@ -81,6 +78,4 @@ class ProvisionalLease:
         try:
             await self._ledger.remove(lease)
         except D4DError as error:
-            log.warning(
-                "ungranted lease stays stored", address=str(lease.address), error=str(error)
-            )
+            log.ungranted_lease_not_removed(address=str(lease.address), error=str(error))

@@ -107,7 +107,7 @@ def test_a_release_that_docker_could_not_deliver_is_made_up_for(
 
     world.await_release(gone.address, within=timedelta(seconds=8))
     assert "gone" in world.await_event("released", gone.address)["detail"]
-    assert world.await_event("container missing", gone.address)
+    assert world.await_event("container_missing", gone.address)
     time.sleep(2)
     assert world.has(stays)
     world.check_kept(stays, names=["stays"])
@@ -127,7 +127,7 @@ def test_a_restart_of_the_driver_between_two_calls_is_nothing_to_docker(
         world.driver.start()
         ends.append(world.engine.run(name))
     assert all(world.has(end) for end in ends)
-    assert events(world.driver, "refused") == []
+    assert events(world.driver, "call_refused") == []
 
 
 @side_by_side(Dhcpd, Kea)
@@ -256,7 +256,7 @@ def test_without_dockers_api_all_works_and_it_is_said_once(lab: Lab, kind: type[
 
     time.sleep(4)
     world.await_lease(end)
-    (said,) = events(world.driver, "no reconciliation, nothing is freed")
+    (said,) = events(world.driver, "docker_unavailable")
     assert "/nonexistent/docker.sock" in said["error"]
     world.engine.rm("web")
     world.await_release(end.address)
@@ -298,7 +298,7 @@ def test_an_error_of_dockers_api_frees_nothing(lab: Lab, kind: type[Server]) -> 
 
         world.await_lease(end)
         assert events(world.driver, "released") == []
-        assert events(world.driver, "container missing") == []
+        assert events(world.driver, "container_missing") == []
 
 
 @side_by_side(Dhcpd, Kea, Dnsmasq)

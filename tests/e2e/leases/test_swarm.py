@@ -104,8 +104,8 @@ def test_leases_of_running_services_are_kept_and_those_of_ended_ones_released(
     for end in ends.values():
         world.await_lease(end)
     assert set(ends_of(world).values()) == set(ends.values())
-    assert events(world.driver, "container missing") == []
-    assert events(world.driver, "network not seen, nothing of it is freed") == []
+    assert events(world.driver, "container_missing") == []
+    assert events(world.driver, "network_missing") == []
 
     world.engine.docker("service", "rm", "svc")
     for end in ends.values():
@@ -152,7 +152,7 @@ def test_a_second_name_of_the_socket_is_as_good_as_the_first() -> None:
         let_it_look(world)
         for end in ends:
             world.await_lease(end)
-        assert events(world.driver, "network not seen, nothing of it is freed") == []
+        assert events(world.driver, "network_missing") == []
         world.engine.rm("one", "two")
         for end in ends:
             world.await_release(end.address)

@@ -54,14 +54,14 @@ def test_each_packet_of_an_exchange_is_one_line_with_its_xid() -> None:
             address = lease(driver)
             eventually(lambda: seen.logged().count(": ACK") >= 1, what=seen.logged)
         captured = [(int(xid, 16), kind) for xid, kind in _PACKET.findall(seen.logged())]
-        logged = [line for line in lines(driver) if line["event"] in ("sent", "received")]
+        logged = [line for line in lines(driver) if line["event"].startswith("dhcp_message_")]
         ours = [line for line in logged if line["chaddr"] == MAC]
 
         assert [(line["event"], line["type"]) for line in ours] == [
-            ("sent", "DHCPDISCOVER"),
-            ("received", "DHCPOFFER"),
-            ("sent", "DHCPREQUEST"),
-            ("received", "DHCPACK"),
+            ("dhcp_message_sent", "DHCPDISCOVER"),
+            ("dhcp_message_received", "DHCPOFFER"),
+            ("dhcp_message_sent", "DHCPREQUEST"),
+            ("dhcp_message_received", "DHCPACK"),
         ]
         by_xid = [(int(line["xid"], 16), line["type"][4:]) for line in logged]
         assert by_xid == [(xid, kind.upper()) for xid, kind in captured]

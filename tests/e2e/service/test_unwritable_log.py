@@ -132,7 +132,7 @@ def test_docker_is_served_though_the_log_is(log: Log, command: list[str], tmp_pa
             history = tmp_path / "state" / "history.db"  # a listener behind the log
             eventually(history.exists, what="no history was written")
         if reading is not None:
-            assert "log lines lost" in awoken(reading, plugin)
+            assert "log_lines_lost" in awoken(reading, plugin)
 
 
 def awoken(reading: int, plugin: Path) -> str:
@@ -145,7 +145,7 @@ def awoken(reading: int, plugin: Path) -> str:
         with suppress(BlockingIOError):
             while chunk := os.read(reading, 1 << 20):
                 read += chunk
-        if b"log lines lost" in read:
+        if b"log_lines_lost" in read:
             return True
         call(plugin, "IpamDriver.RequestAddress", NONSENSE)
         return False

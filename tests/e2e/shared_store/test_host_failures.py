@@ -172,8 +172,8 @@ def test_a_driver_starts_without_redis_and_recovers(world: World) -> None:
     assert call(world.two.driver.socket, "Plugin.Activate").status == 200
     world.redis.start()
     assert world.two.run(world.pool, "kept", mac) == address
-    eventually(lambda: "the store answers again" in world.two.driver.log(), what="not told")
-    assert world.two.driver.log().count("serving without the store") == 1
+    eventually(lambda: "store_available_again" in world.two.driver.log(), what="not told")
+    assert world.two.driver.log().count("serving_without_store") == 1
 
 
 def test_a_dead_host_is_drained_by_another_where_the_operator_wants_that(world: World) -> None:
@@ -182,6 +182,6 @@ def test_a_dead_host_is_drained_by_another_where_the_operator_wants_that(world: 
     world.two.driver.kill()
     eventually(lambda: address not in world.leased(), what="not taken back")
     log = world.three.driver.log()
-    assert "draining a host that may still run containers" in log
-    eventually(lambda: '"event": "drained"' in world.three.driver.log(), what="not told")
+    assert "automatic_host_drain_started" in log
+    eventually(lambda: '"event": "host_drained"' in world.three.driver.log(), what="not told")
     assert [host.driver.exceptions() for host in (world.one, world.three)] == [[], []]

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces ne
 
 GRACE = 4.0
 BY_RANGE = "10.78.0.0/24"
-DRAINS = "draining a host that may still run containers"
+DRAINS = "automatic_host_drain_started"
 
 
 class Host(PluginHost):

@@ -80,7 +80,7 @@ async def handler() -> AsyncIterator[None]:
 
 
 def failures(logged: list[Any]) -> list[str]:
-    return [line["task"] for line in logged if line["event"] == "failed beside the calls"]
+    return [line["task"] for line in logged if line["event"] == "background_task_failed"]
 
 
 # The supervisor

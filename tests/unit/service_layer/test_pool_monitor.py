@@ -50,7 +50,7 @@ async def test_a_pool_is_looked_at_at_the_start_and_after_it_was_filled() -> Non
     assert pools.looks == 2
     assert told == [(POOL, PoolUtilization(size=100, used=95, reserved=0))]
     (line,) = logged
-    assert (line["event"], line["pool"], line["free"]) == ("pool nearly full", POOL, 5)
+    assert (line["event"], line["pool"], line["free"]) == ("pool_nearly_full", POOL, 5)
 
 
 async def test_without_a_webhook_it_is_logged_all_the_same() -> None:

@@ -42,7 +42,7 @@ async def test_a_task_that_a_bug_ends_is_logged_at_once_with_the_exception(
     watch.start()
     await settle()
     (line,) = logged
-    assert (line["event"], line["log_level"]) == ("failed beside the calls", "error")
+    assert (line["event"], line["log_level"]) == ("background_task_failed", "error")
     assert line["task"] == "pool watch"
     assert isinstance(line["exc_info"], ZeroDivisionError)
     await watch.aclose()

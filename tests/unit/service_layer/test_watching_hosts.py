@@ -132,9 +132,9 @@ async def test_what_stays_in_use_is_tried_each_grace_and_told_once(site: Site) -
         async with running(two):
             await settle(20 * LONG)
             events = [each["event"] for each in logs]
-            assert events.count("draining a host that may still run containers") == 1
-            assert events.count("not given back") == 1
-            assert events.count("drained") == 1
+            assert events.count("automatic_host_drain_started") == 1
+            assert events.count("address_not_reclaimed") == 1
+            assert events.count("host_drained") == 1
             assert 15 <= two.neighbours.asked.count("192.168.59.1") <= 20
             two.neighbours.answers = {}
             await settle(2 * LONG)
@@ -158,7 +158,7 @@ async def test_an_error_of_a_drain_is_told_and_the_host_goes_on(site: Site) -> N
     with capture_logs() as logs:
         async with running(two):
             await settle(3 * LONG)
-            assert [each["error"] for each in logs if each["event"] == "not drained"] == [
+            assert [each["error"] for each in logs if each["event"] == "host_drain_failed"] == [
                 "the store is away"
             ]
             two.store.away_for = set()

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import structlog
-
 from d4d.adapters.dhcp.conflict_detection import ConflictDetector
 from d4d.adapters.dhcp.ways import Way, Ways
 from d4d.domain.addressing import Address
@@ -19,13 +17,12 @@ from d4d.domain.events import EventKind
 from d4d.domain.leases import Lease
 from d4d.domain.pools import Pool, PoolId
 from d4d.domain.ports.events import LeaseObserver
+from d4d.service_layer import log_messages as log
 from d4d.service_layer.concurrency.supervised_task import report_failure
 
 _ROUTE_RETRY = 5.0  # seconds until an interface that is not there yet is looked for again
 
 Key = tuple[PoolId, Address]
-
-log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -202,7 +199,7 @@ class LeaseKeeper:
 
     def _wait(self, pool_id: PoolId, waiting: list[_Waiting], error: Exception) -> None:
         if pool_id not in self._waiting:
-            log.warning("leases wait for their route", pool=pool_id, error=str(error))
+            log.leases_wait_for_route(pool=pool_id, error=str(error))
         known = self._waiting.setdefault(pool_id, {})
         known.update({each.lease.address: each for each in waiting})
         loop = asyncio.get_running_loop()

@@ -5,8 +5,6 @@ from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from itertools import islice
 
-import structlog
-
 from d4d.adapters.dhcp.exchange import Exchange
 from d4d.adapters.dhcp.policy import DhcpPolicy
 from d4d.adapters.dhcp.routes import Route, Routes
@@ -17,13 +15,12 @@ from d4d.domain.dhcp.messages import Identity
 from d4d.domain.errors import BadRequest, NoAddress
 from d4d.domain.pools import Pool, PoolOptions, PoolRequest
 from d4d.domain.ports.clock import Clock
+from d4d.service_layer import log_messages as log
 from d4d.service_layer.concurrency.keyed_lock import KeyedLocks, Window
 
 _SURVEY = 6.0  # seconds for an offer that names the router, where we can do without
 MOST_STRAYS = 4
 """So many servers of another subnet are told of at once."""
-
-log = structlog.get_logger()
 
 
 class PoolDiscovery:
@@ -89,8 +86,7 @@ class PoolDiscovery:
         fitting = [each for each in exchange.refused if subnet is None or each.address in subnet]
         strays = {each.terms.server: each for each in exchange.refused if each not in fitting}
         for server, each in islice(strays.items(), MOST_STRAYS):
-            log.warning(
-                "a server offers addresses of another subnet",
+            log.foreign_subnet_offered(
                 link=exchange.link,
                 server=str(server),
                 offered=str(each.address),

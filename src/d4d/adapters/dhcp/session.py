@@ -6,8 +6,6 @@ import itertools
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
-import structlog
-
 from d4d.adapters.dhcp.link.base import Deliver, Link, Wants
 from d4d.domain.dhcp.client import Client
 from d4d.domain.dhcp.effects import Effect, Effects, Send
@@ -15,6 +13,7 @@ from d4d.domain.dhcp.messages import Message
 from d4d.domain.dhcp.states import State
 from d4d.domain.errors import LinkDown
 from d4d.domain.ports.clock import Clock
+from d4d.service_layer import log_messages as log
 from d4d.service_layer.concurrency.supervised_task import its_own, report_failure
 
 Listener = Callable[[Effect], None]
@@ -28,8 +27,6 @@ _BREATH = 0.05  # and the seconds until the next: 320/s, which the slowest serve
 
 _AFTER_A_BUG = timedelta(seconds=5)
 """Until a client whose waking failed is woken again."""
-
-log = structlog.get_logger()
 
 
 class Session:
@@ -135,7 +132,7 @@ class Session:
             self.perform(client, effects)
         except LinkDown as error:
             if str(error) != self._link_error:
-                log.warning("link down", link=self._link.name, error=str(error))
+                log.dhcp_send_failed(link=self._link.name, error=str(error))
             self._link_error = str(error)
         else:
             self._link_error = ""

@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import structlog
-
 from d4d.adapters.history.database import HistoryFile, is_broken
 from d4d.adapters.system.worker_thread import WorkerThread
 from d4d.domain.addressing import Address
@@ -25,6 +23,7 @@ from d4d.domain.events import EventKind, LeaseEvent
 from d4d.domain.pools import PoolId
 from d4d.domain.ports.clock import Clock
 from d4d.domain.ports.history import ENDING, HOLDING, HistoryEntry, HistoryQuery
+from d4d.service_layer import log_messages as log
 from d4d.service_layer.concurrency.supervised_task import answered, forever
 
 _BATCH = 0.2  # seconds in which events gather
@@ -35,7 +34,6 @@ _PRUNE_EVERY = timedelta(hours=6)
 _PRUNE_AT_ONCE = 2_000  # a tenth of a second, in which look-ups wait
 
 _T = TypeVar("_T")
-_log = structlog.get_logger()
 
 
 class SqliteHistory:
@@ -120,7 +118,7 @@ class SqliteHistory:
         try:
             await self._in_worker(self._write)
         except StoreUnavailable as error:
-            _log.warning("history not written", waiting=len(self._waiting), error=str(error))
+            log.history_write_failed(waiting=len(self._waiting), error=str(error))
             return False
         return True
 
@@ -137,7 +135,7 @@ class SqliteHistory:
                 await asyncio.sleep(_BATCH)  # look-ups have their turn, and what waits
                 await self._flush()
         except StoreUnavailable as error:
-            _log.warning("history not shortened", error=str(error))
+            log.history_prune_failed(error=str(error))
 
     # In the worker
 
@@ -171,7 +169,7 @@ class SqliteHistory:
         for rest in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 Path(f"{self._path}{rest}").replace(aside + rest)
-        _log.warning("history broken", put_aside=aside, error=str(error))
+        log.history_broken(put_aside=aside, error=str(error))
 
     def _write(self, file: HistoryFile) -> None:
         batch = [self._waiting.popleft() for _ in range(len(self._waiting))]

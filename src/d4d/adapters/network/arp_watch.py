@@ -22,8 +22,6 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from ipaddress import IPv4Address
 
-import structlog
-
 from d4d.adapters.network.arp_frame import answers, conflicts, probe_frame, read_claim
 from d4d.adapters.network.bpf import arp_filter
 from d4d.adapters.network.packet_socket import GONE, advice, mac_of, open_tap
@@ -32,9 +30,8 @@ from d4d.adapters.network.socket_reading import AT_ONCE, SocketReader
 from d4d.adapters.observability.seldom import Seldom
 from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import LinkDown
+from d4d.service_layer import log_messages as log
 from d4d.service_layer.concurrency.supervised_task import its_own
-
-_log = structlog.get_logger(__name__)
 
 _PAUSE = 60.0
 _MOST_TOLD = 256
@@ -236,7 +233,7 @@ class ArpWatch:
     def _went_down(self, error: Exception) -> None:
         """Say so, once until something is heard again: the watch goes on by itself."""
         if not self._is_down:
-            _log.warning("arp_watch_down", link=self.name, error=str(error))
+            log.arp_watch_down(link=self.name, error=str(error))
         self._is_down = True
 
     def _down(self, error: OSError, action: str) -> LinkDown:

@@ -2,18 +2,8 @@
 
 import structlog
 
-from d4d.domain.events import EventKind, LeaseEvent
-
-_LEVELS = {
-    EventKind.LOST: "error",
-    EventKind.LATE: "warning",
-    EventKind.CONFLICT: "warning",
-    EventKind.DECLINED: "warning",
-    EventKind.MISMATCH: "warning",
-    EventKind.ACTED: "warning",
-    EventKind.DRAINED: "warning",
-    EventKind.RENEWED: "debug",
-}
+from d4d.domain.events import LeaseEvent
+from d4d.service_layer.log_messages import EVENTS
 
 
 class EventLog:
@@ -33,4 +23,4 @@ class EventLog:
             "detail": event.detail or None,
         }
         known = {key: text for key, text in fields.items() if text}
-        getattr(self._log, _LEVELS.get(event.kind, "info"))(event.kind.value, **known)
+        getattr(self._log, EVENTS[event.kind].level)(event.kind.value, **known)

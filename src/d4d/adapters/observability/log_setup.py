@@ -12,12 +12,11 @@ import structlog
 from structlog.typing import Processor
 
 from d4d.adapters.observability.log_stream import Lines, LogStream, open_stream
+from d4d.service_layer import log_messages as log
 from d4d.service_layer.concurrency.supervised_task import FAILED
 
 _PAUSE = 60.0  # seconds between two lines about the same failure
 _MOST_FAILURES = 256
-
-log = structlog.get_logger()
 
 
 class _Handler(logging.StreamHandler[LogStream]):
@@ -68,7 +67,7 @@ def _never_raising(level: int, stream: LogStream) -> type:
 
 
 def _report_lost(count: int) -> None:
-    log.warning("log lines lost", count=count)
+    log.log_lines_lost(count=count)
 
 
 def _to_json(line: Any, *, default: Callable[[Any], Any]) -> str:
@@ -117,7 +116,7 @@ def log_failures(loop: asyncio.AbstractEventLoop) -> None:
         times = throttle.times((task, repr(error)), loop.time())
         if times:
             more = {"times": times} if times > 1 else {}
-            log.error("failed beside the calls", task=task, exc_info=error, **more)
+            log.background_task_failed(task=task, exc_info=error, **more)
 
     loop.set_exception_handler(handle)
 

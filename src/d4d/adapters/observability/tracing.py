@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Thread
 from typing import TYPE_CHECKING
 
-import structlog
+from d4d.service_layer import log_messages as log
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 _LAST_WORDS = 2.0  # seconds at the end for spans that still wait
 
 _NOTHING = nullcontext()
-
-_log = structlog.get_logger()
 
 
 class Traces:
@@ -53,7 +51,7 @@ class Traces:
         ending.start()
         await asyncio.to_thread(ending.join, _LAST_WORDS)
         if ending.is_alive():
-            _log.warning("traces end with spans unsent")
+            log.spans_unsent()
 
 
 def traces_of(environment: Mapping[str, str], *, host: str) -> Traces:
@@ -68,7 +66,7 @@ def traces_of(environment: Mapping[str, str], *, host: str) -> Traces:
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - as above
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - as above
     except ImportError as error:
-        _log.warning("no traces: d4d[otel] is not installed", error=str(error))
+        log.tracing_unavailable(error=str(error))
         return Traces()
     service = {} if environment.get("OTEL_SERVICE_NAME") else {"service.name": "d4d"}
     resource = Resource.create({**service, "host.name": host})

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import structlog
-
 from d4d.adapters.observability.metrics import Metrics
 from d4d.domain.events import EventKind, LeaseEvent
 from d4d.domain.pools import PoolId
 from d4d.domain.ports.clock import Clock
 from d4d.domain.utilization import PoolUtilization
 from d4d.lazy_import import lazy
+from d4d.service_layer import log_messages as log
 from d4d.service_layer.concurrency.supervised_task import forever
 
 if TYPE_CHECKING:
@@ -38,8 +37,6 @@ _REPORTED = frozenset({EventKind.LOST, EventKind.CONFLICT})
 _AWAY = frozenset({408, 425, 429, 502, 503, 504})  # not the receiver's word on this message
 _MOST_ERRORS = 10  # of the receiver's own to one message; then it is given up
 _LAST_WORDS = 2.0  # seconds at the end for what still waits
-
-_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +113,7 @@ class Webhook:
                 while self.waiting:  # noqa: ASYNC110 - the task tells nobody when it is idle
                     await asyncio.sleep(0.01)
         except TimeoutError:
-            _log.warning("webhook ends with messages unsent", count=self.waiting)
+            log.webhook_messages_unsent(count=self.waiting)
             self._metrics.delivered("dropped", self.waiting)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
@@ -154,7 +151,7 @@ class Webhook:
             self._waiting.popleft()
             self._metrics.delivered("dropped")
             if not self._dropped:
-                _log.warning("webhook drops its oldest messages", waiting=self.waiting)
+                log.webhook_messages_dropped(waiting=self.waiting)
             self._dropped += 1
         message = {"id": str(uuid4()), "host": self._host, **fields}
         self._waiting.append(json.dumps(message).encode())
@@ -192,7 +189,7 @@ class Webhook:
                 return
             if outcome.result == "refused" or errors == _MOST_ERRORS:
                 self._metrics.delivered("failed")
-                _log.error("webhook refuses a message", error=outcome.why, message=message.decode())
+                log.webhook_message_refused(error=outcome.why, message=message.decode())
                 return
             self._metrics.delivered("retried")
             self._is_away(outcome.why)
@@ -231,10 +228,10 @@ class Webhook:
 
     def _is_away(self, why: str) -> None:
         if not self._trouble:
-            _log.warning("webhook not reached", receiver=self._receiver, error=why)
+            log.webhook_unreachable(receiver=self._receiver, error=why)
         self._trouble = why
 
     def _is_back(self) -> None:
         if self._trouble or self._dropped:
-            _log.info("webhook reached again", receiver=self._receiver, dropped=self._dropped)
+            log.webhook_reachable_again(receiver=self._receiver, dropped=self._dropped)
         self._trouble, self._dropped = "", 0

@@ -8,10 +8,9 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
-import structlog
+from d4d.service_layer import log_messages as log
 
 _T = TypeVar("_T")
-_log = structlog.get_logger()
 
 
 class WorkerThread:
@@ -58,8 +57,8 @@ class WorkerThread:
         while (work := self._work.get()) is not None:
             try:
                 work()
-            except Exception:  # its own: what stands behind it is somebody else's
-                _log.exception("failed beside the calls", task=self._name)
+            except Exception as error:  # its own: what stands behind it is somebody else's
+                log.background_task_failed(task=self._name, exc_info=error)
 
 
 def tell(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

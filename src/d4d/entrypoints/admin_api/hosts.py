@@ -1,6 +1,5 @@
 """The operator's API for the hosts that share a store."""
 
-import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -8,8 +7,7 @@ from d4d.entrypoints.admin_api.auth import require_csrf_header
 from d4d.entrypoints.admin_api.responses import json_response
 from d4d.entrypoints.admin_api.schemas import DrainResponse, HostSchema, HostsResponse
 from d4d.operations.view import OperatorView
-
-log = structlog.get_logger()
+from d4d.service_layer import log_messages as log
 
 
 async def hosts(view: OperatorView, _: Request) -> Response:
@@ -26,5 +24,5 @@ async def drain(view: OperatorView, request: Request) -> Response:
     require_csrf_header(request)
     host = request.path_params["host"]
     force = request.query_params.get("force") == "true"
-    log.warning("an operator drains a host", host=host, force=force)
+    log.host_drain_requested(host=host, force=force)
     return json_response(DrainResponse.of(await view.ipam.host_drain.drain(host, force=force)))

@@ -2,7 +2,6 @@
 
 from itertools import chain
 
-import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,11 +13,10 @@ from d4d.entrypoints.admin_api.queries import Filter, Key, find, pace_of, paged
 from d4d.entrypoints.admin_api.responses import json_response, list_response
 from d4d.entrypoints.admin_api.schemas import EventSchema, LeaseResponse, LeaseSchema, PoolSchema
 from d4d.operations.view import OperatorView
+from d4d.service_layer import log_messages as log
 from d4d.service_layer.other_hosts import OtherHosts
 
 _HISTORY_OF_LEASE = 100  # events
-
-log = structlog.get_logger()
 
 
 async def pools(view: OperatorView, request: Request) -> Response:
@@ -74,7 +72,7 @@ async def release(view: OperatorView, request: Request) -> Response:
     """POST gives a lease back to its server, though Docker has not asked for it."""
     require_csrf_header(request)
     lease = find(view, request, live=True)
-    log.warning("released by an operator", address=str(lease.address), pool=lease.pool)
+    log.released_by_operator(address=str(lease.address), pool=lease.pool)
     await view.ipam.leasing.give_up(lease, "an operator said so")
     of_address = (lease.pool, lease.address)
     there = view.ipam.leasing.leases

@@ -1,6 +1,5 @@
 """The operator's API for reservations."""
 
-import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,8 +11,7 @@ from d4d.entrypoints.admin_api.queries import Key, pace_of, paged
 from d4d.entrypoints.admin_api.responses import json_response, list_response
 from d4d.entrypoints.admin_api.schemas import OperatorReservationSchema, ReservedResponse
 from d4d.operations.view import OperatorView
-
-log = structlog.get_logger()
+from d4d.service_layer import log_messages as log
 
 
 async def reservations(view: OperatorView, request: Request) -> Response:
@@ -41,8 +39,7 @@ async def reserve(view: OperatorView, request: Request) -> Response:
         note=query.get("note", ""),
     )
     made = outcome.reservation
-    log.info(
-        "reserved by an operator",
+    log.reserved_by_operator(
         address=str(made.address),
         segment=made.segment,
         whom=made.whom,
@@ -58,8 +55,7 @@ async def unreserve(view: OperatorView, request: Request) -> Response:
     require_csrf_header(request)
     address = parse_address(request.path_params["address"], what="address")
     removed = await view.reservation_service.unreserve(_pool(request), address)
-    log.info(
-        "unreserved by an operator",
+    log.unreserved_by_operator(
         address=str(address),
         segment=removed.segment,
         whom=removed.whom,

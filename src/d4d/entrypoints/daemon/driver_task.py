@@ -8,8 +8,6 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, cast
 
-import structlog
-
 from d4d.adapters.dhcp.wire.codec import scapy_layers
 from d4d.adapters.observability.log_setup import configure_logs, log_failures
 from d4d.adapters.system.listening_socket import ListeningSocket
@@ -20,6 +18,7 @@ from d4d.entrypoints.daemon.state import ServiceState
 from d4d.entrypoints.docker_plugin.handlers import PluginCalls
 from d4d.lazy_import import import_lazy, lazy
 from d4d.operations.view import OperatorView
+from d4d.service_layer import log_messages as log
 from d4d.service_layer.background_tasks import CALLS_FIRST
 from d4d.service_layer.concurrency.pace import Pace
 from d4d.service_layer.concurrency.supervised_task import forever
@@ -35,8 +34,6 @@ else:
 
 _OPENING = 1.0  # seconds after which operators are told that the driver still starts
 _OPERATORS_END = 1.0  # seconds for an operator's requests in flight at the end
-
-log = structlog.get_logger()
 
 
 async def drive(service: ServiceState) -> None:
@@ -62,7 +59,7 @@ async def drive(service: ServiceState) -> None:
             service.fail(error)
             if not isinstance(error, D4DError):
                 raise
-            log.error("can't serve", error=str(error))
+            log.start_failed(error=str(error))
             raise CannotStart from error
         finally:
             service.stop.set()
@@ -74,8 +71,7 @@ async def drive(service: ServiceState) -> None:
 
 def _ready(service: ServiceState, settings: Settings, opened: Driver) -> None:
     service.driver.set_result(PluginCalls(opened))
-    log.info(
-        "serving",
+    log.serving(
         version=version("d4d"),
         plugin_socket=str(settings.plugin_socket),
         operators=str(settings.admin_bind),
@@ -105,8 +101,8 @@ async def _serve_operators(
             await bounded_server.serve_bounded(
                 app, descriptor, stop=service.stop, grace=lambda: _OPERATORS_END, pace=pace
             )
-    except Exception:  # Docker is served all the same
-        log.exception("operator not served any more")
+    except Exception as error:  # Docker is served all the same
+        log.admin_api_failed(exc_info=error)
 
 
 def _import_rest() -> None:
@@ -146,5 +142,5 @@ def _admin_socket(settings: Settings, stack: ExitStack) -> int | None:
             family = socket.AF_INET6 if bind.address.version == 6 else socket.AF_INET  # noqa: PLR2004 - IPv6
             return socket.create_server((str(bind.address), bind.port), family=family).detach()
     except (D4DError, OSError) as error:
-        log.warning("operator not served", bind=str(bind), error=str(error))
+        log.admin_api_unavailable(bind=str(bind), error=str(error))
     return None

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_interface
 
-import structlog
 from starlette.applications import Starlette
 
 from d4d.adapters.observability.log_setup import configure_logs, log_failures
@@ -14,6 +13,7 @@ from d4d.bootstrap import Driver, DriverParts, compose, open_driver
 from d4d.domain import errors
 from d4d.entrypoints.docker_plugin import messages
 from d4d.entrypoints.docker_plugin.app import Answer, create_calls_app, expect, refusal
+from d4d.service_layer import log_messages as log
 from d4d.service_layer.ipam_service import IpamService
 from d4d.settings.loading import load_settings
 from d4d.settings.model import Settings
@@ -30,8 +30,6 @@ _STATUS: dict[type, int] = {
 }
 
 Handler = Callable[[IpamService, bytes], Awaitable[Answer]]
-
-log = structlog.get_logger()
 
 
 async def request_pool(ipam: IpamService, body: bytes) -> Answer:
@@ -95,15 +93,15 @@ class PluginCalls:
             with self.driver.view.traces.span(call.removeprefix("/")):
                 return await self._within_deadline(call, body), 200
         except errors.D4DError as error:
-            log.warning("refused", call=call, error=str(error))
+            log.call_refused(call=call, error=str(error))
             return refusal(str(error), errors.by_class(_STATUS, error, 500))
         except Exception as error:
-            log.exception("failed", call=call)
+            log.call_failed(call=call, exc_info=error)
             return refusal(f"D4D failed, see its log: {error!r}", 500)
 
     async def unheard(self, call: str, body: bytes, answer: Answer) -> None:
         """See ``Serving``. Docker, who heard nothing, will not release it."""
-        log.warning("answer not heard", call=call, answer=answer)
+        log.answer_not_heard(call=call, answer=answer)
         if call == "/IpamDriver.RequestAddress":
             asked = messages.read(messages.RequestAddress, body)
             await self.driver.ipam.release_address(
@@ -152,7 +150,7 @@ def create_app(
                 finally:
                     app.state.driver = None
         except errors.D4DError as error:
-            log.error("can't serve", error=str(error))
+            log.start_failed(error=str(error))
             raise
 
     return create_calls_app(lifespan)

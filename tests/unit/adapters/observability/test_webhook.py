@@ -184,7 +184,7 @@ async def test_a_receiver_that_fails_and_recovers_gets_each_message_once_and_in_
     assert deliveries(metrics) == {"sent": 2, "retried": 4}
     assert {body for _, body in receiver.requests[:4]} == {receiver.requests[0][1]}
     told = [line["event"] for line in logged]
-    assert told == ["webhook not reached", "webhook reached again"] * 2
+    assert told == ["webhook_unreachable", "webhook_reachable_again"] * 2
 
 
 async def test_a_receiver_that_hangs_is_let_go_and_tried_again(receiver: Receiver) -> None:
@@ -209,7 +209,7 @@ async def test_a_message_that_is_refused_is_not_sent_again(receiver: Receiver) -
         await until(lambda: len(receiver.taken) == 1 and webhook.waiting == 0)
     assert [each["kind"] for each in receiver.taken] == ["conflict"]
     (line,) = logged
-    assert (line["event"], line["log_level"]) == ("webhook refuses a message", "error")
+    assert (line["event"], line["log_level"]) == ("webhook_message_refused", "error")
     assert json.loads(line["message"])["kind"] == "lost"
     await webhook.aclose()
     assert deliveries(metrics) == {"failed": 1, "sent": 1}
@@ -247,7 +247,7 @@ async def test_of_too_many_that_wait_the_oldest_go_and_are_counted(receiver: Rec
     assert addresses == ["9", "115", "116", "117", "118", "119"]
     counted = {"dropped": 15, "retried": 1, "sent": 6}
     await until(lambda: deliveries(metrics) == counted)  # the answer to the last is on its way
-    assert [line["event"] for line in logged].count("webhook drops its oldest messages") == 1
+    assert [line["event"] for line in logged].count("webhook_messages_dropped") == 1
     assert logged[-1]["dropped"] == 15
     await webhook.aclose()
 
@@ -269,8 +269,8 @@ async def test_telling_takes_no_time_and_the_end_is_not_held_up_by_a_receiver_th
         await webhook.aclose()
     assert time.monotonic() - began < 1.5  # 2 s are what a receiver gets that can be reached
     assert [line["event"] for line in logged] == [
-        "webhook not reached",
-        "webhook ends with messages unsent",
+        "webhook_unreachable",
+        "webhook_messages_unsent",
     ]
     assert not any("s3cret" in str(line) or "/hook" in str(line) for line in logged)
     assert deliveries(metrics)["dropped"] == 1000

@@ -88,6 +88,6 @@ async def test_work_that_fails_is_its_own_and_what_stands_behind_it_is_done() ->
         worker.do(fails)
         assert await worker.call(lambda: 7) == 7
     assert [(line["event"], line["task"]) for line in logged] == [
-        ("failed beside the calls", "a worker")
+        ("background_task_failed", "a worker")
     ]
     worker.close()

@@ -208,7 +208,7 @@ async def test_an_app_that_fails_is_told_of_and_others_are_served(directory: Pat
         with capture_logs() as logs:
             assert (await served.ask("GET", "/broken")).status_code == 500
         (line,) = logs
-        assert (line["event"], line["target"]) == ("operator's request failed", "/broken")
+        assert (line["event"], line["target"]) == ("admin_request_failed", "/broken")
         assert (await served.ask("GET", "/")).text == "quick"
 
 
@@ -400,7 +400,7 @@ async def test_so_many_connections_are_served_and_no_more(directory: Path) -> No
                 assert status == 503
                 assert json.loads(body)["error"].startswith("20 connections are open")
         assert descriptors() < before + 20  # and not a hundred
-        assert [line["event"] for line in logs] == ["operator turned away"]
+        assert [line["event"] for line in logs] == ["admin_connections_refused"]
         reader, writer = held[0]
         writer.write(GET)
         assert await answered(reader) == b"quick"

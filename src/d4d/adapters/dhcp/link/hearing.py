@@ -9,9 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
-import structlog
-
-_log = structlog.get_logger(__name__)
+from d4d.service_layer import log_messages as log
 
 _REQUESTS = 3
 """Requests without any frame since: one or two get lost on a wire that is fine."""
@@ -75,7 +73,7 @@ class Hearing:
         """Close ``link`` where its socket is to be opened anew, which its next sending does."""
         if self.wants_opening():
             if self.is_first_opening:
-                _log.warning("dhcp_link_silent", link=link.name, detail=str(self))
+                log.dhcp_link_silent(link=link.name, detail=str(self))
             link.close()
 
     def __str__(self) -> str:

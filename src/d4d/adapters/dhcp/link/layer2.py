@@ -10,8 +10,6 @@ import socket
 import time
 from ipaddress import IPv4Address
 
-import structlog
-
 from d4d.adapters.dhcp.link.base import Deliver, Wants
 from d4d.adapters.dhcp.link.hearing import Hearing
 from d4d.adapters.dhcp.link.receive import read_wanted
@@ -34,9 +32,8 @@ from d4d.adapters.network.socket_reading import SocketReader
 from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.messages import AWAITED, NO_ADDRESS, Message
 from d4d.domain.errors import LinkDown
+from d4d.service_layer import log_messages as log
 from d4d.service_layer.concurrency.supervised_task import its_own
-
-_log = structlog.get_logger(__name__)
 
 _EVERYBODY = IPv4Address("255.255.255.255")
 _MOST_SERVERS = 64
@@ -191,7 +188,7 @@ class Layer2Link:
 
     def _read_failed(self, error: OSError) -> None:
         """Down is not the end: the kernel goes on when the interface comes up again."""
-        _log.warning("dhcp_link_down", link=self.name, error=str(error))
+        log.dhcp_link_down(link=self.name, error=str(error))
         if error.errno != errno.ENETDOWN:
             self.close()
 

@@ -2,14 +2,11 @@
 
 import time
 
-import structlog
-
 from d4d.adapters.dhcp.link.base import Wants
 from d4d.adapters.dhcp.wire.codec import Malformed, decode, xid_of
 from d4d.adapters.observability.seldom import Seldom
 from d4d.domain.dhcp.messages import Message
-
-_log = structlog.get_logger(__name__)
+from d4d.service_layer import log_messages as log
 
 _MOST_UNREADABLE = 16
 _seldom = Seldom(at_most=_MOST_UNREADABLE)
@@ -21,7 +18,7 @@ def read_wanted(payload: bytes, *, wants: Wants, link: str) -> Message | None:
     try:
         xid = xid_of(payload)
     except Malformed as error:
-        _log.debug("dhcp_packet_dropped", link=link, error=str(error))
+        log.dhcp_packet_dropped(link=link, error=str(error))
         return None
     if not wants(xid):
         return None
@@ -29,8 +26,7 @@ def read_wanted(payload: bytes, *, wants: Wants, link: str) -> Message | None:
         return decode(payload)
     except Malformed as error:
         if _seldom.may_tell((link, str(error)), time.monotonic()):
-            _log.warning(
-                "dhcp_reply_unreadable",
+            log.dhcp_reply_unreadable(
                 link=link,
                 xid=f"{xid:08x}",
                 error=str(error),

@@ -8,8 +8,6 @@ import errno
 import socket
 from ipaddress import IPv4Address
 
-import structlog
-
 from d4d.adapters.dhcp.link.base import Deliver, Wants
 from d4d.adapters.dhcp.link.hearing import Hearing
 from d4d.adapters.dhcp.link.receive import read_wanted
@@ -22,9 +20,8 @@ from d4d.adapters.network.socket_reading import SocketReader, drain, enlarge
 from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.messages import AWAITED, Message
 from d4d.domain.errors import LinkDown
+from d4d.service_layer import log_messages as log
 from d4d.service_layer.concurrency.supervised_task import its_own
-
-_log = structlog.get_logger(__name__)
 
 _IPV4_PROTOCOL = 0x0800  # ETH_P_IP: a packet to this host's own address is no macvlan's to steal
 _ONE_HOP = 1
@@ -86,9 +83,7 @@ class RelayLink:
             try:
                 self.unicast(message, server)
             except LinkDown as error:
-                _log.warning(
-                    "dhcp_relay_failed", link=self.name, server=str(server), error=str(error)
-                )
+                log.dhcp_relay_failed(link=self.name, server=str(server), error=str(error))
                 failures.append(error)
         if len(failures) == len(self._servers):
             raise failures[0]
@@ -159,7 +154,7 @@ class RelayLink:
         self._deliver(message)
 
     def _read_failed(self, error: OSError) -> None:
-        _log.warning("dhcp_link_down", link=self.name, error=str(error))
+        log.dhcp_link_down(link=self.name, error=str(error))
         if error.errno != errno.ENETDOWN:
             self.close()
 

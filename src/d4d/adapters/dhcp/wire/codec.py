@@ -15,8 +15,6 @@ from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Any
 
-import structlog
-
 from d4d.adapters.dhcp.wire.option_fields import HEADER, join, walk
 from d4d.adapters.dhcp.wire.options import (
     CLASSFUL,
@@ -27,8 +25,7 @@ from d4d.adapters.dhcp.wire.options import (
 )
 from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.messages import Message, MessageType
-
-_log = structlog.get_logger(__name__)
+from d4d.service_layer import log_messages as log
 
 _LEAST_LENGTH = 300  # RFC 1542 section 2.1: old relays and servers drop shorter ones
 _MOST_OPTION = 255
@@ -254,7 +251,7 @@ def _read_options(options: dict[int, bytes], value_of: _ValueOf) -> dict[str, An
         try:
             fields[field] = value_of(code, raw)
         except ValueError as error:
-            _log.debug("dhcp_option_left_out", option=code, value=raw.hex(), error=str(error))
+            log.dhcp_option_left_out(option=code, value=raw.hex(), error=str(error))
     return fields
 
 

@@ -4,12 +4,10 @@ from datetime import timedelta
 from ipaddress import IPv4Address
 from typing import Any
 
-import structlog
-
 from d4d.domain.dhcp.messages import INFINITE, Message
+from d4d.service_layer import log_messages as log
 
 _DEFAULTS = Message._field_defaults
-_log = structlog.get_logger()
 
 
 class PacketLog:
@@ -21,11 +19,11 @@ class PacketLog:
 
     def sent(self, message: Message, *, to: IPv4Address, length: int) -> None:
         """``message`` went out in ``length`` bytes."""
-        _log.debug("sent", **self._told(message, length), to=str(to))
+        log.dhcp_message_sent(**self._told(message, length), to=str(to))
 
     def received(self, message: Message, *, length: int) -> None:
         """``message`` came in, and a client waits for it."""
-        _log.debug("received", **self._told(message, length))
+        log.dhcp_message_received(**self._told(message, length))
 
     def _told(self, message: Message, length: int) -> dict[str, Any]:
         said = {

@@ -9,7 +9,6 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any, NamedTuple, cast
 
-import structlog
 from redis.exceptions import NoPermissionError, NoScriptError
 
 from d4d.adapters.stores.redis.connection import (
@@ -24,6 +23,7 @@ from d4d.adapters.stores.redis.connection import (
     unavailable,
 )
 from d4d.domain.errors import BadRequest, D4DError, StoreTooNew, StoreUnavailable
+from d4d.service_layer import log_messages as log
 from d4d.service_layer.concurrency.shared_attempt import SharedAttempt
 
 _SCHEMA = 1
@@ -46,8 +46,6 @@ _NAMES = (
 )
 _AHEAD = {"take": ("take_next",)}  # what need not have all that is common
 _UNACKNOWLEDGED = ("load", "count", "heard", "beat")  # they write nothing, or are repeated anyway
-
-log = structlog.get_logger()
 
 
 class _Script(NamedTuple):
@@ -172,7 +170,7 @@ class RedisScripts:
             return
         for risk in risks(info):
             if risk not in self._warned:
-                log.warning("Redis may lose leases", redis=self.place, reason=risk)
+                log.redis_may_lose_leases(redis=self.place, reason=risk)
                 self._warned.add(risk)
 
 

@@ -21,10 +21,10 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 import h11
-import structlog
 from starlette.types import ASGIApp, Message
 
 from d4d.adapters.system.descriptors import is_of_reserve
+from d4d.service_layer import log_messages as log
 from d4d.service_layer.concurrency.pace import Pace
 
 _END_OF_HEAD = b"\r\n\r\n"
@@ -40,8 +40,6 @@ _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _NO_BODY = (204, 304)
 _VERSIONS = (b"1.0", b"1.1")
 _SHOWN = 200  # bytes of a path and its query, in the log
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +212,7 @@ class _Server:
     def _report(self, why: str) -> None:
         self._turned_away += 1
         if self.loop.time() - self._reported_at >= _REPORT_EVERY:
-            log.warning("operator turned away", reason=why, connections=self._turned_away)
+            log.admin_connections_refused(reason=why, connections=self._turned_away)
             self._reported_at = self.loop.time()
             self._turned_away = 0
 
@@ -323,10 +321,10 @@ class _Connection(asyncio.Protocol):
         answer = _Answer(self, request)
         try:
             await self._server.app(self._scope(request), answer.receive, answer.send)
-        except Exception:
+        except Exception as error:
             if not self._is_over():
                 target = request.target[:_SHOWN].decode("ascii")
-                log.exception("operator's request failed", method=answer.method, target=target)
+                log.admin_request_failed(exc_info=error, method=answer.method, target=target)
         if not answer.is_whole:
             self._fail(begun=answer.is_begun)
 

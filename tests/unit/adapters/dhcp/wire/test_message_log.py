@@ -27,7 +27,7 @@ def test_what_is_sent_is_told_with_its_options() -> None:
         PacketLog("eth0").sent(message, to=IPv4Address("255.255.255.255"), length=300)
     assert logged == [
         {
-            "event": "sent",
+            "event": "dhcp_message_sent",
             "log_level": "debug",
             "type": "DHCPREQUEST",
             "xid": "00000abc",
@@ -61,7 +61,7 @@ def test_what_is_received_is_told_with_times_in_seconds() -> None:
         PacketLog("eth0").received(message, length=308)
     (line,) = logged
     assert (line["event"], line["type"], line["yiaddr"]) == (
-        "received",
+        "dhcp_message_received",
         "DHCPACK",
         "192.168.59.12",
     )
