@@ -27,6 +27,7 @@ from d4d.doctor.catalogue import AILMENTS
 from d4d.domain import errors
 from d4d.domain.addressing import MacAddress
 from d4d.domain.events import EventKind, LeaseEvent
+from d4d.domain.lease_states import STANDINGS, USES
 from d4d.domain.leases import Endpoint
 from d4d.domain.pools import PoolId, PoolOptions
 from d4d.entrypoints.cli.app import cli
@@ -417,3 +418,13 @@ def test_each_picture_is_there_and_not_large() -> None:
         for name in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text()):
             size = (page.parent / name).stat().st_size
             assert 0 < size < 200_000, name
+
+
+ARCHITECTURE = ROOT / "docs" / "explain" / "architecture.md"
+
+
+@pytest.mark.parametrize(("name", "table"), [("uses", USES), ("standings", STANDINGS)])
+def test_each_transition_of_a_lease_is_drawn(name: str, table: Mapping[Any, Any]) -> None:
+    text = ARCHITECTURE.read_text().partition(f"<!-- {name}: begin")[2].partition("<!--")[0]
+    drawn = [re.findall(r"`(\w+)`", line) for line in text.splitlines() if "`" in line]
+    assert drawn == [[now, change, after] for (now, change), after in table.items()]
