@@ -72,9 +72,9 @@ class LeaseService:
         """What is held, and the only way to the store."""
         ledger.settle_by(self._restore_in_store)
         self.missing: frozenset[tuple[PoolId, Address, int]] = frozenset()
-        """Leases in use of which Docker's API showed no container at the last look, by generation.
+        """Leases in use of which Docker's API showed no container at the last look.
 
-        Whoever asks for one since is answered anew, under another generation or by its MAC.
+        By generation; one that Docker was answered with since is none of them.
         """
         self.quarantined: dict[tuple[PoolId, Address], str] = {}
         """Leases that nobody here can keep alive, and why: they are left alone."""
@@ -157,6 +157,7 @@ class LeaseService:
             if isinstance(decision, Refuse):
                 raise AddressInUse(decision.why)
             if isinstance(decision, Answer):
+                self.missing -= {_key(decision.lease)}
                 holdings.claims.answer(decision.lease.address, self._clock(), live=True)
                 await self.ledger.save_pool(holdings)
                 return decision.lease
@@ -322,7 +323,7 @@ class LeaseService:
         lease = holdings.of_name(endpoint.name)
         if lease is None or not lease.is_live or lease.endpoint.mac == endpoint.mac:
             return
-        if (lease.pool, lease.address, lease.generation) in self.missing:
+        if _key(lease) in self.missing:
             released = lease.given_back(self._clock())
             holdings.claims.doubt(lease.address)
             self.ledger.put(released)
@@ -399,6 +400,7 @@ class LeaseService:
                 self._releases.add(latest)
             raise
         self.ledger.put(revived)
+        self.missing -= {_key(revived)}
         holdings.claims.revive(revived.address, self._clock())
         if holdings.claims.is_doubtful(revived.address):
             await self.ledger.save_pool(holdings)
@@ -651,6 +653,10 @@ class LeaseService:
 
     def _allocator(self, lease: Lease) -> Allocator:
         return self._pools.allocator(self._pools.at(lease.pool).pool)
+
+
+def _key(lease: Lease) -> tuple[PoolId, Address, int]:
+    return lease.pool, lease.address, lease.generation
 
 
 def _refuse_taken(
