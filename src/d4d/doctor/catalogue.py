@@ -89,7 +89,7 @@ SECOND_DRIVER = FindingType(
 CAPABILITY_MISSING = FindingType(
     "capability-missing",
     _ERROR,
-    "give the service {capability}, as contrib/systemd/d4d.service does, or run it as root",
+    "give the service {capability}, as the unit of `d4d unit` does, or run it as root",
 )
 PLUGIN_SOCKET_MISSING = FindingType(
     "plugin-socket-missing",

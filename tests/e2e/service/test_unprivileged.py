@@ -1,6 +1,7 @@
 """D4D as its systemd units run it: without root, with two capabilities, on systemd's socket."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ SITE = Site()
 _USER = "nobody"
 _MAC = "02:42:0a:4d:00:0a"
 _CAPABILITIES = "+net_raw,+net_bind_service"
-UNITS = Path(__file__).parents[3] / "contrib" / "systemd"
+UNITS = Path(__file__).parents[3] / "src" / "d4d" / "entrypoints" / "cli" / "units"
 
 # As systemd does: root listens, the service's process gets the socket as its descriptor 3.
 _LAUNCHER = """
@@ -157,3 +158,19 @@ def test_systemd_finds_nothing_to_say_against_the_units(tmp_path: Path) -> None:
     )
     said = [line for line in verified.stderr.splitlines() if str(tmp_path) in line]
     assert (verified.returncode, said) == (0, [])
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd here")
+def test_the_service_is_as_shut_in_as_the_documentation_says() -> None:
+    analysed = subprocess.run(
+        [
+            *("systemd-analyze", "security", "--offline=true", "--threshold=20"),
+            UNITS / "d4d.service",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    *_, verdict = analysed.stdout.splitlines()
+    exposure = float(re.findall(r"[0-9]+\.[0-9]", verdict)[0])
+    assert (analysed.returncode, exposure <= 2.0) == (0, True), verdict

@@ -26,6 +26,7 @@ _COMMANDS = {
     "backup": "backup:backup",
     "restore": "backup:restore",
     "host": "hosts:host",
+    "unit": "unit:unit",
 }
 """Each command, and which function (or group of commands) below ``commands`` it is."""
 
