@@ -4,18 +4,18 @@ import argparse
 import platform
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
+from builder.deb import build_deb
 from builder.release import DIST, MACHINES, CannotBuild, Release, release_of
 from builder.tree import build_tree, digest
 
 _HERE = {machine.wheel: name for name, machine in MACHINES.items()}
 
 
-def tree(release: Release, target: Path) -> Path:
+def tree(release: Release, given: argparse.Namespace) -> Path:
     """The fat tree, and its hash in print."""
-    path = target / f"tree-{release.machine.deb}"
+    path = Path(given.into) / f"tree-{release.machine.deb}"
     if path.exists():
         shutil.rmtree(path)
     build_tree(release, path)
@@ -23,7 +23,12 @@ def tree(release: Release, target: Path) -> Path:
     return path
 
 
-MAKERS: dict[str, Callable[[Release, Path], Path]] = {"tree": tree}
+def deb(release: Release, given: argparse.Namespace) -> Path:
+    """The Debian package."""
+    return build_deb(release, given.into, compression="none" if given.quick else "xz")
+
+
+MAKERS = {"tree": tree, "deb": deb}
 
 
 def main() -> None:
@@ -34,12 +39,18 @@ def main() -> None:
     parser.add_argument(
         "--machine", choices=MACHINES, default=_HERE.get(platform.machine()), help="this one's kind"
     )
-    parser.add_argument("--into", type=Path, default=DIST, help="the folder, dist/ if left out")
-    given = parser.parse_args()
+    parser.add_argument(
+        "--into",
+        type=lambda path: Path(path).resolve(),
+        default=DIST,
+        help="the folder, else dist/",
+    )
+    parser.add_argument("--quick", action="store_true", help="not compressed: for a try")
+    given = parser.parse_intermixed_args()
     try:
         release = release_of(version=given.version, machine=given.machine)
         given.into.mkdir(parents=True, exist_ok=True)
-        print(MAKERS[given.what](release, given.into.resolve()))
+        print(MAKERS[given.what](release, given))
     except CannotBuild as error:
         sys.exit(f"packaging: {error}")
 
