@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from builder.deb import build_deb
+from builder.published import build_wheel
 from builder.release import DIST, MACHINES, CannotBuild, Release, release_of
 from builder.tree import build_tree, digest
 
@@ -28,7 +29,12 @@ def deb(release: Release, given: argparse.Namespace) -> Path:
     return build_deb(release, given.into, compression="none" if given.quick else "xz")
 
 
-MAKERS = {"tree": tree, "deb": deb}
+def wheel(release: Release, given: argparse.Namespace) -> Path:
+    """The wheel, with the sdist beside it."""
+    return build_wheel(release, given.into, source_url=given.source_url)
+
+
+MAKERS = {"tree": tree, "deb": deb, "wheel": wheel}
 
 
 def main() -> None:
@@ -46,6 +52,7 @@ def main() -> None:
         help="the folder, else dist/",
     )
     parser.add_argument("--quick", action="store_true", help="not compressed: for a try")
+    parser.add_argument("--source-url", help="where this version's files are shown, for the README")
     given = parser.parse_intermixed_args()
     try:
         release = release_of(version=given.version, machine=given.machine)

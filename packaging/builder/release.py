@@ -83,22 +83,9 @@ def call(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None)
 
 
 def source_of(release: Release, target: Path) -> Path:
-    """D4D's source alone, with the release's version, in ``target``."""
+    """D4D's source, with the release's version, in ``target``."""
     target.mkdir(parents=True)
-    named = call(
-        [
-            "git",
-            "-C",
-            ROOT,
-            "ls-files",
-            "src",
-            "README.md",
-            "README.zh-CN.md",
-            "LICENSE",
-            "docs/images",
-        ]
-    )
-    for name in [*named.splitlines(), "pyproject.toml"]:
+    for name in call(["git", "-C", ROOT, "ls-files"]).splitlines():
         origin = ROOT / name
         if origin.exists():  # git lists what was deleted and not committed yet
             (target / name).parent.mkdir(parents=True, exist_ok=True)
