@@ -9,6 +9,7 @@ from pathlib import Path
 from builder.deb import build_deb
 from builder.published import build_wheel
 from builder.release import DIST, MACHINES, CannotBuild, Release, release_of
+from builder.rpm import build_rpm
 from builder.tree import build_tree, digest
 
 _HERE = {machine.wheel: name for name, machine in MACHINES.items()}
@@ -34,7 +35,12 @@ def wheel(release: Release, given: argparse.Namespace) -> Path:
     return build_wheel(release, given.into, source_url=given.source_url)
 
 
-MAKERS = {"tree": tree, "deb": deb, "wheel": wheel}
+def rpm(release: Release, given: argparse.Namespace) -> Path:
+    """The rpm."""
+    return build_rpm(release, given.into, quick=given.quick)
+
+
+MAKERS = {"tree": tree, "deb": deb, "rpm": rpm, "wheel": wheel}
 
 
 def main() -> None:

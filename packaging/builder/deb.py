@@ -14,7 +14,7 @@ from builder.tree import build_tree, settle
 
 _PARTS = ROOT / "packaging" / "deb"
 _MAINTAINER = "The D4D developers <d4d@d4d.invalid>"  # no mail is read there: RFC 6761
-_SCRIPTS = ("postinst", "prerm", "postrm")
+_SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
 
 
 def build_deb(release: Release, target: Path, *, compression: str) -> Path:

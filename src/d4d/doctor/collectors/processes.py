@@ -111,8 +111,10 @@ def other_drivers(than: Process | None) -> tuple[Process, ...]:
 def _is_driver(name: str, words: list[str]) -> bool:
     if name.startswith(_OLD_DRIVER[:15]):  # the kernel keeps 15 characters
         return True
-    programs = [Path(word).name for word in words[:2]]
-    return "d4d" in programs and "server" in words
+    if "server" not in words:
+        return False
+    # a package's launcher is run as python3 -I /usr/bin/d4d server
+    return "d4d" in [Path(word).name for word in words[: words.index("server")]]
 
 
 def _namespace(pid: int | str) -> str:
