@@ -66,12 +66,6 @@ class Engine:
     def _command(self, flags: Sequence[str]) -> list[str | Path]:
         settings = self.directory / "daemon.json"
         settings.write_text("{}\n")  # not the real machine's
-        of_init = Path("/proc") / str(self._init.pid)
-        enter = {
-            "--mount": of_init / "ns/mnt",
-            "--pid": of_init / "ns/pid_for_children",
-            "--root": of_init / "root",
-        }
         places = {
             "--config-file": settings,
             "--data-root": self.directory / "data",
@@ -83,9 +77,19 @@ class Engine:
         }
         fixed = ("--bridge=none", "--iptables=false", "--ip6tables=false")
         return [
-            *("nsenter", *(f"{flag}={place}" for flag, place in enter.items()), "--", "dockerd"),
+            *self.command(["dockerd"]),
             *(*fixed, *(f"{flag}={place}" for flag, place in places.items()), *flags),
         ]
+
+    def command(self, words: Sequence[str | Path]) -> list[str | Path]:
+        """``words`` as a command that sees the engine's mounts and processes."""
+        of_init = Path("/proc") / str(self._init.pid)
+        enter = {
+            "--mount": of_init / "ns/mnt",
+            "--pid": of_init / "ns/pid_for_children",
+            "--root": of_init / "root",
+        }
+        return ["nsenter", *(f"{flag}={place}" for flag, place in enter.items()), "--", *words]
 
     def start(self) -> None:
         """Start dockerd and, the first time, make its image. Raises LabError."""

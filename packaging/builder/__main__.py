@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from builder.deb import build_deb
+from builder.plugin import build_plugin
 from builder.published import build_wheel
 from builder.release import DIST, MACHINES, CannotBuild, Release, release_of
 from builder.rpm import build_rpm
@@ -40,7 +41,12 @@ def rpm(release: Release, given: argparse.Namespace) -> Path:
     return build_rpm(release, given.into, quick=given.quick)
 
 
-MAKERS = {"tree": tree, "deb": deb, "rpm": rpm, "wheel": wheel}
+def plugin(release: Release, given: argparse.Namespace) -> Path:
+    """The managed plugin's folder."""
+    return build_plugin(release, given.into)
+
+
+MAKERS = {"tree": tree, "deb": deb, "rpm": rpm, "wheel": wheel, "plugin": plugin}
 
 
 def main() -> None:

@@ -15,6 +15,14 @@ _PATIENCE = 30.0  # seconds for an answer; a stream of events has no end
 _MARK = {"X-D4D-Operator": "d4d"}
 
 
+_PLUGINS = Path("/run/docker/plugins")
+
+
+def sockets_of_plugins(plugins: Path = _PLUGINS) -> list[Path]:
+    """Where Docker's managed plugins that are D4D serve the operator: packaging/plugin."""
+    return sorted(plugins.glob("*/admin.sock"))
+
+
 class NotRunning(D4DError):
     """No driver answers where the operator is served."""
 

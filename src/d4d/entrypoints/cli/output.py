@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.table import Table
 
     from d4d.adapters.admin_client import AdminClient
@@ -78,7 +80,7 @@ def connect() -> Iterator["AdminClient"]:
     if bind.path is None and bind.address is None:
         raise BadRequest("D4D_ADMIN_BIND is off: the driver takes no commands")
     client = AdminClient(
-        path=bind.path,
+        path=_socket(bind.path),
         url=f"http://{bind}",
         token=token.get_secret_value() if token else None,
     )
@@ -86,6 +88,24 @@ def connect() -> Iterator["AdminClient"]:
         yield client
     finally:
         client.close()
+
+
+def _socket(path: "Path | None") -> "Path | None":
+    """The operator's socket: a plugin's, which Docker put elsewhere, if that is all there is.
+
+    Raises BadRequest where there are several.
+    """
+    from d4d.adapters.admin_client import sockets_of_plugins  # noqa: PLC0415 - see connect()
+    from d4d.domain.errors import BadRequest  # noqa: PLC0415 - as above
+    from d4d.settings.loading import source  # noqa: PLC0415 - as above
+
+    if path is None or path.exists() or source("admin_bind") != "default":
+        return path
+    found = sockets_of_plugins()
+    if len(found) > 1:
+        several = ", ".join(f"unix:{each}" for each in found)
+        raise BadRequest(f"several plugins may be D4D, set D4D_ADMIN_BIND to one of {several}")
+    return found[0] if found else path
 
 
 def without_none(**query: str | None) -> dict[str, str]:
