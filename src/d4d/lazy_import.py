@@ -6,12 +6,20 @@ because it happens to be there.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from threading import Lock
+from typing import Any, TypeVar
 
-_lazy: list["_LazyModule"] = []
+T = TypeVar("T")
+
+_UNWANTED = ("rich", "pygments", "h2")
+"""What httpx takes because it is there: for a command line of its own, and for HTTP/2."""
+
+_lazy: list[Callable[[], object]] = []
+_alone = Lock()
+"""One thread at a time imports: what one of them frees again stays in the way of two."""
 
 
 class _LazyModule:
@@ -31,14 +39,21 @@ class _LazyModule:
 def lazy(name: str) -> Any:
     """The module ``name``, not imported yet. Type checkers are to be shown the plain import."""
     module = _LazyModule(name)
-    _lazy.append(module)
+    _lazy.append(module.imported)
     return module
 
 
 def import_lazy() -> None:
     """Import what was late, so that no later call waits for it. It may run in a thread."""
-    for module in _lazy:
-        module.imported()
+    with _alone, without_packages(*_UNWANTED):
+        for each in _lazy:
+            each()
+
+
+def first_of_lazy(job: Callable[[], T]) -> Callable[[], T]:
+    """What imports by itself, and is called before all others that are late."""
+    _lazy.insert(0, job)
+    return job
 
 
 @contextmanager

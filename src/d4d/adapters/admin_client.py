@@ -7,9 +7,12 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from d4d.domain.errors import D4DError
+from d4d.lazy_import import without_packages
+
+with without_packages("pygments", "h2"):  # a command line of httpx's own, and HTTP/2: a fifth of a start
+    import httpcore  # noqa: F401 - httpx imports it at its first call
+    import httpx
 
 _PATIENCE = 30.0  # seconds for an answer; a stream of events has no end
 _MARK = {"X-D4D-Operator": "d4d"}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 else:
     httpx = lazy("httpx")
     models = lazy("d4d.adapters.docker.models")
+    lazy("httpcore")  # httpx imports it at its first call
 
 ApiVersion = tuple[int, int]
 

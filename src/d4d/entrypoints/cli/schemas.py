@@ -2,12 +2,15 @@
 
 from collections.abc import Collection
 from ipaddress import IPv4Address, IPv4Interface
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from d4d.adapters.dhcp.server_probe import Offer, ProbeResult
-from d4d.doctor.run import Outcome
 from d4d.entrypoints.admin_api.schemas import Schema, TermsSchema
+
+if TYPE_CHECKING:  # the driver has the schemas, and no use for what the doctor imports
+    from d4d.doctor.run import Outcome
 
 _MILLISECONDS = 1000
 
@@ -79,7 +82,7 @@ class DoctorCheckSchema(Schema):
     findings: list[FindingSchema]
 
     @classmethod
-    def of(cls, outcome: Outcome) -> "DoctorCheckSchema":
+    def of(cls, outcome: "Outcome") -> "DoctorCheckSchema":
         """The outcome in print."""
         return cls(
             name=outcome.name,

@@ -8,7 +8,6 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, cast
 
-from d4d.adapters.dhcp.wire.codec import scapy_layers
 from d4d.adapters.observability.log_setup import configure_logs, log_failures
 from d4d.adapters.system.listening_socket import ListeningSocket
 from d4d.bootstrap import Driver, compose, open_driver
@@ -107,7 +106,6 @@ async def _serve_operators(
 
 def _import_rest() -> None:
     try:
-        scapy_layers()  # first, as a container's start needs it
         import_lazy()
         gc.freeze()  # garbage collections skip it from now on
     finally:

@@ -25,6 +25,7 @@ from d4d.adapters.dhcp.wire.options import (
 )
 from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.messages import Message, MessageType
+from d4d.lazy_import import first_of_lazy
 from d4d.service_layer import log_messages as log
 
 _LEAST_LENGTH = 300  # RFC 1542 section 2.1: old relays and servers drop shorter ones
@@ -60,12 +61,15 @@ _EMPTY = ("", b"", ())
 _templates: dict[bytes, _Template] = {}  # by the code and the length of each option
 
 
+@first_of_lazy  # as a container's start needs it
 def scapy_layers() -> Any:
     """scapy's module of DHCP, imported by the first who asks."""
     # It warns at import of a host without a default route, which is none of our business.
     logging.getLogger("scapy").setLevel(logging.ERROR)
-    from scapy.layers import dhcp  # noqa: PLC0415 - late, see above
+    from scapy.data import MANUFDB  # noqa: PLC0415 - late, see above
+    from scapy.layers import dhcp  # noqa: PLC0415 - as above
 
+    MANUFDB.d.clear()  # 11 MB of who makes which network card
     return dhcp
 
 

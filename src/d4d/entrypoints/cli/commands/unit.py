@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from d4d.domain.errors import BadRequest
-from d4d.entrypoints.cli.output import told
+from d4d.entrypoints.cli.output import report_errors
 
 UNITS = ("d4d.socket", "d4d.service")
 _ANY_PROGRAM = "ExecStart=/usr/bin/env d4d "  # where the units do not know where D4D lies
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - ProtectHome= and PrivateTmp=
 
 
-@told
+@report_errors
 def unit(
     name: Annotated[
         str | None, typer.Argument(help="d4d.service or d4d.socket; else both.")
