@@ -4,17 +4,20 @@ import asyncio
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 from d4d.adapters.observability.log_stream import Lines, LogStream, open_stream
 from d4d.service_layer import log_messages as log
 from d4d.service_layer.concurrency.supervised_task import FAILED
 
+_INFO = 6
+_PRIORITIES = {"critical": 2, "error": 3, "exception": 3, "warning": 4, "info": _INFO, "debug": 7}
 _PAUSE = 60.0  # seconds between two lines about the same failure
 _MOST_FAILURES = 256
 
@@ -43,6 +46,8 @@ def configure_logs(*, debug: bool) -> None:
         if on_terminal
         else structlog.processors.JSONRenderer(serializer=_to_json)
     )
+    if is_journals(sys.stderr):
+        renderer = _with_priority(renderer)
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=_never_raising(logging.DEBUG if debug else logging.INFO, stream),
@@ -50,6 +55,26 @@ def configure_logs(*, debug: bool) -> None:
         cache_logger_on_first_use=False,
     )
     _adopt_libraries(shared, renderer, stream)
+
+
+def is_journals(stream: TextIO | None) -> bool:
+    """Whether what is written there is systemd's journal (JOURNAL_STREAM of systemd.exec(5))."""
+    told = os.environ.get("JOURNAL_STREAM", "")
+    try:
+        about = os.fstat(stream.fileno()) if stream is not None else None
+    except (OSError, ValueError):  # closed, or no file at all
+        return False
+    return about is not None and told == f"{about.st_dev}:{about.st_ino}"
+
+
+def _with_priority(render: Processor) -> Processor:
+    """Lines that begin with the priority that the journal is to keep them at (sd-daemon(3))."""
+
+    def rendered(logger: Any, name: str, line: EventDict) -> str:
+        priority = _PRIORITIES.get(str(line.get("level")), _INFO)
+        return f"<{priority}>{render(logger, name, line)!s}"
+
+    return rendered
 
 
 def _never_raising(level: int, stream: LogStream) -> type:

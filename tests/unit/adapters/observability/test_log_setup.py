@@ -105,3 +105,28 @@ def test_on_a_terminal_it_is_key_and_value() -> None:
         os.close(ours_end)
     assert "acquired" in ours and ours.endswith("address=192.168.59.12")
     assert "gone" in theirs and "warning" in theirs
+
+
+_LOGGING = """
+import logging, os, sys
+import structlog
+from d4d.adapters.observability.log_setup import configure_logs
+about = os.fstat(2)
+os.environ["JOURNAL_STREAM"] = f"{about.st_dev}:{about.st_ino + int(sys.argv[1])}"
+configure_logs(debug=True)
+log = structlog.get_logger()
+log.debug("a"), log.info("b"), log.warning("c"), log.error("d")
+logging.getLogger("redis").warning("e")
+"""
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "priorities"),
+    [("0", ["<7>{", "<6>{", "<4>{", "<3>{", "<4>{"]), ("1", ["{"] * 5)],
+    ids=["journal", "file"],
+)
+def test_the_journal_is_told_how_bad_a_line_is(elsewhere: str, priorities: list[str]) -> None:
+    command = [sys.executable, "-c", _LOGGING, elsewhere]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    begins = [line[: line.index("{") + 1] for line in done.stderr.splitlines()]
+    assert begins == priorities
