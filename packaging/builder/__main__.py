@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from builder.deb import build_deb
-from builder.plugin import build_plugin
+from builder.plugin import build_image, build_plugin
 from builder.published import build_wheel
 from builder.release import DIST, MACHINES, CannotBuild, Release, release_of
 from builder.rpm import build_rpm
@@ -46,7 +46,19 @@ def plugin(release: Release, given: argparse.Namespace) -> Path:
     return build_plugin(release, given.into)
 
 
-MAKERS = {"tree": tree, "deb": deb, "rpm": rpm, "wheel": wheel, "plugin": plugin}
+def image(release: Release, given: argparse.Namespace) -> Path:
+    """The container image's files, for docker import."""
+    return build_image(release, given.into)
+
+
+MAKERS = {
+    "tree": tree,
+    "deb": deb,
+    "rpm": rpm,
+    "wheel": wheel,
+    "plugin": plugin,
+    "image": image,
+}
 
 
 def main() -> None:

@@ -61,6 +61,17 @@ def build_plugin(release: Release, target: Path) -> Path:
     return plugin
 
 
+def build_image(release: Release, target: Path) -> Path:
+    """The same files as one archive in ``target``, for ``docker import``. Raises CannotBuild."""
+    archive = target / f"d4d-image-{release.version}-{release.machine.deb}.tar"
+    with tempfile.TemporaryDirectory() as scratch:
+        rootfs = Path(scratch) / "rootfs"
+        build_rootfs(release, rootfs)
+        order = ("--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--format=gnu")
+        call(["tar", *order, "-C", rootfs, "-cf", archive, "."])
+    return archive
+
+
 def build_rootfs(release: Release, rootfs: Path) -> None:
     """Debian's Python, D4D and its libraries. Raises CannotBuild."""
     python = "{}.{}".format(*sys.version_info)
