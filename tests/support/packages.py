@@ -3,12 +3,14 @@
 import fcntl
 import os
 import shutil
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from lab.d4d_driver import Driver
+from lab.docker_engine import Engine
 from lab.network import Namespace
 from lab.processes import run
 
@@ -29,8 +31,8 @@ def build(what: str, into: Path, *words: str) -> Path:
 class Root:
     """A distribution in a folder, as fresh as its installer leaves it, with Python and systemd."""
 
-    def __init__(self, suite: str, path: Path) -> None:
-        """Debian's ``suite`` in ``path``/root. Raises LabError."""
+    def __init__(self, suite: str, path: Path, *packages: str) -> None:
+        """Debian's ``suite`` in ``path``/root, with more ``packages``. Raises LabError."""
         self.path = path / "root"
         """Where it is, for as long as it is open: a layer above a root that was made once."""
         memory = path / "layer"  # dpkg waits for the disk at each file
@@ -40,7 +42,9 @@ class Root:
         layers = {name: memory / name for name in ("above", "work")}
         for layer in layers.values():
             layer.mkdir()
-        options = f"lowerdir={_base(suite)},upperdir={layers['above']},workdir={layers['work']}"
+        options = (
+            f"lowerdir={_base(suite, packages)},upperdir={layers['above']},workdir={layers['work']}"
+        )
         run(["mount", "-t", "overlay", "d4d-root", "-o", options, self.path])
 
     def __enter__(self) -> Self:
@@ -122,16 +126,38 @@ class PackagedDriver(Driver):
         return self.root.run("/usr/bin/d4d", *words, namespace=self.namespace)
 
 
-def _base(suite: str) -> Path:
+class RootedEngine(Engine):
+    """The engine of a root: its dockerd sees the root's files, and the lab's for this machine."""
+
+    def __init__(self, root: Root, namespace: Namespace) -> None:
+        self._root = root
+        super().__init__(namespace, "--host=unix:///run/docker.sock")
+
+    def _namespaces(self) -> list[str | Path]:
+        root, own = self._root.path, self.namespace.directory
+        script = (
+            "set -e; mount --make-rprivate /; "
+            f"for each in sys dev; do mount --rbind /$each {root}/$each; done; "
+            f"mount -t proc proc {root}/proc; mount -t tmpfs run {root}/run/containerd; "
+            f"mkdir -p {root}{own}; mount --rbind {own} {root}{own}; "
+            f"cd {root}; pivot_root . mnt; umount --lazy /mnt; "
+            "echo mounted; while :; do sleep 1000 & wait $!; done"  # a shell reaps while it waits
+        )
+        self._root.there("/run/containerd").mkdir(exist_ok=True)
+        return ["unshare", "--mount", "--pid", "--fork", "sh", "-c", script]
+
+
+def _base(suite: str, packages: Sequence[str] = ()) -> Path:
     """A root of the suite, made once and never changed. Raises LabError."""
     _ROOTS.mkdir(parents=True, exist_ok=True)
-    base = _ROOTS / suite
-    with (_ROOTS / f"{suite}.lock").open("w") as alone:
+    base = _ROOTS / "-".join([suite, *packages])
+    with base.with_name(f"{base.name}.lock").open("w") as alone:
         fcntl.flock(alone, fcntl.LOCK_EX)
         if not base.exists():
-            new = _ROOTS / f"{suite}.new"
+            new = base.with_name(f"{base.name}.new")
             shutil.rmtree(new, ignore_errors=True)  # of one that was interrupted
-            make = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=python3,systemd"]
+            included = ",".join(["python3", "systemd", *packages])
+            make = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={included}"]
             run([*make, "--format=directory", suite, new], timeout=_SLOW)
             # nothing in it starts a daemon: the tests start what they want
             policy = new / "usr/sbin/policy-rc.d"
