@@ -10,7 +10,8 @@ from typing import Any
 from d4d.domain.errors import D4DError
 from d4d.lazy_import import without_packages
 
-with without_packages("pygments", "h2"):  # a command line of httpx's own, and HTTP/2: a fifth of a start
+# what httpx takes for a command line of its own, and for HTTP/2, is a fifth of a start
+with without_packages("pygments", "h2"):
     import httpcore  # noqa: F401 - httpx imports it at its first call
     import httpx
 

@@ -11,7 +11,8 @@ import pytest
 import typer.main
 
 from d4d.entrypoints.cli.app import cli
-from d4d.settings.model import Settings, load_settings
+from d4d.settings.loading import load_settings
+from d4d.settings.model import Settings
 from lab.dhcp_servers import Dhcpd, Server
 from lab.lab import Lab
 from lab.plugin_calls import call
