@@ -53,6 +53,7 @@ class Client:
 
     __slots__ = (
         "_accepts",
+        "_asked_at",
         "_began_at",
         "_expected",
         "_form",
@@ -100,6 +101,8 @@ class Client:
         self._sent = 0
         self._secs = 0
         self._began_at: datetime | None = None
+        self._asked_at: datetime | None = None
+        """When the REQUEST was sent first whose answer is awaited: its lease runs from then."""
         self._grace_ends: datetime | None = None
         self._retransmit_at: datetime | None = None
         self._naks = 0
@@ -125,13 +128,14 @@ class Client:
     def expected(self, now: datetime) -> Grant | None:
         """What the awaited ACK should grant; None where the offer did not say for how long.
 
-        An ACK that says the same, to the first REQUEST, grants just this: a lease runs from when it
-        was asked for (section 4.4.1).
+        An ACK that says the same grants just this.
         """
         offer = self._offer
         if offer is None or offer.server_id is None or not offer.lease_time:
             return None
-        self._expected = self._granted(offer.yiaddr, terms(offer, offer.server_id), now)
+        self._expected = self._granted(
+            offer.yiaddr, terms(offer, offer.server_id), self._asked_at or now
+        )
         return self._expected
 
     @property
@@ -265,10 +269,11 @@ class Client:
         recovered = self._lost
         self._go(Trigger.ACK)
         said, expected = terms(message, server), self._expected
-        if expected is not None and self._sent == 1 and expected.terms == said:
+        if expected is not None and expected.terms == said:
             self.grant = expected
         else:
-            self.grant = self._granted(asked, said, now)
+            # Counted from the REQUEST (sections 4.4.1, 4.4.5): the host may have slept since.
+            self.grant = self._granted(asked, said, self._asked_at or now)
         self._expected = None
         self._offer, self._lost, self._retransmit_at, self._began_at = None, False, None, None
         self._naks, self.refusal, self._accepts = 0, "", _any
@@ -318,9 +323,9 @@ class Client:
             return True
         return grant.rebind_at is not None and now >= grant.rebind_at
 
-    def _granted(self, address: IPv4Address, said: Terms, now: datetime) -> Grant:
+    def _granted(self, address: IPv4Address, said: Terms, asked_at: datetime) -> Grant:
         instants = times(
-            now,
+            asked_at,
             lease_time=said.lease_time,
             renewal_time=said.renewal_time,
             rebinding_time=said.rebinding_time,
@@ -329,7 +334,7 @@ class Client:
         return Grant(
             address=address,
             terms=said,
-            bound_at=now,
+            bound_at=asked_at,
             renew_at=instants.renew_at,
             rebind_at=instants.rebind_at,
             expires_at=instants.expires_at,
@@ -435,7 +440,7 @@ class Client:
         return []
 
     def _request(self, now: datetime) -> Effects:
-        self._sent = 0
+        self._sent, self._asked_at = 0, now
         return self._send_request(now)
 
     def _send_request(self, now: datetime) -> Effects:
@@ -467,6 +472,7 @@ class Client:
         assert grant is not None
         identity, xid, secs = self.identity, self._new_xid(), self._elapsed(now)
         address, server = grant.address, grant.terms.server
+        self._asked_at = now
         if self.state is State.REBOOTING and self._sent < _REQUESTS:
             self._wait(now)
             return self._send(
@@ -502,7 +508,8 @@ class Client:
     def _elapsed(self, now: datetime) -> int:
         """Seconds since this client began to ask."""
         assert self._began_at is not None
-        self._secs = min((now - self._began_at) // _SECOND, 0xFFFF)
+        seconds = (now - self._began_at) // _SECOND
+        self._secs = max(0, min(seconds, 0xFFFF))  # a clock may have been set back
         return self._secs
 
     def _new_xid(self) -> int:

@@ -274,11 +274,30 @@ def test_a_renewal_begins_in_the_selecting_form() -> None:
     assert bench.asked.broadcast
 
 
-def test_a_renewal_counts_from_its_ack() -> None:
+@pytest.mark.parametrize("state", ["requesting", "rebooting", "renewing", "rebinding"])
+def test_a_lease_runs_from_its_request_however_late_its_ack_is_read(state: str) -> None:
+    bench: Bench = getattr(Bench(), state)()
+    asked_at = bench.now
+    bench.now += 50 * 60 * SECOND  # the host slept
+    bench.hear(ours.ack(bench.asked, lease_time=2 * HOUR))
+    assert bench.grant.bound_at == asked_at
+    assert bench.grant.expires_at == asked_at + 2 * HOUR
+    assert bench.grant.rebind_at == asked_at + 2 * HOUR * 0.875
+
+
+def test_a_lease_whose_request_was_repeated_runs_from_the_first() -> None:
+    bench = Bench().requesting()
+    bench.wake()
+    bench.hear(ours.ack(bench.asked))
+    assert bench.grant.expires_at == NOON + HOUR < bench.now + HOUR
+
+
+def test_a_lease_that_ended_before_its_ack_was_read_is_asked_for_once_more() -> None:
     bench = Bench().renewing()
-    bench.now += 3 * SECOND
-    assert bench.hear(ours.ack(bench.asked, lease_time=2 * HOUR)) == [Bound(grant=bench.grant)]
-    assert bench.grant.expires_at == bench.now + 2 * HOUR
+    bench.now += 2 * HOUR
+    bench.hear(ours.ack(bench.asked))
+    assert told(bench.tick()) == ["REQUEST 50"]
+    assert bench.client.state is State.REBOOTING
 
 
 def test_an_ack_of_the_remaining_time_is_believed() -> None:

@@ -146,6 +146,9 @@ class Walk:
         ), "only the pause after a NAK to our choice is silent"
         assert _sends(effects) <= 1
         self.hops.add((before, self.state))
+        grant = self.bench.client.grant
+        if self.state is State.BOUND is not before and grant and grant.bound_at < self.bench.now:
+            self.is_ticked = False  # it runs from its REQUEST: what is due may have passed
 
     def _lease_time(self) -> timedelta | None:
         kinds = [None, timedelta(0), INFINITE, *[self.random.randrange(100) * SECOND] * 3]
