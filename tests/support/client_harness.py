@@ -7,8 +7,15 @@ from random import Random
 
 from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.client import Client
-from d4d.domain.dhcp.effects import Effect, Effects, Grant, Send
-from d4d.domain.dhcp.messages import INFINITE, NO_ADDRESS, Identity, Message, MessageType
+from d4d.domain.dhcp.effects import Effect, Effects, Grant, Ignored, Send
+from d4d.domain.dhcp.messages import (
+    INFINITE,
+    NO_ADDRESS,
+    Identity,
+    Message,
+    MessageType,
+    Unreadable,
+)
 from d4d.domain.dhcp.states import State
 from d4d.domain.leases import RenewalForm, Terms
 
@@ -104,7 +111,7 @@ class Bench:
         self.effects += effects
         return effects
 
-    def hear(self, message: Message) -> Effects:
+    def hear(self, message: Message | Unreadable) -> Effects:
         return self.note(self.client.receive(message, self.now))
 
     def tick(self) -> Effects:
@@ -141,8 +148,8 @@ class Bench:
     def start(self, requested: IPv4Address | None = None) -> Effects:
         return self.note(self.client.start(self.now, requested=requested))
 
-    def resume(self, grant: Grant, *, confirm: bool = False) -> Effects:
-        return self.note(self.client.resume(grant, self.now, confirm=confirm))
+    def resume(self, grant: Grant, *, confirm: bool = False, lost: bool = False) -> Effects:
+        return self.note(self.client.resume(grant, self.now, confirm=confirm, lost=lost))
 
     def release(self) -> Effects:
         return self.note(self.client.release(self.now))
@@ -196,6 +203,13 @@ def stored(
         expires_at=None if infinite else now + lease_time,
         form=form,
     )
+
+
+def ignored(effects: Effects) -> str:
+    """What is said of an answer that could not be used, which is all that came of it."""
+    (effect,) = effects
+    assert isinstance(effect, Ignored)
+    return str(effect)
 
 
 def told(effects: Effects) -> list[str]:

@@ -350,6 +350,11 @@ _DHCP = (
         "10.77.0.3 answers on eth0, but of 10.77.9.9",
     ),
     case(
+        "dhcp-useless",
+        facts(probed=(way(useless=("10.77.0.3 answered with a DHCPOFFER that",)),)),
+        "eth0: 10.77.0.3 answered with a DHCPOFFER that",
+    ),
+    case(
         "dhcp-several",
         facts(probed=(way(offer(), offer(ROUTER, address="10.77.3.5")),)),
         "2 DHCP servers answer on eth0",

@@ -9,7 +9,7 @@ from d4d.adapters.dhcp.link.base import Deliver, Wants
 from d4d.adapters.dhcp.routes import Route
 from d4d.adapters.network.interfaces import Interface, Interfaces
 from d4d.domain.addressing import MacAddress
-from d4d.domain.dhcp.messages import Message, MessageType
+from d4d.domain.dhcp.messages import Message, MessageType, Unreadable
 from d4d.domain.errors import LinkDown
 
 SERVER = IPv4Address("10.77.0.1")
@@ -36,6 +36,7 @@ class FakeDhcpServer:
         self.heard: list[Message] = []
         self._is_silent: Callable[[Message], bool] = lambda _: False
         self._naks = False
+        self._garble: Callable[[Message], Message] = lambda answer: answer
         self._offers: list[IPv4Address] | None = None
 
     # Verbs
@@ -60,6 +61,10 @@ class FakeDhcpServer:
         self.bindings.clear()
         self._offered.clear()
 
+    def garbles(self, garble: Callable[[Message], Message]) -> None:
+        """Answer with what this makes of each answer."""
+        self._garble = garble
+
     def goes_down(self) -> None:
         self.link_error = LinkDown("eth0: can't send: Network is down (ENETDOWN)")
 
@@ -75,6 +80,10 @@ class FakeDhcpServer:
 
     def of_type(self, type_: MessageType) -> list[Message]:
         return [message for message in self.heard if message.type is type_]
+
+    def garbled(self, answer: Message) -> Message:
+        """What goes out in place of ``answer``."""
+        return self._garble(answer)
 
     @property
     def said(self) -> list[str]:
@@ -156,7 +165,8 @@ class FakeLink:
     def broadcast(self, message: Message) -> None:
         answer = self._server.hear(message)
         if answer is not None:
-            asyncio.get_running_loop().call_later(self._server.latency, self._arrive, answer)
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._server.latency, self.arrive, self._server.garbled(answer))
 
     def unicast(self, message: Message, server: IPv4Address) -> None:
         assert server == SERVER
@@ -168,7 +178,8 @@ class FakeLink:
     def close(self) -> None:
         self.is_closed = True
 
-    def _arrive(self, message: Message) -> None:
+    def arrive(self, message: Message | Unreadable) -> None:
+        """It came in, be it from the server or from somebody else."""
         if self._wants(message.xid):
             self._deliver(message)
 

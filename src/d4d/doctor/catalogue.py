@@ -280,6 +280,11 @@ DHCP_NAMED_SILENT = FindingType(
     _ERROR,
     "correct D4D_DHCP_SERVER, or start that server: offers of others are not taken",
 )
+DHCP_USELESS = FindingType(
+    "dhcp-useless",
+    _ERROR,
+    "mend that server's configuration; `tcpdump -vni any port 67 or port 68` shows what it sends",
+)
 DHCP_SEVERAL = FindingType(
     "dhcp-several",
     _WARNING,

@@ -24,6 +24,7 @@ from d4d.domain.dhcp.messages import (
     Identity,
     Message,
     MessageType,
+    Unreadable,
     decline,
     discover,
     release,
@@ -165,7 +166,12 @@ class Conversation:
 
     def __init__(self, make_link: MakeLink) -> None:
         self.heard: dict[int, asyncio.Queue[Message]] = {}
-        self.link = make_link(self.heard.__contains__, lambda m: self.heard[m.xid].put_nowait(m))
+        self.link = make_link(self.heard.__contains__, self._deliver)
+
+    def _deliver(self, message: Message | Unreadable) -> bool:
+        assert isinstance(message, Message)
+        self.heard[message.xid].put_nowait(message)
+        return True
 
     async def ask(self, message: Message) -> Message:
         self.heard[message.xid] = asyncio.Queue()
@@ -560,7 +566,7 @@ def test_a_link_says_which_capability_it_lacks(segment: tuple[str, str]) -> None
     host, _ = segment
 
     async def life() -> None:
-        link = packet_link(lambda _: False, lambda _: None)
+        link = packet_link(lambda _: False, lambda _: False)
         os.seteuid(65534)
         try:
             with pytest.raises(LinkDown, match=r"eth0: can't open a packet socket: .*CAP_NET_RAW"):
@@ -576,7 +582,7 @@ def test_a_relay_says_that_its_address_is_not_the_hosts(segment: tuple[str, str]
     host, _ = segment
 
     async def life() -> None:
-        link = selecting_link(lambda _: False, lambda _: None)
+        link = selecting_link(lambda _: False, lambda _: False)
         with pytest.raises(LinkDown, match=r"10\.66\.0\.2 is no address of this host"):
             link.broadcast(discover(container(), xid()))
 
@@ -624,10 +630,11 @@ def test_a_burst_of_replies_is_heard_to_the_last_and_what_nobody_wants_is_not_re
         packet = reply_packet(b"\0" * 300 if spoil else encode(offer))
         answerer.send(ethernet(to=b"\xff" * 6, source=b"\2" * 6, packet=packet))
 
-    def hear(message: Message) -> None:
+    def hear(message: Message | Unreadable) -> bool:
         heard.append(message.xid)
-        if len(heard) == burst + 1:
+        if len(heard) == burst + 2:
             all_heard.set()
+        return False
 
     async def life() -> None:
         link = packet_link(lambda x: x < burst, hear)
@@ -644,7 +651,7 @@ def test_a_burst_of_replies_is_heard_to_the_last_and_what_nobody_wants_is_not_re
 
     with answerer, inside(host):
         on_loop(life())
-    assert heard == [*range(burst), burst - 1]
+    assert heard == [*range(burst), 0, burst - 1], "what can not be read is told, too"
 
 
 def test_what_the_host_itself_answers_to_clients_is_not_heard(segment: tuple[str, str]) -> None:
@@ -653,10 +660,11 @@ def test_what_the_host_itself_answers_to_clients_is_not_heard(segment: tuple[str
     last_heard = asyncio.Event()
     ours, theirs = 1, 2
 
-    def hear(message: Message) -> None:
+    def hear(message: Message | Unreadable) -> bool:
         heard.append(message.xid)
         if message.xid == theirs:
             last_heard.set()
+        return False
 
     def answer(namespace: str, xid: int) -> None:
         offer = Message(type=MessageType.OFFER, xid=xid, chaddr=container().chaddr)

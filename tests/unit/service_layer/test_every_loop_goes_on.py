@@ -26,7 +26,7 @@ from d4d.adapters.observability.log_setup import log_failures
 from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.client import Client
 from d4d.domain.dhcp.effects import Effect, Effects
-from d4d.domain.dhcp.messages import Identity, Message, MessageType
+from d4d.domain.dhcp.messages import Identity, Message, MessageType, Unreadable
 from d4d.domain.events import EventKind, LeaseEvent
 from d4d.domain.leases import Lease
 from d4d.domain.policies import ReclaimPolicy
@@ -441,7 +441,7 @@ async def test_a_message_at_which_a_client_fails_does_not_end_the_reading(
     class Faulty(Client):
         fault = Fault()
 
-        def receive(self, message: Message, now: datetime) -> Effects:
+        def receive(self, message: Message | Unreadable, now: datetime) -> Effects:
             self.fault()
             return super().receive(message, now)
 

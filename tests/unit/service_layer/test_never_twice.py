@@ -218,9 +218,9 @@ async def test_a_lost_lease_is_asked_for_at_once_after_a_restart(site: Site) -> 
     address = await site.run(POOL, A, "web")
     site.server.bindings[IPv4Address(address)] = b"another"
     await settle(2000.0)
+    before = sum(str(each.chaddr) == A for each in site.server.heard)
     await site.restart()
     assert site.lease(address).state is LeaseState.LOST
-    before = sum(str(each.chaddr) == A for each in site.server.heard)
     await settle(2.0)
     assert sum(str(each.chaddr) == A for each in site.server.heard) > before
 

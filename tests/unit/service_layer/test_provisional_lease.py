@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, ip_address
 
 import pytest
 
-from d4d.domain.dhcp.messages import MessageType
+from d4d.domain.dhcp.messages import Message, MessageType
 from d4d.domain.errors import AddressInUse, NoAddress
 from d4d.domain.events import EventKind
 from tests.support.dhcp_site import DB, POOL, WEB, A, B, Site
@@ -146,3 +146,16 @@ async def test_an_ip_that_is_reserved_for_another_is_refused_before_the_server_i
         await site.run(POOL, B, "db", ip="10.77.16.1")
     assert len(site.server.heard) == heard
     assert await site.run(POOL, A, "web", ip="10.77.16.1") == "10.77.16.1"
+
+
+async def test_another_address_than_was_offered_is_stored_in_its_place(site: Site) -> None:
+    granted = IPv4Address("10.77.16.7")
+
+    def garble(answer: Message) -> Message:
+        is_ack = answer.type is MessageType.ACK
+        return answer._replace(yiaddr=granted) if is_ack else answer
+
+    site.server.garbles(garble)
+    lease = await site.allocate()
+    await settle(1.0)
+    assert [each.address for each in await site.stored()] == [granted] == [lease.address]

@@ -132,18 +132,38 @@ class Acquisition:
                     f"but {self._client.refusal}, and gave nothing else within {seconds:g} s: see "
                     f"its log, and whether two servers have one range"
                 )
+            if useless := self._useless():
+                return (
+                    f"DHCP server {offered.server} on {name} offered {offered.address} to {mac}, "
+                    f"but did not acknowledge the DHCPREQUEST for it within {seconds:g} s in a "
+                    f"way that D4D understands: {useless}"
+                )
             return (
                 f"DHCP server {offered.server} on {name} offered {offered.address} to {mac}, but "
                 f"did not acknowledge the DHCPREQUEST for it within {seconds:g} s: see its log"
             )
         if self._exchange.refused:
             return self._failure()
+        if useless := self._useless():
+            return (
+                f"no DHCP server gave {mac} on {name} an address within {seconds:g} s, but it was "
+                f"not silent there: {useless}"
+            )
         asked = ", ".join(map(str, self._client.servers)) or "any server"
         return (
             f"no DHCP server answered {mac} on {name} within {seconds:g} s (DHCPDISCOVER to "
             f"{asked}): check that a server serves {self._pool.subnet} there and has addresses "
             f"left, and that no switch or firewall keeps UDP ports 67 and 68 from it"
         )
+
+    def _useless(self) -> str:
+        """The answers that could not be used; empty where there were none.
+
+        Those of servers that we do not ask count where there were no others.
+        """
+        heard = self._exchange.ignored
+        faulty = [each for each in heard if not each.is_foreign] or heard
+        return "; ".join(map(str, faulty[:_SHOWN]))
 
     def _wishes(self) -> Iterator[IPv4Address | None]:
         """What to ask for (option 50), try by try; None leaves the choice to the server."""

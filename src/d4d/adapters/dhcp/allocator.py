@@ -25,12 +25,13 @@ from d4d.adapters.dhcp.routes import Route, Routes
 from d4d.adapters.dhcp.ways import MakeLink, Way, Ways
 from d4d.domain.addressing import Address
 from d4d.domain.dhcp.client import Client
-from d4d.domain.dhcp.effects import Grant
+from d4d.domain.dhcp.effects import Grant, Ignored
 from d4d.domain.dhcp.lease_mapping import grant_of, granted_lease, identity_of
 from d4d.domain.dhcp.messages import Identity
 from d4d.domain.dhcp.states import State
 from d4d.domain.errors import NoAddress
 from d4d.domain.events import EventKind, LeaseEvent
+from d4d.domain.lease_states import Standing
 from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Pool, PoolId, PoolRequest
 from d4d.domain.ports.allocator import AllocationRequest
@@ -61,7 +62,10 @@ class DhcpAllocator:
         self._identities = Identities(routes, policy)
         self._conflicts = ConflictDetector(watch, wait=policy.conflict_probe, report=self._conflict)
         self._keeper = LeaseKeeper(
-            ways=self._ways, conflicts=self._conflicts, rename=self._identities.renamed
+            ways=self._ways,
+            conflicts=self._conflicts,
+            rename=self._identities.renamed,
+            on_ignored=self._ignored_of_kept,
         )
         self._window = Window(policy.window, who="asking DHCP servers (D4D_DHCP_WINDOW)")
         self._turns = KeyedLocks()
@@ -128,7 +132,8 @@ class DhcpAllocator:
                     client = kept.client
                 else:  # the lease is from the store, or its RELEASE could not be sent before
                     client = way.client(identity)
-                    client.resume(grant_of(lease), lease.bound_at or lease.acquired_at)
+                    lost = lease.standing is Standing.LOST
+                    client.resume(grant_of(lease), lease.bound_at or lease.acquired_at, lost=lost)
                 way.session.perform(client, client.release(self._clock()))
                 self._keeper.forget(lease)
 
@@ -167,6 +172,7 @@ class DhcpAllocator:
                 report=partial(self._report, request.pool.id, request.endpoint),
             )
             exchange.on_offer = partial(self._offered, request, client, acquisition)
+            exchange.on_ignored = partial(self._ignored, request.pool.id, request.endpoint)
             seconds = self._policy.deadline.total_seconds()
             began = asyncio.get_running_loop().time()
             try:
@@ -220,6 +226,17 @@ class DhcpAllocator:
     def _turn(self, identity: Identity) -> KeyedLock:
         """To be alone with this MAC and this client id."""
         return self._turns.of(identity.chaddr, identity.client_id)
+
+    def _ignored(self, pool: PoolId, endpoint: Endpoint, ignored: Ignored) -> None:
+        """Tell of an answer that can't be used, but of servers that we do not ask."""
+        if not ignored.is_foreign:
+            address = ignored.server or IPv4Address(0)
+            self._report(pool, endpoint, EventKind.MISMATCH, address, str(ignored))
+
+    def _ignored_of_kept(self, lease: Lease, ignored: Ignored) -> None:
+        if not ignored.is_foreign:
+            detail = str(ignored)
+            self._report(lease.pool, lease.endpoint, EventKind.MISMATCH, lease.address, detail)
 
     def _conflict(self, lease: Lease, detail: str) -> None:
         self._report(lease.pool, lease.endpoint, EventKind.CONFLICT, lease.address, detail)

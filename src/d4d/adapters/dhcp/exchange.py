@@ -7,12 +7,12 @@ from ipaddress import IPv4Address
 
 from d4d.adapters.dhcp.session import Begin, Session
 from d4d.domain.dhcp.client import Client
-from d4d.domain.dhcp.effects import Bound, Effect, Grant, Offered, Refused
+from d4d.domain.dhcp.effects import Bound, Effect, Grant, Ignored, Offered, Refused
 from d4d.domain.errors import LinkDown
 from d4d.domain.ports.clock import Clock
 
-_MOST_REFUSED = 32
-"""Offers that are remembered: whoever forges them must not fill the memory."""
+_MOST_REFUSED, _MOST_IGNORED = 32, 8
+"""Answers that are remembered: whoever forges them must not fill the memory."""
 
 
 class Exchange:
@@ -30,6 +30,8 @@ class Exchange:
         self._now = now
         self.on_offer: Callable[[IPv4Address], None] | None = None
         """Hears of each address that is asked for, before the server's last word."""
+        self.on_ignored: Callable[[Ignored], None] | None = None
+        """Hears of each answer that can't be used, once, and of so many at most."""
         self.patience: Callable[[Refused], float | None] = lambda _: None
         """Seconds for a better offer after this one, if they are others than ``run`` was told."""
         self._done: asyncio.Future[Grant | None] | None = None
@@ -37,6 +39,8 @@ class Exchange:
         self._giving_up: asyncio.TimerHandle | None = None
         self.refused: list[Refused] = []
         """Offers of no use so far, each once, and so many at most."""
+        self.ignored: list[Ignored] = []
+        """Answers that can't be used, each once, and so many at most."""
         self.offered: Offered | None = None
         """The offer that we took last."""
 
@@ -98,6 +102,16 @@ class Exchange:
             linger = self._linger if patience is None else patience
             if linger is not None:
                 self._give_up_in(linger)
+
+        elif isinstance(effect, Ignored):
+            self._ignore(effect)
+
+    def _ignore(self, ignored: Ignored) -> None:
+        if ignored in self.ignored or len(self.ignored) >= _MOST_IGNORED:
+            return
+        self.ignored.append(ignored)
+        if self.on_ignored is not None:
+            self.on_ignored(ignored)
 
     def _give_up_in(self, seconds: float) -> None:
         """Await a better offer no longer than that, however many useless ones come in."""

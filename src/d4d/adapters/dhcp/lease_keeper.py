@@ -2,24 +2,26 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from d4d.adapters.dhcp.conflict_detection import ConflictDetector
 from d4d.adapters.dhcp.ways import Way, Ways
 from d4d.domain.addressing import Address
 from d4d.domain.dhcp.client import Client
-from d4d.domain.dhcp.effects import Bound, Effect, Late, Lost
+from d4d.domain.dhcp.effects import Bound, Effect, Ignored, Late, Lost
 from d4d.domain.dhcp.lease_mapping import confirmed, grant_of, identity_of
 from d4d.domain.dhcp.states import State
 from d4d.domain.errors import D4DError
 from d4d.domain.events import EventKind
+from d4d.domain.lease_states import Standing
 from d4d.domain.leases import Lease
 from d4d.domain.pools import Pool, PoolId
 from d4d.domain.ports.events import LeaseObserver
 from d4d.service_layer import log_messages as log
 from d4d.service_layer.concurrency.supervised_task import report_failure
 
+_MOST_IGNORED = 4  # useless answers that are told of, for each lease
 _ROUTE_RETRY = 5.0  # seconds until an interface that is not there yet is looked for again
 
 Key = tuple[PoolId, Address]
@@ -33,6 +35,9 @@ class KeptLease:
     way: Way
     lease: Lease
     observer: LeaseObserver | None = None
+    on_ignored: Callable[[Lease, Ignored], None] | None = None
+    """Hears of answers that can't be used: of each once, and of so many, until one can be."""
+    ignored: list[Ignored] = field(default_factory=list)
 
     @property
     def parent(self) -> str | None:
@@ -42,6 +47,7 @@ class KeptLease:
     def hear(self, effect: Effect) -> None:
         """Take in what the client came to, and tell."""
         if isinstance(effect, Bound):
+            self.ignored.clear()
             kind = EventKind.REBOUND if effect.rebound else EventKind.RENEWED
             if effect.recovered:
                 kind = EventKind.RECOVERED
@@ -50,6 +56,15 @@ class KeptLease:
             self._tell(self.lease.denied(), EventKind.LOST, effect.reason)
         elif isinstance(effect, Late):
             self._tell(self.lease, EventKind.LATE, effect.reason)
+        elif isinstance(effect, Ignored):
+            self._ignore(effect)
+
+    def _ignore(self, effect: Ignored) -> None:
+        if effect in self.ignored or len(self.ignored) >= _MOST_IGNORED:
+            return
+        self.ignored.append(effect)
+        if self.on_ignored is not None:
+            self.on_ignored(self.lease, effect)
 
     def _tell(self, lease: Lease, kind: EventKind, detail: str) -> None:
         self.lease = lease
@@ -75,7 +90,9 @@ class LeaseKeeper:
         ways: Ways,
         conflicts: ConflictDetector,
         rename: Callable[[Lease, str], Lease],
+        on_ignored: Callable[[Lease, Ignored], None],
     ) -> None:
+        self._on_ignored = on_ignored
         self._ways = ways
         self._conflicts = conflicts
         self._rename = rename
@@ -105,6 +122,7 @@ class LeaseKeeper:
         key = (kept.lease.pool, kept.lease.address)
         self.forget(kept.lease)
         self._kept[key] = kept
+        kept.on_ignored = self._on_ignored
         self._by_client_id[kept.lease.client_id or b""] = key
         kept.way.session.follow(kept.client, kept.hear)
         self._conflicts.watch_over(kept.parent, kept)
@@ -194,7 +212,8 @@ class LeaseKeeper:
             way = self._ways.enter(route)
             client = way.client(identity_of(each.lease))
             self.hold(KeptLease(client, way, each.lease, each.observer))
-            resume = partial(client.resume, grant_of(each.lease), confirm=each.confirm)
+            lost = each.lease.standing is Standing.LOST
+            resume = partial(client.resume, grant_of(each.lease), confirm=each.confirm, lost=lost)
             way.session.begin_in_turn(client, resume)
 
     def _wait(self, pool_id: PoolId, waiting: list[_Waiting], error: Exception) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from random import Random
 
@@ -12,8 +12,9 @@ from d4d.adapters.dhcp.link.base import Deliver, Link, Wants
 from d4d.adapters.dhcp.routes import Route, Routes
 from d4d.domain.addressing import MacAddress
 from d4d.domain.client_identity import synthetic_mac
-from d4d.domain.dhcp.client import terms
-from d4d.domain.dhcp.messages import Identity, Message, MessageType, discover
+from d4d.domain.dhcp.client import Client
+from d4d.domain.dhcp.effects import Effect, Ignored, Refused
+from d4d.domain.dhcp.messages import Identity, Message, MessageType, Unreadable, discover
 from d4d.domain.errors import D4DError
 from d4d.domain.leases import Terms
 from d4d.domain.pools import PoolOptions
@@ -21,7 +22,7 @@ from d4d.domain.pools import PoolOptions
 DEFAULT_TIMEOUT = timedelta(seconds=4)
 """dnsmasq pings an address for three seconds before it offers it, dhcpd for one."""
 _AGAIN = 2.0  # seconds until a DISCOVER is repeated, as one may be lost
-_XIDS = 1 << 32
+_MOST_USELESS = 8  # answers that are told of: anybody on the wire can send them
 
 MakeLink = Callable[[Route, Wants, Deliver], Link]
 
@@ -46,6 +47,8 @@ class ProbeResult:
     """As a relay: our address, and whom we asked."""
     offers: tuple[Offer, ...] = ()
     """The first offer of each server, the fastest first."""
+    useless: tuple[str, ...] = ()
+    """What else was answered, that D4D can't use, and why: that is no silence."""
     error: str | None = None
     """Why the servers could not be asked."""
 
@@ -66,32 +69,41 @@ class ServerProbe:
     async def ask(self, route: Route, patience: timedelta = DEFAULT_TIMEOUT) -> ProbeResult:
         """All that answer on ``route`` within ``patience``."""
         probed = ProbeResult(parent=route.parent, relay=str(route) if route.is_relay else None)
-        heard: list[tuple[float, Message]] = []
         clock = asyncio.get_running_loop().time
-        xid = self._random.randrange(_XIDS)
+        heard: list[tuple[float, Effect]] = []
+        try:
+            client = Client(self._identity(route), random=self._random.random)
+        except D4DError as error:
+            return replace(probed, error=str(error))
+        asked_at = datetime.now(UTC)
+        client.start(asked_at, accepts=_nothing)
 
-        def deliver(message: Message) -> None:
-            heard.append((clock(), message))
+        def deliver(message: Message | Unreadable) -> bool:
+            effects = client.receive(message, asked_at)
+            heard.extend((clock(), effect) for effect in effects)
+            return isinstance(message, Message) and message.type is MessageType.OFFER
 
-        link = self._make_link(route, lambda other: other == xid, deliver)
+        link = self._make_link(route, client.xid.__eq__, deliver)
         began = clock()
         try:
-            await self._send(link, self._identity(route), xid, patience.total_seconds())
+            await self._send(link, client.identity, client.xid, patience.total_seconds())
         except D4DError as error:
             probed = replace(probed, error=str(error))
         finally:
             link.close()
         offers: dict[IPv4Address, Offer] = {}
-        for at, message in heard:
-            server = message.server_id
-            if message.type is MessageType.OFFER and server and server not in offers:
-                offers[server] = Offer(
-                    address=message.yiaddr,
+        useless: dict[str, None] = {}
+        for at, effect in heard:
+            if isinstance(effect, Refused) and effect.terms.server not in offers:
+                offers[effect.terms.server] = Offer(
+                    address=effect.address,
                     after=timedelta(seconds=at - began),
-                    terms=terms(message, server),
-                    server_mac=link.mac_of(server),
+                    terms=effect.terms,
+                    server_mac=link.mac_of(effect.terms.server),
                 )
-        return replace(probed, offers=tuple(offers.values()))
+            elif isinstance(effect, Ignored) and len(useless) < _MOST_USELESS:
+                useless[str(effect)] = None
+        return replace(probed, offers=tuple(offers.values()), useless=tuple(useless))
 
     async def _send(self, link: Link, identity: Identity, xid: int, seconds: float) -> None:
         """Ask, and ask again, until the time has passed. Raises LinkDown."""
@@ -107,3 +119,7 @@ class ServerProbe:
         """The same at each probe of a host, as a server keeps an offered address for minutes."""
         mac = synthetic_mac(self._routes.anchor(route), purpose=b"probe")
         return Identity(chaddr=mac, client_id=b"\x01" + mac)
+
+
+def _nothing(_: IPv4Address) -> bool:
+    return False

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from d4d.adapters.dhcp.link.base import Deliver, Link, Wants
 from d4d.domain.dhcp.client import Client
-from d4d.domain.dhcp.effects import Effect, Effects, Send
-from d4d.domain.dhcp.messages import Message
+from d4d.domain.dhcp.effects import Bound, Effect, Effects, Offered, Send
+from d4d.domain.dhcp.messages import Message, Unreadable
 from d4d.domain.dhcp.states import State
 from d4d.domain.errors import LinkDown
 from d4d.domain.ports.clock import Clock
@@ -75,6 +75,13 @@ class Session:
         self._begins[client] = begin
         self._wake_at(client, self._clock())
 
+    def disturbed(self, now: datetime) -> None:
+        """A clock jumped: all clients confirm in turn what they hold, and wait by the new time."""
+        for client in tuple(self._listeners):
+            self._begins.setdefault(client, client.disturbed)  # who never began yet just begins
+            self._wake_at(client, now)
+        self._schedule()
+
     def perform(self, client: Client, effects: Iterable[Effect]) -> None:
         """Do what ``client`` asked for. Raises LinkDown; the client sends again when it is due."""
         error: Exception | None = None
@@ -120,11 +127,16 @@ class Session:
     def _wants(self, xid: int) -> bool:
         return xid in self._awaited
 
-    def _deliver(self, message: Message) -> None:
+    def _deliver(self, message: Message | Unreadable) -> bool:
         client = self._awaited.get(message.xid)
-        if client is not None:
-            with its_own(f"{client!r}, on {message.type.name}"):
-                self._perform_unasked(client, client.receive(message, self._clock()))
+        if client is None:
+            return False
+        effects: Effects = []
+        what = message.type.name if isinstance(message, Message) else "a reply that can't be read"
+        with its_own(f"{client!r}, on {what}"):
+            effects = client.receive(message, self._clock())
+            self._perform_unasked(client, effects)
+        return any(isinstance(effect, Offered | Bound) for effect in effects)
 
     def _perform_unasked(self, client: Client, effects: Iterable[Effect]) -> None:
         """As ``perform``, where nobody waits who could be told that the link is down."""

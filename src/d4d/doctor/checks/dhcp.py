@@ -27,7 +27,10 @@ def judge(facts: HostFacts) -> Iterator[Finding]:
         if way.probed.error is not None:
             yield catalogue.DHCP_NOT_ASKED.found(way.probed.error)
     asked = [way for way in ways if way.probed.error is None]
-    silent = [way for way in asked if not way.probed.offers]
+    for way in asked:
+        for useless in way.probed.useless:
+            yield catalogue.DHCP_USELESS.found(f"{_way(way.probed)}: {useless}")
+    silent = [way for way in asked if not way.probed.offers and not way.probed.useless]
     wanted = [way for way in silent if way.is_wanted]
     for way in wanted:
         yield _silence([way])

@@ -12,7 +12,8 @@ It differs from figure 5 where a client on behalf of a container must:
   is of no use. From LOST the client asks for the same address again and again.
 - Renewal uses the SELECTING form first, whose answer reaches us; a server that refuses it or says
   nothing is asked in the RFC's own form before the lease counts as lost.
-- REBOOTING goes on until the lease ends: silence is no refusal (section 3.2).
+- REBOOTING goes on until the lease ends: silence is no refusal (section 3.2). Its own server is
+  heard first: another one's answer counts after T2 alone, and a second later.
 """
 
 from collections.abc import Callable, Collection
@@ -24,10 +25,20 @@ from operator import attrgetter
 from typing import Any
 
 from d4d.domain.dhcp import messages
-from d4d.domain.dhcp.effects import Bound, Effects, Grant, Late, Lost, Offered, Refused, Send
-from d4d.domain.dhcp.messages import NO_ADDRESS, Identity, Message, MessageType
+from d4d.domain.dhcp.effects import (
+    Bound,
+    Effects,
+    Grant,
+    Ignored,
+    Late,
+    Lost,
+    Offered,
+    Refused,
+    Send,
+)
+from d4d.domain.dhcp.messages import NO_ADDRESS, Identity, Message, MessageType, Unreadable
 from d4d.domain.dhcp.states import TRANSITIONS, WAITING, State, Trigger
-from d4d.domain.dhcp.timing import Random, renewal_wait, retransmission, times
+from d4d.domain.dhcp.timing import LONGEST_SLEEP, Random, renewal_wait, retransmission, times
 from d4d.domain.leases import RenewalForm, Terms
 
 Accepts = Callable[[IPv4Address], bool]
@@ -35,9 +46,13 @@ Accepts = Callable[[IPv4Address], bool]
 _REQUESTS = 3  # REQUESTs that stay unanswered before the offer counts as withdrawn
 _DISCOVERS = 3  # DISCOVERs in one attempt to get a lost address back
 _FIRST_RECLAIM, _LONGEST_RECLAIM = timedelta(seconds=5), timedelta(minutes=5)
-_PAUSE = timedelta(seconds=0.05)  # doubled after each NAK to our choice,
-_PAUSE_DOUBLINGS, _LOST_PAUSE_DOUBLINGS = 8, 12  # up to 13 s where somebody waits, else 3 min
+_PAUSE, _LONGEST_PAUSE = timedelta(seconds=0.05), timedelta(minutes=5)
+"""Doubled after each NAK to our choice: past 13 s nobody waits any more, and nobody is stormed."""
 _SECOND = timedelta(seconds=1)
+_OWN_FIRST = timedelta(seconds=1)
+"""How long another server's answer is held back, as the lease's own server may be a bit slower."""
+_UNSAID = timedelta(hours=1)
+"""The lease time where neither OFFER nor ACK says one, as udhcpc has it."""
 _GRACE = timedelta(seconds=10)  # for the answer to the REQUEST of a lease found over at a restart
 
 _SAID = tuple(field.name for field in fields(Terms) if field.name != "server")
@@ -58,6 +73,8 @@ class Client:
         "_expected",
         "_form",
         "_grace_ends",
+        "_held_back",
+        "_hold_until",
         "_lost",
         "_naks",
         "_offer",
@@ -70,6 +87,7 @@ class Client:
         "forms",
         "grant",
         "identity",
+        "ignored",
         "refusal",
         "servers",
         "state",
@@ -104,10 +122,15 @@ class Client:
         self._asked_at: datetime | None = None
         """When the REQUEST was sent first whose answer is awaited: its lease runs from then."""
         self._grace_ends: datetime | None = None
+        self._held_back: Message | None = None
+        """Another server's answer, which counts if the lease's own says nothing soon."""
+        self._hold_until: datetime | None = None
         self._retransmit_at: datetime | None = None
         self._naks = 0
         self.refusal = ""
         """What the last DHCPNAK said that did not end the lease; empty without one."""
+        self.ignored: Ignored | None = None
+        """The last answer that could not be used, since this began to be asked for."""
         self._reclaims = 0
         self._lost = False
 
@@ -158,6 +181,8 @@ class Client:
             elif self.state is State.REBOOTING:
                 end = self._grace_ends or grant.expires_at
         again = self._retransmit_at
+        if self._hold_until is not None and (again is None or self._hold_until < again):
+            again = self._hold_until
         if end is None or (again is not None and again < end):
             return again
         return end
@@ -174,20 +199,32 @@ class Client:
         Raises ValueError where the table has no START.
         """
         self._go(Trigger.START)
-        self.grant, self._lost, self.refusal = None, False, ""
+        self.grant, self._lost, self.refusal, self.ignored = None, False, "", None
         self._requested, self._accepts = requested, accepts
         return self._discover(now)
 
-    def resume(self, grant: Grant, now: datetime, *, confirm: bool = False) -> Effects:
+    def resume(
+        self, grant: Grant, now: datetime, *, confirm: bool = False, lost: bool = False
+    ) -> Effects:
         """Take up a lease from the store; one whose T1 passed is confirmed, or if ``confirm``.
 
+        One that was ``lost`` is asked for at once, and stays lost until a server grants it.
         Raises ValueError but in INIT.
         """
+        if lost:
+            self._go(Trigger.RECLAIM)
+            self.grant, self._lost = grant, True
+            self._retransmit_at = now
+            return []
         asleep = not confirm and (grant.renew_at is None or now < grant.renew_at)
         self._go(Trigger.RESUME if asleep else Trigger.REBOOT)
-        self.grant = grant
         if asleep:
+            # What was stored is a hint: its clock may have been wrong, or the grant forged.
+            latest = now + LONGEST_SLEEP
+            renew_at = min(grant.renew_at or latest, latest)
+            self.grant = grant._replace(renew_at=renew_at)
             return []
+        self.grant = grant
         return self._reboot(now)
 
     def renew(self, now: datetime) -> Effects:
@@ -196,20 +233,40 @@ class Client:
             return []
         return self._enter(Trigger.T1, now)
 
-    def receive(self, message: Message, now: datetime) -> Effects:
-        """Take a message that came in; what is not for us, or not awaited, has no effect."""
-        if message.xid != self.xid or message.chaddr != self.identity.chaddr:
+    def disturbed(self, now: datetime) -> Effects:
+        """A clock jumped: ask now for what was to be asked later, and confirm what is held."""
+        if self.state is State.INIT:
             return []
-        server = message.server_id
-        if not self.is_waiting or (self.servers and server not in self.servers):
+        if self.state is State.BOUND:
+            return self.tick(now) or self._enter(Trigger.T1, now)
+        self._retransmit_at = now
+        if self._hold_until is not None:
+            self._hold_until = now
+        if self._grace_ends is not None:
+            self._grace_ends = min(self._grace_ends, now + _GRACE)
+        return self.tick(now)
+
+    def receive(self, message: Message | Unreadable, now: datetime) -> Effects:
+        """Take a message that came in. What is not for us, or late, has no effect.
+
+        What answers us and can't be used is ``Ignored``: that is no silence.
+        """
+        is_ours = message.xid == self.xid and message.chaddr == self.identity.chaddr
+        if not is_ours or not self.is_waiting:
             return []
-        if message.type is MessageType.OFFER and server is not None:
-            return self._receive_offer(message, server, now)
-        if message.type is MessageType.ACK and server is not None:
-            return self._receive_ack(message, server, now)
-        if message.type is MessageType.NAK:
-            return self._receive_nak(message, now)
-        return []
+        if isinstance(message, Unreadable):
+            reason = f"a reply that D4D can't read: {message.reason}"
+            return self._note(Ignored(reason=reason, server=message.source))
+        if message.client_id not in (None, self.identity.client_id):  # RFC 6842
+            return self._ignore(message, "it is for another client identifier (option 61)")
+        if self.servers and message.server_id not in self.servers:
+            return self._ignore(message, self._not_heard(message), is_foreign=True)
+        take = {
+            MessageType.OFFER: self._receive_offer,
+            MessageType.ACK: self._receive_ack,
+            MessageType.NAK: self._receive_nak,
+        }.get(message.type)
+        return take(message, now) if take else self._ignore(message, "servers do not say this")
 
     def tick(self, now: datetime) -> Effects:
         """Do what is due ``now``; calling it early does nothing."""
@@ -241,6 +298,7 @@ class Client:
         grant, offer, lost = self.grant, self._offer, self._lost
         self._go(Trigger.RELEASE)
         self.grant, self._offer, self._lost, self._retransmit_at = None, None, False, None
+        self._held_back, self._hold_until = None, None
         if offer is not None:  # we asked for it: the server may have committed it by now
             return self._send_release(offer.yiaddr, offer.server_id)
         if grant is None or lost or (grant.expires_at is not None and grant.expires_at <= now):
@@ -249,9 +307,33 @@ class Client:
 
     # Receiving
 
-    def _receive_offer(self, message: Message, server: IPv4Address, now: datetime) -> Effects:
-        if Trigger.OFFER not in TRANSITIONS[self.state] or message.yiaddr == NO_ADDRESS:
-            return []
+    def _not_heard(self, message: Message) -> str:
+        heard = ", ".join(map(str, self.servers))
+        said = "no server identifier (option 54)"
+        if message.server_id is not None:
+            said = f"it names {message.server_id} as its server (option 54)"
+        return f"{said}, and {heard} alone is heard (DHCP_SERVER)"
+
+    def _ignore(self, message: Message, why: str, *, is_foreign: bool = False) -> Effects:
+        reason = f"a DHCP{message.type.name} that D4D can't use: {why}"
+        server = message.source if message.server_id is None else message.server_id
+        return self._note(Ignored(reason=reason, server=server, is_foreign=is_foreign))
+
+    def _note(self, ignored: Ignored) -> Effects:
+        """A foreign answer does not hide what our own server said."""
+        if self.ignored is None or self.ignored.is_foreign or not ignored.is_foreign:
+            self.ignored = ignored
+        return [ignored]
+
+    def _receive_offer(self, message: Message, now: datetime) -> Effects:
+        if self.state is State.REQUESTING:
+            return []  # another server's, or the same again: we chose
+        if Trigger.OFFER not in TRANSITIONS[self.state]:
+            return self._ignore(message, "a DHCPREQUEST was sent")
+        if message.yiaddr == NO_ADDRESS:
+            return self._ignore(message, "it offers no address (yiaddr is 0.0.0.0)")
+        # Who leaves out option 54 is known by whence it came, but can't be named to itself.
+        server = message.server_id or message.source or NO_ADDRESS
         if not self._accepts(message.yiaddr):
             return [Refused(address=message.yiaddr, terms=terms(message, server))]
         self._offer, self._expected = message, None
@@ -259,33 +341,68 @@ class Client:
         offered = Offered(address=message.yiaddr, server=server)
         return [offered, *self._request(now)]
 
-    def _receive_ack(self, message: Message, server: IPv4Address, now: datetime) -> Effects:
-        if Trigger.ACK not in TRANSITIONS[self.state] or not message.lease_time:
-            return []  # an ACK must say how long (table 3); a lease of 0 s would be asked for ever
-        asked = self._offer.yiaddr if self._offer else self.grant.address if self.grant else None
-        if asked is None or message.yiaddr != asked or not self._speaks_to_us(server):
-            return []
+    def _receive_ack(self, message: Message, now: datetime) -> Effects:
+        if Trigger.ACK not in TRANSITIONS[self.state]:
+            return self._ignore(message, "a DHCPDISCOVER was sent")
+        asked, named = self._asked_for, message.yiaddr
+        is_other = named != asked
+        if is_other and (
+            self.state is not State.REQUESTING or named == NO_ADDRESS or not self._accepts(named)
+        ):
+            return self._ignore(message, f"it grants {named}, and {asked} was asked for")
+        own = self._own_server
+        server = own if message.server_id is None else message.server_id
+        if not self._may_grant(server, now):
+            why = f"{own} is the lease's server, and has until T2 to answer"
+            if self.state is State.REQUESTING:
+                why = f"{own} was chosen"
+            return self._ignore(message, why, is_foreign=True)
+        if message.lease_time is None:
+            message = message._replace(lease_time=self._lease_time_before)
+        elif not message.lease_time:
+            return self._ignore(message, "a lease time of 0 s (option 51)")
+        if self.state is State.REBOOTING and own not in (server, NO_ADDRESS):
+            return self._hold_back(message, now)
+        return self._take(message, server, now)
+
+    def _take(self, ack: Message, server: IPv4Address, now: datetime) -> Effects:
+        """The address is ours, as ``ack`` says."""
+        asked = self._asked_for
+        is_other = ack.yiaddr != asked
+        address = ack.yiaddr if asked is None or is_other else asked  # a renewal keeps the value
         rebound = self.grant is not None and self.grant.terms.server not in (server, NO_ADDRESS)
         recovered = self._lost
         self._go(Trigger.ACK)
-        said, expected = terms(message, server), self._expected
-        if expected is not None and expected.terms == said:
+        said, expected = terms(ack, server), self._expected
+        if expected is not None and expected.terms == said and not is_other:
             self.grant = expected
         else:
             # Counted from the REQUEST (sections 4.4.1, 4.4.5): the host may have slept since.
-            self.grant = self._granted(asked, said, self._asked_at or now)
-        self._expected = None
+            asked_at = min(self._asked_at or now, now)
+            self.grant = self._granted(address, said, asked_at)
+        self._expected, self.ignored = None, None
         self._offer, self._lost, self._retransmit_at, self._began_at = None, False, None, None
+        self._held_back, self._hold_until = None, None
         self._naks, self.refusal, self._accepts = 0, "", _any
-        return [Bound(grant=self.grant, rebound=rebound and not recovered, recovered=recovered)]
+        bound = Bound(grant=self.grant, rebound=rebound and not recovered, recovered=recovered)
+        # It is as if the other address had been offered: who listens looks at it as at any offer.
+        return [Offered(address=address, server=server), bound] if is_other else [bound]
 
     def _receive_nak(self, message: Message, now: datetime) -> Effects:
         if Trigger.NAK not in TRANSITIONS[self.state]:
-            return []
+            return self._ignore(message, "a DHCPDISCOVER was sent")
         if not self._may_refuse(message.server_id, now):
-            return []
+            own = self._own_server
+            return self._ignore(message, f"{own} is the lease's server", is_foreign=True)
+        asks_all = self.state in (State.REBOOTING, State.REBINDING)
+        if asks_all and message.server_id != self._own_server:
+            return self._hold_back(message, now)
+        return self._refuse(message, now)
+
+    def _refuse(self, nak: Message, now: datetime) -> Effects:
+        """The server will not have us keep, or get, the address."""
         if self.state is State.REQUESTING:
-            self.refusal = self._refused(message)
+            self.refusal = self._refused(nak)
             self._go(Trigger.NAK)
             return self._pause(now)
         other = [form for form in self.forms if form is not self._form]
@@ -294,33 +411,71 @@ class Client:
             and self._form is RenewalForm.SELECTING
             and other
         ):
-            self.refusal = self._refused(message)
+            self.refusal = self._refused(nak)
             self._go(Trigger.NAK_OF_FORM)
             self._form = other[0]
             return self._ask_on(now)
-        return self._lose(Trigger.NAK, self._refused(message), now)
+        return self._lose(Trigger.NAK, self._refused(nak), now)
+
+    def _hold_back(self, message: Message, now: datetime) -> Effects:
+        """Let the lease's own server speak first; a grant is better than a refusal."""
+        held = self._held_back
+        if held is None or (held.type is MessageType.NAK and message.type is MessageType.ACK):
+            self._held_back = message
+        if self._hold_until is None:
+            self._hold_until = now + _OWN_FIRST
+        return []
+
+    def _hear_held_back(self, now: datetime, *, is_over: bool) -> Effects:
+        message, self._held_back, self._hold_until = self._held_back, None, None
+        assert message is not None
+        if message.type is MessageType.ACK:
+            return self._take(message, message.server_id or NO_ADDRESS, now)
+        if is_over and self.state is State.REBINDING:  # to ask in the other form is of no use
+            self.refusal = self._refused(message)
+            return []
+        return self._refuse(message, now)
 
     def _refused(self, message: Message) -> str:
         said = f", saying {message.text!r}" if message.text else ""
         return f"{message.server_id or 'a server'} refused it in {self.state.value} (DHCPNAK){said}"
 
-    def _speaks_to_us(self, server: IPv4Address) -> bool:
-        """Until T2 a lease is its own server's business (section 4.4.5)."""
-        if self.state is State.REQUESTING:
-            return self._offer is not None and server == self._offer.server_id
-        if self.state is State.RENEWING:
-            return self.grant is not None and self.grant.terms.server in (server, NO_ADDRESS)
-        return True
+    @property
+    def _asked_for(self) -> IPv4Address | None:
+        """The address that is asked for."""
+        if self._offer is not None:
+            return self._offer.yiaddr
+        return self.grant.address if self.grant is not None else None
+
+    @property
+    def _own_server(self) -> IPv4Address:
+        """Whose the lease is, or will be: 0.0.0.0 where that is unknown."""
+        if self._offer is not None:
+            return self._offer.server_id or NO_ADDRESS
+        return self.grant.terms.server if self.grant is not None else NO_ADDRESS
+
+    @property
+    def _lease_time_before(self) -> timedelta:
+        """What was said of the lease time before this ACK, which does not say it."""
+        if self._offer is not None:
+            return self._offer.lease_time or _UNSAID
+        return (self.grant.terms.lease_time if self.grant is not None else None) or _UNSAID
+
+    def _may_grant(self, server: IPv4Address, now: datetime) -> bool:
+        """Whose ACK counts: until T2 a lease is its own server's business (section 4.4.5)."""
+        own = self._own_server
+        return own in (server, NO_ADDRESS) or self._is_anybodys(now)
 
     def _may_refuse(self, server: IPv4Address | None, now: datetime) -> bool:
         """Whose NAK counts: the server's that gave the lease; from T2 on, anybody's."""
-        if self.state is State.REQUESTING:
-            return self._offer is not None and server == self._offer.server_id
+        own = self._own_server
+        return own in (server, NO_ADDRESS) or self._is_anybodys(now)
+
+    def _is_anybodys(self, now: datetime) -> bool:
+        """Whether the lease's own server was silent for so long that any may speak for it."""
         grant = self.grant
-        if grant is None:
+        if grant is None or self.state is State.REQUESTING:
             return False
-        if grant.terms.server in (server, NO_ADDRESS):
-            return True
         return grant.rebind_at is not None and now >= grant.rebind_at
 
     def _granted(self, address: IPv4Address, said: Terms, asked_at: datetime) -> Grant:
@@ -347,6 +502,8 @@ class Client:
         grant = self.grant
         expires_at = grant.expires_at if grant else None
         expired = expires_at is not None and expires_at <= now
+        if self._held_back is not None:
+            return self._hear_held_back(now, is_over=expired)
         if self.state in (State.BOUND, State.RENEWING) and expired:
             return self._enter(Trigger.OVERSLEPT, now)
         if self.state is State.BOUND:
@@ -358,7 +515,10 @@ class Client:
         if self.state in (State.REBINDING, State.REBOOTING) and expired:
             # Kea refuses the one form and does not answer the other.
             reason = f"{self.refusal}, and was silent" if self.refusal else "no server answered"
-            return self._lose(Trigger.EXPIRY, f"{reason} until it expired", now)
+            reason = f"{reason} until it expired"
+            if self.ignored is not None:
+                reason = f"{self.refusal or 'it expired'}: {self.ignored}"
+            return self._lose(Trigger.EXPIRY, reason, now)
         if self.state is State.LOST:
             self._go(Trigger.RETRY)
             return self._discover(now)
@@ -372,10 +532,10 @@ class Client:
         if self.state is State.REBOOTING:
             return self._reboot(now)
         if self.state is State.REBINDING:
-            server = self.grant.terms.server
-            late = [Late(reason=f"{server} did not answer until T2")] if self._sent else []
+            late = [self._late("until T2")] if self._sent else []
             return [*late, *self._ask_on(now)]
         if self.state is State.RENEWING:
+            self.ignored = None
             self._form = self.grant.form if self.grant.form in self.forms else self.forms[0]
             self._began_at, self._sent = now, 0
             if self.grant.rebind_at is not None and self.grant.rebind_at <= now:
@@ -403,13 +563,19 @@ class Client:
             return self._send_request(now)
         late: Effects = []
         if self.state in (State.RENEWING, State.REBOOTING) and self._sent == 1:
-            assert self.grant is not None
-            server, state = self.grant.terms.server, self.state.value
-            late = [Late(reason=f"{server} did not answer the first DHCPREQUEST of {state}")]
+            late = [self._late(f"the first DHCPREQUEST of {self.state.value}")]
         if self.state in (State.RENEWING, State.REBINDING):
             forms = self.forms
             self._form = forms[(forms.index(self._form) + 1) % len(forms)]
         return late + self._ask_on(now)
+
+    def _late(self, what: str) -> Late:
+        assert self.grant is not None
+        server = self.grant.terms.server
+        reason = f"{server} did not answer {what}"
+        if self.ignored is not None:
+            reason = f"{server} did not confirm the lease ({what}): {self.ignored}"
+        return Late(reason=reason)
 
     # Sending
 
@@ -434,8 +600,7 @@ class Client:
         self._offer, self._sent = None, 0
         self._naks += 1
         self._new_xid()
-        most = _LOST_PAUSE_DOUBLINGS if self._lost else _PAUSE_DOUBLINGS
-        pause = _PAUSE * 2.0 ** min(self._naks, most)
+        pause = min(_PAUSE * 2.0 ** min(self._naks, 20), _LONGEST_PAUSE)
         self._retransmit_at = now + pause * (1 + 0.1 * self._random())
         return []
 
@@ -445,14 +610,16 @@ class Client:
 
     def _send_request(self, now: datetime) -> Effects:
         offer = self._offer
-        assert offer is not None and offer.server_id is not None
+        assert offer is not None
         self._wait(now)
+        identity, xid = self.identity, self.xid
+        secs, address = self._secs, offer.yiaddr  # secs is the DISCOVER's (section 3.1, 3)
+        if offer.server_id is None:  # it can't be named: option 50 alone says what we want
+            return self._send(
+                messages.request_rebooting(identity, xid, secs=secs, requested=address)
+            )
         message = messages.request_selecting(
-            self.identity,
-            self.xid,
-            secs=self._secs,  # the DISCOVER's (section 3.1, 3)
-            requested=offer.yiaddr,
-            server_id=offer.server_id,
+            identity, xid, secs=secs, requested=address, server_id=offer.server_id
         )
         return self._send(message)
 
@@ -461,7 +628,7 @@ class Client:
         grant = self.grant
         assert grant is not None
         self._form = grant.form if grant.form in self.forms else self.forms[0]
-        self._began_at, self._sent = now, 0
+        self._began_at, self._sent, self.ignored = now, 0, None
         ends_soon = grant.expires_at is not None and grant.expires_at < now + _GRACE
         self._grace_ends = now + _GRACE if ends_soon else None
         return self._ask_on(now)
@@ -473,14 +640,15 @@ class Client:
         identity, xid, secs = self.identity, self._new_xid(), self._elapsed(now)
         address, server = grant.address, grant.terms.server
         self._asked_at = now
+        self._held_back, self._hold_until = None, None  # they answered what was asked before
         if self.state is State.REBOOTING and self._sent < _REQUESTS:
             self._wait(now)
             return self._send(
                 messages.request_rebooting(identity, xid, secs=secs, requested=address)
             )
         self._sent += 1
-        until = grant.rebind_at if self.state is State.RENEWING else grant.expires_at
-        wait = renewal_wait(now, until, grant.terms.lease_time)
+        until = grant.expires_at if self._is_anybodys(now) else grant.rebind_at
+        wait = renewal_wait(now, until, grant.terms.lease_time, sent=self._sent)
         self._retransmit_at = now + wait * (1 - 0.1 * self._random())
         if self._form is RenewalForm.RENEWING and self.state is not State.REBOOTING:
             message = messages.request_renewing(identity, xid, secs=secs, ciaddr=address)
@@ -521,6 +689,7 @@ class Client:
     def _lose(self, event: Trigger, reason: str, now: datetime) -> Effects:
         self._go(event)
         self._lost, self.refusal, self._reclaims = True, "", 0
+        self._held_back, self._hold_until = None, None
         self._retransmit_at = now  # ask at once: a server with an empty database gives it again
         return [Lost(reason=reason)]
 

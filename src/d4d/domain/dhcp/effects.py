@@ -46,6 +46,21 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ignored:
+    """A server answered what we asked, with what is of no use: that is no silence."""
+
+    reason: str
+    """``a DHCPACK that D4D can't use: a lease time of 0 s (option 51)``."""
+    server: IPv4Address | None
+    """Who it was, where that is known."""
+    is_foreign: bool = False
+    """It is no fault of that server's: another one is asked. Told only where nothing else came."""
+
+    def __str__(self) -> str:
+        return f"{self.server or 'a server'} answered with {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
     """The address is ours until the grant ends."""
 
@@ -70,5 +85,5 @@ class Lost:
     reason: str
 
 
-Effect = Send | Offered | Refused | Bound | Late | Lost
+Effect = Send | Offered | Refused | Ignored | Bound | Late | Lost
 Effects = list[Effect]

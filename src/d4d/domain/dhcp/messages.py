@@ -81,6 +81,17 @@ class Message(NamedTuple):
     """Option 121 (RFC 3442)."""
     text: str | None = None
     """Option 56: why the server refuses."""
+    source: IPv4Address | None = None
+    """Whence the packet came, by its IP header: the server, or a relay before it."""
+
+
+class Unreadable(NamedTuple):
+    """A reply to what we sent that is no DHCP message."""
+
+    xid: int
+    chaddr: MacAddress
+    reason: str
+    source: IPv4Address | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

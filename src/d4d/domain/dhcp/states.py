@@ -24,6 +24,8 @@ class Trigger(StrEnum):
     """A stored lease whose T1 is still to come."""
     REBOOT = "reboot"
     """A stored lease that is to be confirmed."""
+    RECLAIM = "reclaim"
+    """A stored lease that had been lost: it is asked for again."""
     OFFER = "DHCPOFFER"
     ACK = "DHCPACK"
     NAK = "DHCPNAK"
@@ -47,6 +49,7 @@ TRANSITIONS: dict[State, dict[Trigger, State]] = {
         Trigger.START: State.SELECTING,
         Trigger.RESUME: State.BOUND,
         Trigger.REBOOT: State.REBOOTING,
+        Trigger.RECLAIM: State.LOST,
     },
     State.SELECTING: {
         Trigger.START: State.SELECTING,

@@ -21,6 +21,12 @@ _QUARTER = 250_000  # microseconds
 _MICROSECOND = timedelta(microseconds=1)
 _SHORTEST_WAIT = timedelta(seconds=1)
 _LONGEST_SHORTEST_WAIT = timedelta(seconds=60)  # the RFC's minimum, made for leases of hours
+_LONGEST_ENDLESS_WAIT = timedelta(hours=1)
+
+
+LONGEST_SLEEP = timedelta(days=1)
+"""A server is asked at least so often, whatever it granted: anybody on the wire can forge an ACK of
+an infinite lease."""
 
 
 def retransmission(sent: int, random: Random) -> timedelta:
@@ -32,15 +38,18 @@ def retransmission(sent: int, random: Random) -> timedelta:
     return timedelta(seconds=seconds + random())
 
 
-def renewal_wait(now: datetime, until: datetime | None, lease_time: timedelta) -> timedelta:
-    """How long to wait before a renewing REQUEST is sent again: half the time that remains.
+def renewal_wait(
+    now: datetime, until: datetime | None, lease_time: timedelta, *, sent: int
+) -> timedelta:
+    """How long to wait before a renewing REQUEST, sent ``sent`` times, is sent again.
 
-    Not below 60 s (section 4.4.5), or a sixtieth of a lease that is shorter than an hour.
+    Half the time that remains, not below 60 s (section 4.4.5), or a sixtieth of a lease that is
+    shorter than an hour. Where none is known to remain, a minute, doubled up to an hour.
     """
     shortest = max(_SHORTEST_WAIT, min(lease_time / 60, _LONGEST_SHORTEST_WAIT))
     if until is None:
-        return _LONGEST_SHORTEST_WAIT
-    return max((until - now) / 2, shortest)
+        return min(_LONGEST_SHORTEST_WAIT * 2.0 ** min(sent - 1, 10), _LONGEST_ENDLESS_WAIT)
+    return min(max((until - now) / 2, shortest), LONGEST_SLEEP)
 
 
 def _together(at: datetime) -> datetime:
@@ -67,17 +76,17 @@ def times(
     """T1, T2 and the end of a lease confirmed ``now``.
 
     Where the server's T1 and T2 are absent, or not 0 < T1 < T2 < lease time, the RFC's fractions
-    stand in for them.
+    stand in for them. T1 is a day at most, also of an infinite lease.
     """
-    if lease_time == INFINITE:
-        return Times(renew_at=None, rebind_at=None, expires_at=None)
+    is_infinite = lease_time == INFINITE
     t1, t2 = _t1_and_t2(lease_time, renewal_time, rebinding_time)
+    t1 = LONGEST_SLEEP if is_infinite else min(t1, LONGEST_SLEEP)
     fuzz = t1 * _T1_FUZZ
     earliest = now + t1 - fuzz
     return Times(
         renew_at=max(earliest, _together(earliest + fuzz * (1 - random()))),
-        rebind_at=now + t2,
-        expires_at=now + lease_time,
+        rebind_at=None if is_infinite else now + t2,
+        expires_at=None if is_infinite else now + lease_time,
     )
 
 

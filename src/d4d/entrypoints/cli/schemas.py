@@ -45,7 +45,8 @@ class ProbedSchema(Schema):
     interface: str | None
     relay: str | None = Field(description="This host's address, and whom it asked; else null")
     error: str | None = Field(description="Why nobody could be asked")
-    offers: list[OfferSchema] = Field(description="The fastest first; none where nobody answered")
+    offers: list[OfferSchema] = Field(description="The fastest first; none where nobody offered")
+    useless: list[str] = Field(description="Who answered with what D4D can't use, and why")
 
     @classmethod
     def of(cls, probed: ProbeResult, *, servers: Collection[IPv4Address]) -> "ProbedSchema":
@@ -55,6 +56,7 @@ class ProbedSchema(Schema):
             relay=probed.relay,
             error=probed.error,
             offers=[OfferSchema.of(each, servers=servers) for each in probed.offers],
+            useless=list(probed.useless),
         )
 
 

@@ -1,7 +1,7 @@
 """Leases from a DHCP server in memory: what is asked, taken, declined, kept and given back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import replace
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
@@ -14,7 +14,7 @@ from d4d.adapters.dhcp.conflict_detection import ArpMonitor, OnConflict, OwnerOf
 from d4d.adapters.dhcp.policy import DhcpPolicy
 from d4d.adapters.dhcp.routes import Routes
 from d4d.domain.addressing import Address, MacAddress
-from d4d.domain.dhcp.messages import MessageType
+from d4d.domain.dhcp.messages import Message, MessageType, Unreadable
 from d4d.domain.errors import BadRequest, LinkDown, NoAddress, StoreUnavailable
 from d4d.domain.events import EventKind
 from d4d.domain.leases import Endpoint, Lease, LeaseState
@@ -363,6 +363,106 @@ async def test_silence_is_an_error_at_the_deadline_that_says_where_to_look(bench
     assert bench.server.said == ["DISCOVER"] * 3
 
 
+USELESS: list[tuple[Callable[[Message], Message], str]] = [
+    (lambda answer: answer._replace(yiaddr=IPv4Address(0)), "it offers no address"),
+    (lambda answer: answer._replace(client_id=b"\x00other"), "for another client identifier"),
+    (lambda answer: answer._replace(type=MessageType.NAK), "a DHCPDISCOVER was sent"),
+    (lambda answer: answer._replace(type=MessageType.ACK), "a DHCPDISCOVER was sent"),
+]
+
+
+@pytest.mark.parametrize(("garble", "why"), USELESS)
+async def test_a_useless_answer_is_not_called_silence(
+    bench: Bench, garble: Callable[[Message], Message], why: str
+) -> None:
+    bench.server.garbles(garble)
+    with pytest.raises(NoAddress) as caught:
+        await bench.allocate()
+    text = str(caught.value)
+    assert "no DHCP server answered" not in text
+    assert "but it was not silent there: 10.77.0.1 answered with a DHCP" in text
+    assert f"that D4D can't use: {why}" in text or why in text
+    (event,) = bench.events.all
+    assert (event.kind, event.address) == (EventKind.MISMATCH, SERVER)
+    assert why in event.detail
+    assert event.endpoint == WEB
+
+
+async def test_a_reply_that_cannot_be_read_is_not_called_silence(bench: Bench) -> None:
+    bench.server.silent()
+    call = asyncio.ensure_future(bench.allocate())
+    await settle(0.1)
+    asked = bench.server.heard[0]
+    reply = Unreadable(xid=asked.xid, chaddr=asked.chaddr, reason="no type", source=SERVER)
+    for _ in range(5000):
+        bench.server.links[0].arrive(reply)
+    with pytest.raises(NoAddress, match=r"10\.77\.0\.1 answered with a reply that D4D can't read"):
+        await call
+    assert len(bench.events.all) == 1
+
+
+async def test_useless_answers_that_are_forged_by_the_thousand_are_a_few_events(
+    bench: Bench,
+) -> None:
+    bench.server.latency = 2.0
+    call = asyncio.ensure_future(bench.allocate())
+    await settle(0.5)
+    asked = bench.server.heard[0]
+    for number in range(5000):
+        forged = Message(type=OFFER, xid=asked.xid, chaddr=asked.chaddr, source=SERVER + number)
+        bench.server.links[0].arrive(forged)
+    await call
+    assert 1 <= len(bench.events.all) <= 8
+
+
+async def test_an_acknowledgement_of_no_use_is_named(bench: Bench) -> None:
+    def garble(answer: Message) -> Message:
+        is_ack = answer.type is MessageType.ACK
+        return answer._replace(lease_time=timedelta(0)) if is_ack else answer
+
+    bench.server.garbles(garble)
+    with pytest.raises(NoAddress) as caught:
+        await bench.allocate()
+    assert "offered 10.77.16.1" in str(caught.value)
+    assert "answered with a DHCPACK that D4D can't use: a lease time of 0 s" in str(caught.value)
+
+
+async def test_another_server_than_the_named_one_is_told_of_in_the_error_alone(
+    bench: Bench,
+) -> None:
+    """That there are others is what DHCP_SERVER is for; that the named one is silent is news."""
+    other = IPv4Address("10.77.0.2")
+    routes = Routes(interfaces=bench.interfaces, servers=(other,))
+    bench.allocator._ways._routes = routes
+    with pytest.raises(NoAddress, match=r"10\.77\.0\.2 alone is heard"):
+        await bench.allocate()
+    assert bench.events.all == []
+
+
+async def test_another_address_than_was_offered_is_taken(bench: Bench) -> None:
+    """As udhcpc and dhclient do."""
+    granted = IPv4Address("10.77.16.7")
+
+    def garble(answer: Message) -> Message:
+        is_ack = answer.type is MessageType.ACK
+        return answer._replace(yiaddr=granted) if is_ack else answer
+
+    bench.server.garbles(garble)
+    lease = await bench.allocate()
+    assert lease.address == granted
+
+
+async def test_a_renewal_that_is_answered_with_what_is_of_no_use_says_so_once(
+    bench: Bench,
+) -> None:
+    await bench.kept()
+    bench.server.garbles(lambda answer: answer._replace(lease_time=timedelta(0)))
+    await settle(3700.0)
+    (event,) = (each for each in bench.events.all if each.kind is EventKind.MISMATCH)
+    assert "a lease time of 0 s (option 51)" in event.detail
+    assert ("lost", "10.77.16.1") in bench.holder.told
+
+
 async def test_a_server_that_offers_and_never_acknowledges_is_named(bench: Bench) -> None:
     bench.server.silent(REQUEST)
     with pytest.raises(NoAddress, match=r"10\.77\.0\.1 on eth0 offered 10\.77\.16\.1 .*did not"):
@@ -601,6 +701,29 @@ async def test_a_stored_lease_is_confirmed_at_once_if_asked_to(bench: Bench) -> 
     await settle(1.0)
     assert bench.server.said[2:] == ["REQUEST"]
     assert bench.holder.told == [("renewed", "10.77.16.1")]
+
+
+async def test_a_lost_lease_is_reclaimed_at_once_after_a_restart(bench: Bench) -> None:
+    lease = (await bench.kept()).denied()
+    await bench.restart()
+    bench.server.silent()
+    bench.allocator.maintain(lease, bench.holder)
+    await settle(1.0)
+    assert bench.server.said[2:] == ["DISCOVER"]
+    assert bench.server.heard[-1].requested == lease.address
+    assert bench.holder.told == []
+    bench.server.speaks()
+    await settle(60.0)
+    assert bench.holder.told == [("recovered", "10.77.16.1")]
+    assert bench.holder.leases[-1].state is LeaseState.BOUND
+
+
+async def test_a_lost_lease_of_an_earlier_process_is_not_released(bench: Bench) -> None:
+    """Another may have it by now."""
+    lease = (await bench.kept()).denied()
+    await bench.restart()
+    await bench.allocator.free(lease)
+    assert "RELEASE" not in bench.server.said
 
 
 async def test_many_stored_leases_are_confirmed_in_a_trickle(bench: Bench) -> None:

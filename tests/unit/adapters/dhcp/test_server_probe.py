@@ -55,6 +55,17 @@ async def test_it_asks_again_and_a_server_is_told_once(server: FakeDhcpServer) -
     assert len(probed.offers) == 1
 
 
+async def test_an_answer_of_no_use_is_no_silence(server: FakeDhcpServer) -> None:
+    server.garbles(lambda answer: answer._replace(yiaddr=IPv4Address(0)))
+    probed = await ask(server, seconds=5)
+    assert probed.offers == ()
+    (useless,) = probed.useless
+    assert useless == (
+        "10.77.0.1 answered with a DHCPOFFER that D4D can't use: "
+        "it offers no address (yiaddr is 0.0.0.0)"
+    )
+
+
 async def test_nobody_answers(server: FakeDhcpServer) -> None:
     server.silent()
     assert await ask(server) == ProbeResult(parent="eth0")

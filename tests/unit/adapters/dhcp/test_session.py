@@ -16,7 +16,7 @@ from d4d.adapters.dhcp.session import Begin, Session
 from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.client import Client
 from d4d.domain.dhcp.effects import Bound, Effect, Effects, Grant
-from d4d.domain.dhcp.messages import Identity, MessageType
+from d4d.domain.dhcp.messages import Identity, Message, MessageType
 from d4d.domain.errors import LinkDown
 from d4d.domain.leases import RenewalForm, Terms
 from tests.support.fake_dhcp_server import SERVER, FakeDhcpServer
@@ -194,6 +194,73 @@ async def test_a_dead_link_is_an_error_for_who_waits_and_survived_by_who_does_no
     bench.server.comes_up()
     await settle(3600.0)
     assert bench.bound_again >= 1
+
+
+async def test_after_a_jump_of_the_clock_every_client_is_asked_for_in_turn(bench: Bench) -> None:
+    """The timer runs by another clock than leases do, and knows of no jump."""
+    for number in range(1, 101):
+        await bench.bound(number)
+    await settle(60.0)
+    heard = len(bench.server.heard)
+    bench.clock.jump(timedelta(hours=2))
+    await settle(60.0)
+    assert len(bench.server.heard) == heard
+    bench.session.disturbed(bench.clock())
+    await settle(0.01)
+    assert len(bench.server.heard) - heard == 16
+    await settle(2.0)
+    assert bench.bound_again == 100
+
+
+async def test_after_a_jump_back_nobody_waits_for_the_old_time_to_come(bench: Bench) -> None:
+    client = await bench.bound()
+    bench.server.silent()
+    bench.session.perform(client, client.renew(bench.clock()))
+    bench.clock.jump(timedelta(days=-9))
+    bench.server.speaks()
+    bench.session.disturbed(bench.clock())
+    await settle(1.0)
+    assert bench.bound_again == 1
+
+
+async def test_a_jump_of_the_clock_begins_who_has_not_begun(bench: Bench) -> None:
+    client = bench.client()
+    bench.session.follow(client, bench.heard.append)
+    begin = partial(client.resume, stored(timedelta(hours=1)), confirm=True)
+    bench.session.begin_in_turn(client, begin)
+    bench.clock.jump(timedelta(days=-9))
+    bench.session.disturbed(bench.clock())
+    await settle(1.0)
+    assert bench.server.said == ["REQUEST"]
+
+
+async def test_what_a_client_accepts_is_told_to_the_link_and_nothing_else(bench: Bench) -> None:
+    """A link learns from it where a server is; anybody can answer to an xid that he reads."""
+    client = bench.client()
+    accepts = lambda address: address == IPv4Address("10.77.16.9")  # noqa: E731 - one line's worth
+    bench.session.follow(client, bench.heard.append)
+    bench.session.perform(client, client.start(bench.clock(), accepts=accepts))
+    asked = bench.server.heard[-1]
+    said = Message(
+        type=MessageType.OFFER,
+        xid=asked.xid,
+        chaddr=asked.chaddr,
+        server_id=SERVER,
+        yiaddr=IPv4Address("10.77.16.9"),
+        lease_time=timedelta(hours=1),
+    )
+    deliver = bench.session._deliver
+    assert not deliver(said._replace(xid=asked.xid ^ 1))
+    assert not deliver(said._replace(chaddr=MacAddress(bytes(6))))
+    assert not deliver(said._replace(yiaddr=IPv4Address("10.77.16.8")))
+    assert not deliver(said._replace(type=MessageType.NAK))
+    assert not deliver(said._replace(client_id=b"\x00another"))
+    assert deliver(said)
+    granted = said._replace(type=MessageType.ACK)
+    assert not deliver(granted._replace(server_id=SERVER + 1))
+    assert not deliver(said)
+    assert deliver(granted)
+    assert not deliver(granted)
 
 
 async def test_a_long_sleep_of_the_host_wakes_every_client(bench: Bench) -> None:

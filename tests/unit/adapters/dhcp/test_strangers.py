@@ -297,7 +297,7 @@ def forged_offers(bench: Bench, count: int) -> None:
             yiaddr=IPv4Address("172.16.0.1") + number,
             lease_time=timedelta(hours=1),
         )
-        bench.server.links[-1]._arrive(offer)
+        bench.server.links[-1].arrive(offer)
 
 
 async def test_forged_offers_make_few_events(bench: Bench) -> None:

@@ -28,6 +28,8 @@ BY_TIME = {
     Trigger.RETRY,
 }
 BY_MESSAGE = {Trigger.OFFER, Trigger.ACK, Trigger.NAK, Trigger.NAK_OF_FORM}
+HELD_BACK = {State.REBOOTING, State.REBINDING}
+"""Where another server's answer counts a second later."""
 HOLDING = (State.BOUND, State.RENEWING, State.REBINDING)
 WEIGHTS = {
     "wake": 8,
@@ -41,6 +43,7 @@ WEIGHTS = {
     "renew": 1,
     "decline": 1,
     "release": 0.5,
+    "disturb": 0.5,
 }
 STEPS, WALKS = 60, 100
 
@@ -89,6 +92,7 @@ class Walk:
         reached = {before}
         for _ in range(3):
             reached |= set(_after(reached, BY_TIME))
+            reached |= set(_after(reached & HELD_BACK, BY_MESSAGE))
         assert self.state in reached
         assert _sends(effects) <= 1
         assert self.bench.tick() == [], "a second tick finds nothing due"
@@ -163,8 +167,9 @@ class Walk:
     def resume(self) -> None:
         if self.state is State.INIT:
             age = timedelta(seconds=self.random.randrange(7200))
-            confirm = self.random.random() < 0.5
-            self.bench.resume(stored(self.bench.now - age), confirm=confirm)
+            confirm, lost = self.random.random() < 0.5, self.random.random() < 0.2
+            self.bench.resume(stored(self.bench.now - age), confirm=confirm, lost=lost)
+            self.is_ticked = self.is_ticked and not lost  # it is due at once
 
     def renew(self) -> None:
         self.bench.note(self.bench.client.renew(self.bench.now))
@@ -176,6 +181,10 @@ class Walk:
     def release(self) -> None:
         assert _sends(self.bench.release()) <= 1
         assert self.state is State.INIT
+
+    def disturb(self) -> None:
+        assert _sends(self.bench.note(self.bench.client.disturbed(self.bench.now))) <= 1
+        assert self.bench.tick() == []
 
     # What holds after each step
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from d4d.domain.dhcp import messages
-from d4d.domain.dhcp.effects import Effects
+from d4d.domain.dhcp.effects import Effects, Ignored
 from d4d.domain.dhcp.messages import Message
 from d4d.domain.dhcp.states import TRANSITIONS, WAITING, State, Trigger
 from tests.support.client_harness import HOUR, IDENTITY, SECOND, Bench, ours, stored, told
@@ -54,6 +54,10 @@ def _reboot(bench: Bench) -> Effects:
     return bench.resume(stored(bench.now), confirm=True)
 
 
+def _reclaim(bench: Bench) -> Effects:
+    return bench.resume(stored(bench.now), lost=True)
+
+
 def _offer(bench: Bench) -> Effects:
     return bench.hear(ours.offer(bench.asked))
 
@@ -96,6 +100,7 @@ SCENARIOS: dict[tuple[State, Trigger], Scenario] = {
     (S.INIT, E.START): Scenario(_start, ["DISCOVER"], S.SELECTING),
     (S.INIT, E.RESUME): Scenario(_resume, [], S.BOUND),
     (S.INIT, E.REBOOT): Scenario(_reboot, ["REQUEST 50"], S.REBOOTING),
+    (S.INIT, E.RECLAIM): Scenario(_reclaim, [], S.LOST),
     (S.SELECTING, E.START): Scenario(_start, ["DISCOVER"], S.SELECTING),
     (S.SELECTING, E.OFFER): Scenario(_offer, ["Offered", "REQUEST 50 54"], S.REQUESTING),
     (S.SELECTING, E.TIMEOUT): Scenario(Bench.wake, ["DISCOVER"], S.SELECTING),
@@ -218,6 +223,7 @@ CALLS: dict[Trigger, Callable[[Bench], Effects]] = {
     E.START: _start,
     E.RESUME: _resume,
     E.REBOOT: _reboot,
+    E.RECLAIM: _reclaim,
     E.DECLINE: _decline,
 }
 
@@ -237,7 +243,8 @@ def _look(bench: Bench) -> list[object]:
 def test_a_message_that_the_table_lacks_has_no_effect(state: State, event: Trigger) -> None:
     bench = AT[state]()
     before = _look(bench)
-    assert bench.hear(_answer(bench, event)) == []
+    effects = bench.hear(_answer(bench, event))
+    assert all(isinstance(effect, Ignored) for effect in effects)
     assert _look(bench) == before
 
 

@@ -43,11 +43,17 @@ def test_retransmission_doubles_from_4_to_64_seconds(sent: int, seconds: int) ->
 def test_a_renewal_waits_for_half_of_what_remains_but_not_less_than_its_share(
     remains: timedelta, lease_time: timedelta, wait: timedelta
 ) -> None:
-    assert renewal_wait(NOON, NOON + remains, lease_time) == wait
+    assert renewal_wait(NOON, NOON + remains, lease_time, sent=1) == wait
 
 
-def test_a_renewal_without_an_end_is_asked_for_each_minute() -> None:
-    assert renewal_wait(NOON, None, INFINITE) == MINUTE
+@pytest.mark.parametrize(("sent", "minutes"), [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (99, 60)])
+def test_a_renewal_without_an_end_is_asked_for_seldom(sent: int, minutes: int) -> None:
+    assert renewal_wait(NOON, None, INFINITE, sent=sent) == minutes * MINUTE
+
+
+def test_a_renewal_waits_for_a_day_at_most() -> None:
+    days = timedelta(days=9)
+    assert renewal_wait(NOON, NOON + days, 2 * days, sent=1) == timedelta(days=1)
 
 
 def lease(
@@ -87,9 +93,15 @@ def test_a_senseless_t1_is_repaired(t1: timedelta) -> None:
     assert lease(HOUR, t1, 55 * MINUTE) == (HOUR / 2, 55 * MINUTE, HOUR)
 
 
-def test_an_infinite_lease_has_no_instants() -> None:
-    got = times(NOON, lease_time=INFINITE, renewal_time=HOUR, rebinding_time=2 * HOUR, random=half)
-    assert got == Times(renew_at=None, rebind_at=None, expires_at=None)
+def test_an_infinite_lease_ends_never_and_is_asked_for_daily() -> None:
+    day = timedelta(days=1)
+    got = times(NOON, lease_time=INFINITE, renewal_time=HOUR, rebinding_time=2 * HOUR, random=never)
+    assert got == Times(renew_at=NOON + day, rebind_at=None, expires_at=None)
+
+
+def test_a_lease_of_weeks_is_asked_for_daily() -> None:
+    assert lease(timedelta(days=30))[0] == timedelta(days=1)
+    assert lease(timedelta(days=30), t1=timedelta(days=20))[0] == timedelta(days=1)
 
 
 seconds = st.integers(0, 2**32 - 2).map(lambda number: timedelta(seconds=number))

@@ -5,13 +5,16 @@ from ipaddress import IPv4Address
 from typing import Protocol
 
 from d4d.domain.addressing import MacAddress
-from d4d.domain.dhcp.messages import Message
+from d4d.domain.dhcp.messages import Message, Unreadable
 
 Wants = Callable[[int], bool]
 """Whether a client waits for this xid; asked before anything else of a packet is read."""
 
-Deliver = Callable[[Message], None]
-"""Takes a message that was wanted."""
+Deliver = Callable[[Message | Unreadable], bool]
+"""Takes what was wanted; returns whether a client accepted it.
+
+A link learns from nothing else: anybody on the wire can read an xid, and answer to it.
+"""
 
 
 class Link(Protocol):
@@ -27,7 +30,7 @@ class Link(Protocol):
         """Send to one server. Raises LinkDown."""
 
     def mac_of(self, server: IPv4Address) -> MacAddress | None:
-        """Whence its last answer came; None where that is unknown, as behind a router."""
+        """Whence its last answer came that was accepted; None where that is unknown."""
 
     @property
     def silence(self) -> str:

@@ -18,6 +18,7 @@ from d4d.adapters.dhcp.link.udp_frame import (
     CLIENT_PORT,
     ETHERNET,
     SERVER_PORT,
+    SOURCE_ADDRESS,
     SOURCE_MAC,
     ethernet,
     request_packet,
@@ -30,7 +31,7 @@ from d4d.adapters.network.packet_socket import GONE, advice, mac_of, open_tap
 from d4d.adapters.network.socket_errors import link_down
 from d4d.adapters.network.socket_reading import SocketReader
 from d4d.domain.addressing import MacAddress
-from d4d.domain.dhcp.messages import AWAITED, NO_ADDRESS, Message
+from d4d.domain.dhcp.messages import AWAITED, NO_ADDRESS, Message, Unreadable
 from d4d.domain.errors import LinkDown
 from d4d.service_layer import log_messages as log
 from d4d.service_layer.concurrency.supervised_task import its_own
@@ -113,7 +114,7 @@ class Layer2Link:
             self._packet_log.sent(message, to=server, length=len(payload))
 
     def mac_of(self, server: IPv4Address) -> MacAddress | None:
-        """The Ethernet source of its last answer, which may be a relay's."""
+        """The Ethernet source of its last answer that was accepted; it may be a relay's."""
         mac = self._server_macs.get(server)
         return MacAddress(mac) if mac is not None else None
 
@@ -172,14 +173,17 @@ class Layer2Link:
         payload = udp_payload(frame[ETHERNET:])
         if payload is None:
             return
-        message = read_wanted(payload, wants=self._wants, link=self.name)
+        source = IPv4Address(frame[SOURCE_ADDRESS])
+        message = read_wanted(payload, wants=self._wants, link=self.name, source=source)
         if message is None:
+            return
+        if isinstance(message, Unreadable):
+            self._deliver(message)
             return
         if self._packet_log is not None:
             self._packet_log.received(message, length=len(payload))
-        if message.server_id is not None:
+        if self._deliver(message) and message.server_id is not None:
             self._learn(message.server_id, frame[SOURCE_MAC])
-        self._deliver(message)
 
     def _learn(self, server: IPv4Address, mac: bytes) -> None:
         if server not in self._server_macs and len(self._server_macs) >= _MOST_SERVERS:

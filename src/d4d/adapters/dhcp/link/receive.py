@@ -1,11 +1,12 @@
 """The receiving half that both links share: what a client waits for is decoded."""
 
 import time
+from ipaddress import IPv4Address
 
 from d4d.adapters.dhcp.link.base import Wants
-from d4d.adapters.dhcp.wire.codec import Malformed, decode, xid_of
+from d4d.adapters.dhcp.wire.codec import Malformed, chaddr_of, decode, xid_of
 from d4d.adapters.observability.seldom import Seldom
-from d4d.domain.dhcp.messages import Message
+from d4d.domain.dhcp.messages import Message, Unreadable
 from d4d.service_layer import log_messages as log
 
 _MOST_UNREADABLE = 16
@@ -13,8 +14,10 @@ _seldom = Seldom(at_most=_MOST_UNREADABLE)
 """What is told of unreadable replies: anybody on the wire can send them by the thousand."""
 
 
-def read_wanted(payload: bytes, *, wants: Wants, link: str) -> Message | None:
-    """The message, if a client waits for its xid and it can be read; else None."""
+def read_wanted(
+    payload: bytes, *, wants: Wants, link: str, source: IPv4Address | None
+) -> Message | Unreadable | None:
+    """What came from ``source``, if a client waits for its xid; else None."""
     try:
         xid = xid_of(payload)
     except Malformed as error:
@@ -23,7 +26,7 @@ def read_wanted(payload: bytes, *, wants: Wants, link: str) -> Message | None:
     if not wants(xid):
         return None
     try:
-        return decode(payload)
+        return decode(payload, source=source)
     except Malformed as error:
         if _seldom.may_tell((link, str(error)), time.monotonic()):
             log.dhcp_reply_unreadable(
@@ -32,4 +35,4 @@ def read_wanted(payload: bytes, *, wants: Wants, link: str) -> Message | None:
                 error=str(error),
                 untold=_seldom.untold(),
             )
-        return None
+        return Unreadable(xid=xid, chaddr=chaddr_of(payload), reason=str(error), source=source)

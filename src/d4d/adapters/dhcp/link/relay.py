@@ -146,10 +146,10 @@ class RelayLink:
         self._read([each for each in map(udp_payload, packets) if each is not None])
 
     def _take(self, payload: bytes) -> None:
-        message = read_wanted(payload, wants=self._wants, link=self.name)
+        message = read_wanted(payload, wants=self._wants, link=self.name, source=None)
         if message is None:
             return
-        if self._packet_log is not None:
+        if isinstance(message, Message) and self._packet_log is not None:
             self._packet_log.received(message, length=len(payload))
         self._deliver(message)
 

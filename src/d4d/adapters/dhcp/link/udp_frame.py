@@ -8,6 +8,8 @@ ETHERNET = 14
 """The length of an Ethernet header: the IP header starts behind it."""
 SOURCE_MAC = slice(6, 12)
 """Where an Ethernet frame says who sent it."""
+SOURCE_ADDRESS = slice(ETHERNET + 12, ETHERNET + 16)
+"""Where the IPv4 packet in it does."""
 BROADCAST_MAC = b"\xff" * 6
 SERVER_PORT, CLIENT_PORT = 67, 68
 _ETHERTYPE_IPV4 = b"\x08\x00"

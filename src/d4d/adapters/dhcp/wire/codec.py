@@ -39,6 +39,7 @@ _REQUEST, _REPLY = 1, 2
 _REPLIES = (MessageType.OFFER, MessageType.ACK, MessageType.NAK)
 _FIXED = struct.Struct("!4BIHHIIII6s")
 _XID = struct.Struct("!4xI")
+_CHADDR = slice(28, 34)
 
 
 class Malformed(ValueError):
@@ -87,6 +88,11 @@ def xid_of(payload: bytes) -> int:
     return xid
 
 
+def chaddr_of(payload: bytes) -> MacAddress:
+    """Whom it is for, of a payload that ``xid_of`` takes."""
+    return MacAddress(payload[_CHADDR])
+
+
 def encode(message: Message, *, hops: int = 0) -> bytes:
     """The BOOTP payload, 300 bytes or longer. Raises Malformed for a value that fits in no option.
 
@@ -130,8 +136,11 @@ def build(message: Message, *, hops: int = 0) -> bytes:
     return bytes(head / scapy.DHCP(options=[*options, "end"])).ljust(_LEAST_LENGTH, b"\0")
 
 
-def decode(payload: bytes) -> Message:
-    """Read a BOOTP payload. Raises Malformed; an unreadable option alone is left out."""
+def decode(payload: bytes, *, source: IPv4Address | None = None) -> Message:
+    """Read a BOOTP payload that came from ``source``.
+
+    Raises Malformed; an unreadable option alone is left out.
+    """
     xid_of(payload)
     op, htype, hlen, _, xid, secs, flags, ciaddr, yiaddr, siaddr, giaddr, chaddr = (
         _FIXED.unpack_from(payload)
@@ -151,6 +160,7 @@ def decode(payload: bytes) -> Message:
         yiaddr=_address(yiaddr),
         siaddr=_address(siaddr),
         giaddr=_address(giaddr),
+        source=source,
         **fields,
     )
 

@@ -113,9 +113,10 @@ def _rows(probed: "ProbedSchema", timeout: str) -> list[list[str | None]]:
     way = probed.interface if probed.relay is None else f"relay {probed.relay}"
     if probed.error is not None:
         return [[way, probed.error]]
-    if not probed.offers:
+    if not probed.offers and not probed.useless:
         return [[way, f"no answer within {timeout}"]]
-    return [[way, *_cells(offer)] for offer in probed.offers]
+    useless: list[list[str | None]] = [[way, each] for each in probed.useless]
+    return [[way, *_cells(offer)] for offer in probed.offers] + useless
 
 
 def _cells(offer: "OfferSchema") -> list[str | None]:

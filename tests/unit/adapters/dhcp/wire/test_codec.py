@@ -49,6 +49,7 @@ networks = st.tuples(any_addresses, st.integers(0, 32)).map(
 lists = st.lists(any_addresses, max_size=63).map(tuple)
 messages = st.builds(
     Message,
+    source=st.none(),
     type=st.sampled_from(MessageType),
     xid=st.integers(0, 2**32 - 1),
     chaddr=st.binary(min_size=6, max_size=6).map(MacAddress),
