@@ -80,7 +80,7 @@ class LeaseService:
         """Leases that nobody here can keep alive, and why: they are left alone."""
 
     def open(self, leases: tuple[Lease, ...]) -> None:
-        """Take up stored leases with their timers, and the releases still to send.
+        """Take up stored leases, and the releases still to send.
 
         Nobody knows what happened while D4D was down, so each is confirmed: in turn, and paced.
         """

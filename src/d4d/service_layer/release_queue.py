@@ -12,6 +12,7 @@ from d4d.domain.errors import D4DError
 from d4d.domain.leases import Lease
 from d4d.domain.pools import PoolId
 from d4d.domain.ports.clock import Clock
+from d4d.service_layer import log_messages as log
 from d4d.service_layer.concurrency.supervised_task import forever, report_failure
 
 _TRY = 2.0  # seconds for the turn of a MAC that is just being served
@@ -85,7 +86,14 @@ class ReleaseQueue:
         try:
             async with asyncio.timeout(_TRY):
                 await self._give_back(lease, reason)
-        except (D4DError, TimeoutError):  # a link that is down or gone is not so for ever
+        except (D4DError, TimeoutError) as error:  # a link that is down is not so for ever
+            if retry == _FIRST_RETRY and isinstance(error, D4DError):
+                log.release_unsent(
+                    address=str(lease.address),
+                    pool=lease.pool,
+                    mac=str(lease.endpoint.mac),
+                    error=str(error),
+                )
             self._again(lease, reason, retry)
         except Exception as error:  # a bug that one lease meets must not keep the others
             report_failure(error, "giving back")

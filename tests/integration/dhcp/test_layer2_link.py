@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -17,7 +18,7 @@ import pytest
 from d4d.adapters.dhcp.link.base import Deliver, Link, Wants
 from d4d.adapters.dhcp.link.layer2 import Layer2Link
 from d4d.adapters.dhcp.link.relay import RelayLink
-from d4d.adapters.dhcp.link.udp_frame import ETHERNET, ethernet, udp_payload
+from d4d.adapters.dhcp.link.udp_frame import ETHERNET, ethernet, request_packet, udp_payload
 from d4d.adapters.dhcp.wire.codec import decode, dissect, encode
 from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.messages import (
@@ -43,6 +44,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces ne
 HOST, ROUTER, SERVER = (IPv4Address(f"10.77.0.{n}") for n in (2, 254, 1))
 FAR_SERVER, FAR_HOST = IPv4Address("10.88.0.1"), IPv4Address("10.66.0.2")
 LINK = IPv4Address("10.77.0.0")
+NOBODY = IPv4Address("10.77.16.1")
 PATIENCE = 8.0
 MakeLink = Callable[[Wants, Deliver], Link]
 
@@ -305,23 +307,110 @@ def test_a_lease_lives_and_ends_by_relay_beside_the_owner_of_port_67(
 def test_a_server_frees_the_lease_of_a_link_that_never_heard_it(
     kind: str, segment: tuple[str, str], tmp_path: Path
 ) -> None:
-    """As after a restart: no MAC is known, and the kernel's UDP takes the RELEASE."""
+    """As after a restart: the server's MAC is asked for by ARP, and the RELEASE is its alone."""
     host, far = segment
+    tap = tap_in(far)
+    with tap, server(kind, far, tmp_path), inside(host):
+        released = release_by_another_link(kind, tmp_path, tap)
+    assert released[:6] == mac_of(far)
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_server_that_answers_no_arp_frees_the_lease_too(
+    kind: str, segment: tuple[str, str], tmp_path: Path
+) -> None:
+    """Behind a relay agent it is nobody's neighbour: all hear the RELEASE, as a DISCOVER."""
+    host, far = segment
+    run(*f"ip netns exec {far} sysctl -qw net.ipv4.conf.all.arp_ignore=8".split())
+    tap = tap_in(far)
+    with tap, server(kind, far, tmp_path), inside(host):
+        released = release_by_another_link(kind, tmp_path, tap)
+    assert released[:6] == b"\xff" * 6
+    assert released[30:34] == b"\xff" * 4
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_release_leaves_by_its_parent_wherever_the_hosts_routes_lead(
+    kind: str, segment: tuple[str, str], tmp_path: Path
+) -> None:
+    """A parent needs no address, and a host's default route is often another interface's."""
+    host, far = segment
+    with namespaces("elsewhere") as (elsewhere,):
+        cable(host, "eth1", elsewhere, "eth0")
+        run("ip", "-n", host, "addr", "flush", "dev", "eth0")
+        address(host, "eth1", "192.0.2.2/24")
+        run("ip", "-n", host, "route", "add", "default", "via", "192.0.2.1")
+        tap = tap_in(far)
+        with tap, server(kind, far, tmp_path), inside(host):
+            released = release_by_another_link(kind, tmp_path, tap)
+        assert released[:6] == mac_of(far)
+
+
+def release_by_another_link(kind: str, folder: Path, tap: socket.socket) -> bytes:
+    """The frame of a RELEASE, by which the server was seen to free the lease of another link."""
     identity = container()
 
-    async def life() -> None:
+    async def life() -> bytes:
         before, after = Conversation(packet_link), Conversation(packet_link)
         try:
             ack = await before.acquire(identity)
-            until(lambda: holds_lease(kind, tmp_path, ack.yiaddr), f"{kind} holds {ack.yiaddr}")
+            before.link.close()
+            until(lambda: holds_lease(kind, folder, ack.yiaddr), f"{kind} holds {ack.yiaddr}")
+            frames(tap)
             after.release(identity, ack)
-            until(lambda: not holds_lease(kind, tmp_path, ack.yiaddr), f"{kind} frees it")
+            async with asyncio.timeout(PATIENCE):
+                while holds_lease(kind, folder, ack.yiaddr):  # noqa: ASYNC110 - a file tells nobody
+                    await asyncio.sleep(0.02)
         finally:
             before.link.close()
             after.link.close()
+        (released,) = (frame for frame in frames(tap) if frame[36:38] == b"\0\x43")
+        return released
 
-    with server(kind, far, tmp_path), inside(host):
+    return on_loop(life())
+
+
+def test_a_release_that_waits_for_its_servers_mac_is_not_overtaken(
+    segment: tuple[str, str],
+) -> None:
+    """It would free the lease that its container, started again, had got meanwhile."""
+    host, far = segment
+    run(*f"ip netns exec {far} sysctl -qw net.ipv4.conf.all.arp_ignore=8".split())
+    identity, other = container(), container()
+
+    async def life() -> None:
+        link = packet_link(lambda _: False, lambda _: False)
+        released = release(identity, 1, ciaddr=IPv4Address("10.77.16.1"), server_id=SERVER)
+        try:
+            link.unicast(released, SERVER)
+            link.broadcast(discover(other, 2))
+            link.broadcast(discover(identity, 3))
+        finally:
+            link.close()
+
+    tap = tap_in(far)
+    with tap, inside(host):
         on_loop(life())
+        sent = [frame for frame in frames(tap) if frame[36:38] == b"\0\x43"]
+    assert [int.from_bytes(frame[46:50], "big") for frame in sent] == [2, 1, 3]
+
+
+def test_a_release_that_waits_for_its_servers_mac_goes_out_at_the_end(
+    segment: tuple[str, str],
+) -> None:
+    host, far = segment
+    run(*f"ip netns exec {far} sysctl -qw net.ipv4.conf.all.arp_ignore=8".split())
+
+    async def life() -> None:
+        link = packet_link(lambda _: False, lambda _: False)
+        released = release(container(), 1, ciaddr=IPv4Address("10.77.16.1"), server_id=SERVER)
+        link.unicast(released, SERVER)
+        link.close()
+
+    tap = tap_in(far)
+    with tap, inside(host):
+        on_loop(life())
+        assert len([frame for frame in frames(tap) if frame[36:38] == b"\0\x43"]) == 1
 
 
 @pytest.mark.parametrize("kind", SERVERS)
@@ -652,6 +741,73 @@ def test_a_burst_of_replies_is_heard_to_the_last_and_what_nobody_wants_is_not_re
     with answerer, inside(host):
         on_loop(life())
     assert heard == [*range(burst), 0, burst - 1], "what can not be read is told, too"
+
+
+@pytest.mark.parametrize("to", ["the container", "all"])
+def test_on_a_bridge_an_answer_to_the_containers_own_mac_is_heard(
+    to: str, segment: tuple[str, str]
+) -> None:
+    """Some servers ignore the broadcast flag. A veth filters nothing; a bridge does, as a card."""
+    host, far = segment
+    client = container()
+    run(*f"ip -n {host} link add br0 type bridge".split())
+    run(*f"ip -n {host} link set eth0 master br0".split())
+    run(*f"ip -n {host} link set br0 up".split())
+    with inside(far):
+        answerer = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    heard: asyncio.Queue[Message | Unreadable] = asyncio.Queue()
+
+    def hear(message: Message | Unreadable) -> bool:
+        heard.put_nowait(message)
+        return True
+
+    async def life() -> None:
+        link = Layer2Link("br0", wants=lambda _: True, deliver=hear)
+        link.open()
+        offer = Message(type=MessageType.OFFER, xid=7, chaddr=client.chaddr, server_id=SERVER)
+        mac = bytes(client.chaddr) if to == "the container" else b"\xff" * 6
+        try:
+            packet = bytearray(request_packet(encode(offer), source=SERVER, to=NOBODY))
+            packet[20:24] = (
+                b"\0\x43\0\x44"  # the other way round: checksums stay, and must be right
+            )
+            frame = ethernet(to=mac, source=b"\2" * 6, packet=bytes(packet))
+            async with asyncio.timeout(PATIENCE):
+                while heard.empty():  # a bridge forwards a moment after it came up
+                    answerer.send(frame)
+                    await asyncio.sleep(0.02)
+            message = heard.get_nowait()
+        finally:
+            link.close()
+        assert isinstance(message, Message)
+        assert message.server_id == SERVER
+
+    with answerer:
+        answerer.bind(("eth0", 0))
+        with inside(host):
+            on_loop(life())
+
+
+def promiscuity(namespace: str, device: str) -> int:
+    """How many ask the device to hear all."""
+    words = ("ip", "-n", namespace, "-d", "-j", "link", "show", device)
+    said = subprocess.run(words, check=True, capture_output=True).stdout
+    return int(json.loads(said)[0]["promiscuity"])
+
+
+def test_a_link_asks_for_all_frames_for_as_long_as_it_is_open(segment: tuple[str, str]) -> None:
+    host, _ = segment
+
+    async def life() -> None:
+        link = packet_link(lambda _: False, lambda _: False)
+        before = promiscuity(host, "eth0")
+        link.open()
+        assert promiscuity(host, "eth0") == before + 1
+        link.close()
+        assert promiscuity(host, "eth0") == before
+
+    with inside(host):
+        on_loop(life())
 
 
 def test_what_the_host_itself_answers_to_clients_is_not_heard(segment: tuple[str, str]) -> None:

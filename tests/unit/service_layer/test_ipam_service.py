@@ -996,16 +996,13 @@ async def test_a_restart_keeps_what_is_live_and_releases_none_of_it(driver: Driv
 
 
 async def test_a_restart_confirms_all_leases(driver: Driver) -> None:
-    """Nobody knows what happened while D4D was down, or what the clock says."""
+    """A clock may have been wrong, a server may have forgotten, a lease may not be granted yet."""
     pool = await driver.pool()
-    oldest = await driver.run(pool, A)
+    used = [await driver.run(pool, A), await driver.run(pool, B)]
     await settle(600.0)
-    newest = await driver.run(pool, B)
     await driver.restart()
-    assert {str(each) for each in driver.allocator.confirmed} == {
-        oldest.partition("/")[0],
-        newest.partition("/")[0],
-    }
+    addresses = [address.partition("/")[0] for address in used]
+    assert [str(each) for each in driver.allocator.confirmed] == addresses
 
 
 async def test_a_restart_goes_on_with_releases_that_were_not_sent(driver: Driver) -> None:

@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import timedelta
 from ipaddress import IPv4Address
 
+import structlog
+
 from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import NoAddress
 from d4d.domain.lease_states import Use
@@ -172,3 +174,16 @@ async def test_the_end_may_come_in_the_moment_of_a_release() -> None:
 
 async def test_the_end_before_the_start_is_fine() -> None:
     await Bench().queue.aclose()
+
+
+async def test_a_release_that_can_not_be_sent_is_told_once() -> None:
+    structlog.reset_defaults()
+    with structlog.testing.capture_logs() as lines:
+        async with Bench() as bench:
+            bench.fails = LINK_DOWN
+            bench.queue.add(RELEASED)
+            await settle(600.0)
+            assert len(bench.tries) > 9
+    (told,) = (line for line in lines if line["event"] == "release_unsent")
+    assert told["address"] == "192.168.59.1"
+    assert told["error"] == str(LINK_DOWN)

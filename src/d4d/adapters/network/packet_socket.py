@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import struct
 
 from d4d.adapters.network.bpf import attach
 from d4d.adapters.network.socket_reading import enlarge
@@ -11,12 +12,16 @@ from d4d.domain.addressing import MacAddress
 GONE = frozenset({errno.ENXIO, errno.ENODEV})
 """The interface was deleted; one of its name may be there again, with another index."""
 _ALL_PROTOCOLS = 0x0003  # ETH_P_ALL
+_SOL_PACKET, _ADD_MEMBERSHIP, _PROMISCUOUS = 263, 1, 1  # not in Python's socket module
+_MEMBERSHIP = struct.Struct("iHH8s")  # struct packet_mreq: index, type, address and its length
 
 
-def open_tap(parent: str, program: bytes) -> socket.socket:
+def open_tap(parent: str, program: bytes, *, promiscuous: bool = False) -> socket.socket:
     """Non-blocking; it hears nothing until its filter is in place. Raises OSError.
 
-    ETH_P_ALL taps stand before macvlan takes a frame away, and hear what its children send.
+    ETH_P_ALL taps stand before macvlan takes a frame away, and hear what its children send. A
+    ``promiscuous`` one hears what is sent to MACs that are not the host's, too: a bridge or a real
+    card keeps it to itself otherwise. The kernel counts who asks for that; it ends with the socket.
     """
     _check_there(parent)
     # With a protocol from the start it would hear everything before the filter is there.
@@ -27,6 +32,10 @@ def open_tap(parent: str, program: bytes) -> socket.socket:
         attach(sock, program)
         sock.bind((parent, _ALL_PROTOCOLS))
         mac_of(sock)
+        if promiscuous:
+            index = socket.if_nametoindex(parent)
+            membership = _MEMBERSHIP.pack(index, _PROMISCUOUS, 0, b"")
+            sock.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, membership)
     except OSError:
         sock.close()
         raise

@@ -8,6 +8,7 @@ client lives on beside it.
 import errno
 import socket
 import time
+from collections.abc import Callable
 from ipaddress import IPv4Address
 
 from d4d.adapters.dhcp.link.base import Deliver, Wants
@@ -17,15 +18,16 @@ from d4d.adapters.dhcp.link.udp_frame import (
     BROADCAST_MAC,
     CLIENT_PORT,
     ETHERNET,
-    SERVER_PORT,
     SOURCE_ADDRESS,
     SOURCE_MAC,
     ethernet,
     request_packet,
     udp_payload,
 )
+from d4d.adapters.dhcp.link.unheard_server import UnheardServers
 from d4d.adapters.dhcp.wire.codec import encode
 from d4d.adapters.dhcp.wire.message_log import PacketLog
+from d4d.adapters.network.arp_frame import probe_frame
 from d4d.adapters.network.bpf import udp_filter
 from d4d.adapters.network.packet_socket import GONE, advice, mac_of, open_tap
 from d4d.adapters.network.socket_errors import link_down
@@ -63,6 +65,7 @@ class Layer2Link:
         self._hearing = Hearing()
         self._mac, self._mac_until = b"", 0.0
         self._server_macs: dict[IPv4Address, bytes] = {}
+        self._unheard = UnheardServers(parent, send=self._send_unheard)
 
     def __repr__(self) -> str:
         state = "open" if self._socket else "closed"
@@ -73,7 +76,11 @@ class Layer2Link:
         self._opened()
 
     def close(self) -> None:
-        """Let go of the socket; sending opens another."""
+        """Let go of the socket; sending opens another. What waits for its server goes to all."""
+        self._unheard.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
@@ -90,6 +97,10 @@ class Layer2Link:
     def broadcast(self, message: Message) -> None:
         """Send to all servers on the segment. Raises LinkDown."""
         self._hearing.open_anew_if_silent(self)
+        self._unheard.hurry(message.chaddr)
+        self._broadcast(message)
+
+    def _broadcast(self, message: Message) -> None:
         payload = encode(message)
         packet = request_packet(payload, source=NO_ADDRESS, to=_EVERYBODY)
         self._send(BROADCAST_MAC, message, packet)
@@ -101,17 +112,42 @@ class Layer2Link:
     def unicast(self, message: Message, server: IPv4Address) -> None:
         """Send to one server, from the message's ciaddr. Raises LinkDown.
 
-        Where we know the server's MAC the frame goes out by the socket that DISCOVERs go out by:
-        the kernel's UDP could wait for ARP meanwhile, and a RELEASE would come in after them.
+        It goes out by the socket that DISCOVERs go out by, and ahead of them: the kernel's UDP goes
+        by the host's routes, which may lead elsewhere. A server whose MAC is unknown is asked for
+        it by ARP; where it does not answer, all hear the message.
         """
-        payload = encode(message)
         mac = self._server_macs.get(server)
-        if mac is None:
-            self._send_by_kernel(payload, server)
-        else:
-            self._send(mac, message, request_packet(payload, source=message.ciaddr, to=server))
+        if mac is not None:
+            self._send_to(mac, message, server)
+            return
+        try:
+            self._unheard.listen()
+            self._put(lambda sock: probe_frame(server, sender=self._own_mac(sock)))
+        except OSError as error:
+            raise self._down(error, f"send {message.type.name} to {server}") from error
+        self._unheard.add(message, server)
+
+    def _send_to(self, mac: bytes, message: Message, server: IPv4Address) -> None:
+        payload = encode(message)
+        self._send(mac, message, request_packet(payload, source=message.ciaddr, to=server))
         if self._packet_log is not None:
             self._packet_log.sent(message, to=server, length=len(payload))
+
+    def _send_unheard(self, message: Message, server: IPv4Address, mac: bytes | None) -> None:
+        """Nobody waits who could be told that the link is down."""
+        try:
+            if mac is not None:
+                self._send_to(mac, message, server)
+            else:
+                # RFC 1122, 3.3.6: a frame to all with one host's IP address may be discarded.
+                self._broadcast(message)
+        except LinkDown as error:
+            log.dhcp_message_unsent(
+                link=self.name,
+                message=message.type.name,
+                server=str(server),
+                error=str(error),
+            )
 
     def mac_of(self, server: IPv4Address) -> MacAddress | None:
         """The Ethernet source of its last answer that was accepted; it may be a relay's."""
@@ -119,23 +155,30 @@ class Layer2Link:
         return MacAddress(mac) if mac is not None else None
 
     def _send(self, to: bytes, message: Message, packet: bytes) -> None:
+        def frame(sock: socket.socket) -> bytes:
+            source = message.chaddr if self._src_mac_container else self._own_mac(sock)
+            return ethernet(to=to, source=source, packet=packet)
+
         try:
-            try:
-                self._transmit(to, message, packet)
-            except OSError as error:
-                # The kernel tells of a flap that is over by the next call, which it does not do.
-                if error.errno not in {*GONE, errno.ENETDOWN}:
-                    raise
-                if error.errno in GONE:
-                    self.close()
-                self._transmit(to, message, packet)
+            self._put(frame)
         except OSError as error:
             raise self._down(error, f"send {message.type.name}") from error
 
-    def _transmit(self, to: bytes, message: Message, packet: bytes) -> None:
+    def _put(self, frame: Callable[[socket.socket], bytes]) -> None:
+        """Send a frame, whose source the socket knows. Raises OSError, LinkDown."""
+        try:
+            self._transmit(frame)
+        except OSError as error:
+            # The kernel tells of a flap that is over by the next call, which it does not do.
+            if error.errno not in {*GONE, errno.ENETDOWN}:
+                raise
+            if error.errno in GONE:
+                self._let_go()
+            self._transmit(frame)
+
+    def _transmit(self, frame: Callable[[socket.socket], bytes]) -> None:
         sock = self._opened()
-        source = message.chaddr if self._src_mac_container else self._own_mac(sock)
-        sock.send(ethernet(to=to, source=source, packet=packet))
+        sock.send(frame(sock))
 
     def _own_mac(self, sock: socket.socket) -> bytes:
         """The parent's, which somebody may change; to ask the kernel waits for its other users."""
@@ -144,18 +187,13 @@ class Layer2Link:
             self._mac, self._mac_until = mac_of(sock), now + _MAC_FRESH
         return self._mac
 
-    def _send_by_kernel(self, payload: bytes, server: IPv4Address) -> None:
-        try:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-                sock.setblocking(False)
-                sock.sendto(payload, (str(server), SERVER_PORT))
-        except OSError as error:
-            raise self._down(error, f"send to {server} by UDP") from error
-
     def _opened(self) -> socket.socket:
         if self._socket is None:
             try:
-                self._socket = open_tap(self.name, udp_filter(CLIENT_PORT, ip_at=ETHERNET))
+                # Servers that ignore the broadcast flag answer to the container's MAC.
+                self._socket = open_tap(
+                    self.name, udp_filter(CLIENT_PORT, ip_at=ETHERNET), promiscuous=True
+                )
             except OSError as error:
                 raise self._down(error, "open a packet socket") from error
             self._reader = SocketReader(self._socket, read=self._read, failed=self._read_failed)

@@ -263,7 +263,7 @@ def _read_options(options: dict[int, bytes], value_of: _ValueOf) -> dict[str, An
         if field is None:
             continue
         try:
-            fields[field] = value_of(code, raw)
+            fields[field] = value_of(code, _KINDS[code].value(raw))
         except ValueError as error:
             log.dhcp_option_left_out(option=code, value=raw.hex(), error=str(error))
     return fields

@@ -30,6 +30,15 @@ class Kind:
     show: Callable[[Any], Sequence[Any]]
     split: Callable[[bytes], Sequence[Any]]
     read: Callable[[Sequence[Any]], Any]
+    length: int | None = None
+    """Of one value, where there is only one: of an option that is there twice the first counts.
+
+    Only lists and texts are joined (RFC 3396). dnsmasq sends option 54 twice if it is configured.
+    """
+
+    def value(self, raw: bytes) -> bytes:
+        """What of an option's bytes is its value."""
+        return raw if self.length is None else raw[: self.length]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,9 +184,13 @@ def _split_routes(raw: bytes) -> Sequence[str]:
 
 
 _ADDRESS = Kind(
-    pack=lambda a: a.packed, show=lambda a: [str(a)], split=_split_addresses, read=_address
+    pack=lambda a: a.packed,
+    show=lambda a: [str(a)],
+    split=_split_addresses,
+    read=_address,
+    length=_ADDRESS_LENGTH,
 )
-_MASK = Kind(pack=_ADDRESS.pack, show=_ADDRESS.show, split=_split_addresses, read=_mask)
+_MASK = replace(_ADDRESS, read=_mask)
 _ADDRESSES = Kind(
     pack=lambda many: b"".join(a.packed for a in many),
     show=lambda many: [str(a) for a in many],
@@ -189,6 +202,7 @@ _DURATION = Kind(
     show=lambda d: [_seconds(d)],
     split=lambda raw: _numbers(raw, 4),
     read=_duration,
+    length=4,
 )
 _TEXT = Kind(pack=_pack_text, show=lambda t: [_pack_text(t)], split=_whole, read=_text)
 _OCTETS = Kind(pack=bytes, show=lambda o: [o], split=_whole, read=_octets)
@@ -198,8 +212,9 @@ _MTU = Kind(
     show=lambda m: [m],
     split=lambda raw: _numbers(raw, 2),
     read=_mtu,
+    length=2,
 )
-_TYPE = Kind(pack=lambda t: bytes([t]), show=lambda t: [int(t)], split=list, read=_type)
+_TYPE = Kind(pack=lambda t: bytes([t]), show=lambda t: [int(t)], split=list, read=_type, length=1)
 _ROUTES = Kind(
     pack=_pack_routes,
     show=lambda routes: [[f"{to}:{via}" for to, via in routes]],
