@@ -37,6 +37,8 @@ class Site:
     """Whether dhcpd and dnsmasq ping an address before they offer it, as they do by default."""
     fixed: tuple[tuple[str, IPv4Address], ...] = ()
     """MACs, and the address that the server keeps for each: in the configuration, not the range."""
+    lines: tuple[str, ...] = ()
+    """Lines of dnsmasq's or dhcpd's configuration beside what is said here."""
     insists: bool = True
     """Whether Kea 2.6 offers a client what it gave back, whatever it asks for, as by default."""
 
@@ -152,7 +154,7 @@ class Dhcpd(Server):
             f"host h{number} {{ hardware ethernet {mac}; fixed-address {address}; }}"
             for number, (mac, address) in enumerate(site.fixed)
         ]
-        return "\n".join([*lines, ""])
+        return "\n".join([*lines, *site.lines, ""])
 
 
 class Kea(Server):
@@ -242,7 +244,7 @@ class Dnsmasq(Server):
         lines += [f"dhcp-host={mac},{address}" for mac, address in site.fixed]
         if not site.ping_check:
             lines.append("no-ping")
-        return "\n".join([*lines, ""])
+        return "\n".join([*lines, *site.lines, ""])
 
 
 class Udhcpd(Server):

@@ -37,6 +37,7 @@ class FakeDhcpServer:
         self._is_silent: Callable[[Message], bool] = lambda _: False
         self._naks = False
         self._garble: Callable[[Message], Message] = lambda answer: answer
+        self._loses: Callable[[], bool] = lambda: False
         self._offers: list[IPv4Address] | None = None
 
     # Verbs
@@ -65,6 +66,10 @@ class FakeDhcpServer:
         """Answer with what this makes of each answer."""
         self._garble = garble
 
+    def loses(self, loses: Callable[[], bool]) -> None:
+        """Each message, in either direction, gets lost where this says so."""
+        self._loses = loses
+
     def goes_down(self) -> None:
         self.link_error = LinkDown("eth0: can't send: Network is down (ENETDOWN)")
 
@@ -81,6 +86,10 @@ class FakeDhcpServer:
     def of_type(self, type_: MessageType) -> list[Message]:
         return [message for message in self.heard if message.type is type_]
 
+    def loses_it(self) -> bool:
+        """Whether what goes out next gets lost."""
+        return self._loses()
+
     def garbled(self, answer: Message) -> Message:
         """What goes out in place of ``answer``."""
         return self._garble(answer)
@@ -93,6 +102,8 @@ class FakeDhcpServer:
     def hear(self, message: Message) -> Message | None:
         if self.link_error is not None:
             raise self.link_error
+        if self._loses():
+            return None
         self.heard.append(message)
         if self._is_silent(message):
             return None
@@ -164,7 +175,7 @@ class FakeLink:
 
     def broadcast(self, message: Message) -> None:
         answer = self._server.hear(message)
-        if answer is not None:
+        if answer is not None and not self._server.loses_it():
             loop = asyncio.get_running_loop()
             loop.call_later(self._server.latency, self.arrive, self._server.garbled(answer))
 

@@ -354,14 +354,14 @@ def dhcp_send_failed(*, link: str, error: str) -> None:
 
 
 @_at("warning", advice="See `ip link`.")
-def dhcp_message_unsent(*, link: str, message: str, error: str) -> None:
+def dhcp_message_unsent(*, link: str, message: str, server: str, error: str) -> None:
     """A RELEASE waited for its server to answer ARP, and could not be sent then. The lease ends by
     itself.
     """
 
 
 @_at("warning", advice="As the error says.")
-def release_unsent(*, address: str, pool: str, error: str) -> None:
+def release_unsent(*, address: str, pool: str, mac: str, error: str) -> None:
     """Docker gave an address back, and its server could not be told. Logged once for each; it is
     tried again for as long as the lease runs.
     """

@@ -38,12 +38,21 @@ from d4d.domain.dhcp.effects import (
 )
 from d4d.domain.dhcp.messages import NO_ADDRESS, Identity, Message, MessageType, Unreadable
 from d4d.domain.dhcp.states import TRANSITIONS, WAITING, State, Trigger
-from d4d.domain.dhcp.timing import LONGEST_SLEEP, Random, renewal_wait, retransmission, times
+from d4d.domain.dhcp.timing import (
+    LONGEST_SLEEP,
+    Random,
+    acquisition_wait,
+    renewal_wait,
+    retransmission,
+    times,
+)
 from d4d.domain.leases import RenewalForm, Terms
 
 Accepts = Callable[[IPv4Address], bool]
 
-_REQUESTS = 3  # REQUESTs that stay unanswered before the offer counts as withdrawn
+_REQUESTS, _REQUESTS_AWAITED = 3, 5
+"""REQUESTs that stay unanswered before the offer counts as withdrawn: after 28 s, or after 14 s
+where somebody waits for the address: servers that update DNS first answer in six, or so."""
 _DISCOVERS = 3  # DISCOVERs in one attempt to get a lost address back
 _FIRST_RECLAIM, _LONGEST_RECLAIM = timedelta(seconds=5), timedelta(minutes=5)
 _PAUSE, _LONGEST_PAUSE = timedelta(seconds=0.05), timedelta(minutes=5)
@@ -544,7 +553,7 @@ class Client:
 
     def _has_given_up(self) -> bool:
         if self.state is State.REQUESTING:
-            return self._sent >= _REQUESTS
+            return self._sent >= (_REQUESTS if self._lost else _REQUESTS_AWAITED)
         return self.state is State.SELECTING and self._lost and self._sent >= _DISCOVERS
 
     def _give_up(self, now: datetime) -> Effects:
@@ -668,7 +677,9 @@ class Client:
 
     def _wait(self, now: datetime) -> None:
         self._sent += 1
-        self._retransmit_at = now + retransmission(self._sent, self._random)
+        is_awaited = self.state in (State.SELECTING, State.REQUESTING) and not self._lost
+        pace = acquisition_wait if is_awaited else retransmission
+        self._retransmit_at = now + pace(self._sent, self._random)
 
     def _send(self, message: Message) -> Effects:
         return [Send(message=message)]

@@ -15,6 +15,7 @@ Random = Callable[[], float]
 
 _FIRST_TIMEOUT = 4.0  # seconds; dnsmasq pings a new address for up to 3.3 s before it offers
 _LONGEST_TIMEOUT = 64.0
+_LONGEST_ACQUISITION_WAIT = 4
 _T1, _T2 = 0.5, 0.875  # of the lease time, section 4.4.5
 _T1_FUZZ = 0.1  # leases of one burst renew over a tenth of T1, and never later than T1
 _QUARTER = 250_000  # microseconds
@@ -36,6 +37,16 @@ def retransmission(sent: int, random: Random) -> timedelta:
     """
     seconds = min(_FIRST_TIMEOUT * 2.0 ** min(sent - 1, 10), _LONGEST_TIMEOUT)
     return timedelta(seconds=seconds + random())
+
+
+def acquisition_wait(sent: int, random: Random) -> timedelta:
+    """As ``retransmission``, while somebody waits for an address, up to half a minute: Docker.
+
+    1, 2, 3, then 4 s, up to a tenth earlier: so a server that comes back, or a message that got
+    lost, costs 4 s at most. A server that pings an address before it offers it hears the same
+    transaction, which it is at work on.
+    """
+    return timedelta(seconds=min(sent, _LONGEST_ACQUISITION_WAIT) * (1 - 0.1 * random()))
 
 
 def renewal_wait(

@@ -328,7 +328,7 @@ async def test_an_abandoned_exchange_releases_what_it_asked_for(bench: Bench) ->
     client = bench.client()
     exchange = Exchange(bench.session, client, now=bench.clock)
     running = asyncio.ensure_future(exchange.run(client.start, linger=None))
-    await settle(1.0)
+    await settle(0.5)
     assert exchange.offered is not None
     exchange.abandon()
     running.cancel()

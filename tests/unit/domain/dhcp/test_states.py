@@ -113,7 +113,7 @@ SCENARIOS: dict[tuple[State, Trigger], Scenario] = {
     (S.REQUESTING, E.NAK): Scenario(_nak, [], S.SELECTING),
     (S.REQUESTING, E.TIMEOUT): Scenario(Bench.wake, ["REQUEST 50 54"], S.REQUESTING),
     (S.REQUESTING, E.NO_ANSWER): Scenario(
-        Bench.wake, ["DISCOVER"], S.SELECTING, at=lambda: _unanswered(Bench().requesting(), 2)
+        Bench.wake, ["DISCOVER"], S.SELECTING, at=lambda: _unanswered(Bench().requesting(), 4)
     ),
     (S.REQUESTING, E.RELEASE): Scenario(_release, ["RELEASE 54 ciaddr"], S.INIT),
     (S.REBOOTING, E.ACK): Scenario(_ack, ["Bound"], S.BOUND),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d4d.domain.dhcp.messages import INFINITE
-from d4d.domain.dhcp.timing import Times, renewal_wait, retransmission, times
+from d4d.domain.dhcp.timing import Times, acquisition_wait, renewal_wait, retransmission, times
 from tests.support.client_harness import HOUR, NOON, SECOND
 
 MINUTE = 60 * SECOND
@@ -27,6 +27,12 @@ def half() -> float:
 def test_retransmission_doubles_from_4_to_64_seconds(sent: int, seconds: int) -> None:
     assert retransmission(sent, never) == seconds * SECOND
     assert retransmission(sent, half) == (seconds + 0.5) * SECOND
+
+
+@pytest.mark.parametrize(("sent", "seconds"), [(1, 1), (2, 2), (3, 3), (4, 4), (5, 4), (99, 4)])
+def test_who_is_waited_for_is_asked_again_within_4_seconds(sent: int, seconds: int) -> None:
+    assert acquisition_wait(sent, never) == seconds * SECOND
+    assert acquisition_wait(sent, half) == seconds * SECOND * 0.95
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ import atexit, sys
 atexit.register(lambda: print(*(name for name, it in sys.modules.items() if it), file=sys.stderr))
 """
 
-RATIO = 1.15
+RATIO = 1.25
 """How much more memory it may take than the libraries that it is made of, by themselves."""
 
 _LIBRARIES = (
