@@ -31,7 +31,9 @@ from d4d.adapters.extensions import load_extensions
 from d4d.adapters.history.store import SqliteHistory
 from d4d.adapters.network.arp_watch import ArpWatch
 from d4d.adapters.network.interfaces import Interfaces
+from d4d.adapters.network.link_news import LinkNews
 from d4d.adapters.network.neighbours import ArpNeighbours
+from d4d.adapters.observability.disturbance_log import DisturbanceLog
 from d4d.adapters.observability.event_log import EventLog
 from d4d.adapters.observability.event_stream import EventStream
 from d4d.adapters.observability.instrumented import (
@@ -47,19 +49,20 @@ from d4d.adapters.stores.memory.hosts import MemoryHosts
 from d4d.adapters.stores.memory.store import MemoryLeaseStore
 from d4d.adapters.stores.sqlite.store import SqliteLeaseStore
 from d4d.adapters.system.clock import AnchoredClock, wall_clock
+from d4d.adapters.system.clock_jumps import ClockJumps
 from d4d.adapters.system.state_directory import StateDirectory
 from d4d.domain.errors import BadRequest
 from d4d.domain.policies import IdentityPolicy
 from d4d.domain.pools import PoolId
 from d4d.domain.ports.allocator import Allocator
 from d4d.domain.ports.clock import Clock
+from d4d.domain.ports.disturbances import Disturbance, EngineRestarted
 from d4d.domain.ports.hosts import HostRegistry, NameRegistry
 from d4d.domain.ports.stores import LeaseStore, RangeStore
 from d4d.domain.utilization import PoolUtilization
 from d4d.operations.view import OperatorView
-from d4d.service_layer import log_messages as log
 from d4d.service_layer.background_tasks import BackgroundTasks
-from d4d.service_layer.clock_watch import ClockWatch
+from d4d.service_layer.disturbance_watch import DisturbanceWatch
 from d4d.service_layer.event_bus import EventBus
 from d4d.service_layer.ipam_service import IpamService
 from d4d.service_layer.lost_leases import LostLeaseHandler
@@ -160,6 +163,11 @@ def _names(store: LeaseStore, policy: IdentityPolicy) -> NameRegistry | None:
             f"host's alone: set D4D_STORE=redis, or D4D_IDENTITY=auto"
         )
     return names
+
+
+def _is_parent(ipam: IpamService, parent: str | None, name: str) -> bool:
+    """Whether a network of ours stands on the interface, or would."""
+    return name == parent or any(name == each.pool.options.parent for each in ipam.pools)
 
 
 def _where(chosen: object, make: Callable[[], _T]) -> _T | None:
@@ -347,7 +355,14 @@ class DriverParts(containers.DeclarativeContainer):
         percent=settings.provided.pool_nearly_full,
         report=providers.Callable(_report_to, webhook),
     )
-    clock_watch = providers.Singleton(ClockWatch, clock=clock, wall=providers.Object(wall_clock))
+    disturbances = providers.Singleton(
+        DisturbanceWatch,
+        providers.List(providers.Singleton(LinkNews), providers.Singleton(ClockJumps)),
+    )
+    disturbance_log = providers.Singleton(
+        DisturbanceLog,
+        providers.Callable(_is_parent, ipam, settings.provided.parent).provider,
+    )
     deadline = providers.Callable(add, settings.provided.dhcp_deadline, BEYOND)
 
 
@@ -385,18 +400,20 @@ class Driver:
     """A driver while it is open."""
 
     ipam: IpamService
-    background: BackgroundTasks
+    disturbances: DisturbanceWatch
+    """Hears of Docker that it was started."""
     view: OperatorView
     deadline: timedelta
     """For a whole call: dockerd waits without end, and holds the container's lock meanwhile."""
 
 
-def _clock_jumped(parts: DriverParts, by: timedelta) -> None:
-    """All that was planned by the clock is planned anew, and each lease confirmed."""
-    log.clock_jumped(seconds=round(by.total_seconds()))
+def _disturbed(parts: DriverParts, disturbance: Disturbance) -> None:
+    """What was decided before is decided anew; what runs out is confirmed."""
+    if isinstance(disturbance, EngineRestarted):
+        parts.background().docker_restarted()
     for allocator in parts.allocators().values():
-        if (disturbed := getattr(allocator, "disturbed", None)) is not None:  # has what runs out
-            disturbed()
+        if (disturbed := getattr(allocator, "disturbed", None)) is not None:
+            disturbed(disturbance)
 
 
 @asynccontextmanager
@@ -428,12 +445,21 @@ async def open_driver(parts: DriverParts) -> AsyncIterator[Driver]:
         events.add(lost_leases)
         stack.push_async_callback(lost_leases.aclose)
         stack.push_async_callback(ipam.aclose)
+        disturbances = parts.disturbances()
+        for notify in (parts.disturbance_log(), parts.metrics().disturbed):
+            disturbances.add(notify)
+        disturbances.add(partial(_disturbed, parts))
+        stack.push_async_callback(disturbances.aclose)
+        disturbances.start()  # before the first route is decided
         await ipam.open()
         background, pool_monitor = parts.background(), parts.pool_monitor()
-        clock_watch = parts.clock_watch()
-        clock_watch.add(partial(_clock_jumped, parts))
-        for tasks in (background, pool_monitor, clock_watch):
+        for tasks in (background, pool_monitor):
             stack.push_async_callback(tasks.aclose)
             tasks.start()
         events.add(pool_monitor)
-        yield Driver(ipam=ipam, background=background, view=parts.view(), deadline=parts.deadline())
+        yield Driver(
+            ipam=ipam,
+            disturbances=disturbances,
+            view=parts.view(),
+            deadline=parts.deadline(),
+        )

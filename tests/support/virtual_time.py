@@ -9,6 +9,8 @@ from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from d4d.adapters.system.clock_jumps import ClockReadings
+
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 _TOO_LONG = 400 * 86400.0  # seconds; a test that gets there waits for what never comes
 
@@ -52,6 +54,31 @@ class FakeClock:
 
     def jump(self, duration: timedelta) -> None:
         self._jumped += duration
+
+
+class FakeClocks:
+    """The kernel's clocks: they pass with the running loop, may sleep, and may be set."""
+
+    def __init__(self) -> None:
+        self._slept = self._was_set = timedelta(0)
+
+    def __call__(self) -> ClockReadings:
+        passed = timedelta(seconds=asyncio.get_running_loop().time())
+        return ClockReadings(
+            monotonic=_nanoseconds(passed),
+            boottime=_nanoseconds(passed + self._slept),
+            realtime=_nanoseconds(passed + self._slept + self._was_set),
+        )
+
+    def sleep(self, duration: timedelta) -> None:
+        self._slept += duration
+
+    def set(self, by: timedelta) -> None:
+        self._was_set += by
+
+
+def _nanoseconds(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1) * 1000
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

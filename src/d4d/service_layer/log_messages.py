@@ -93,8 +93,34 @@ def answer_not_heard(*, call: str, answer: object) -> None:
 
 
 @_at("warning", advice="See that NTP runs, unless the host slept.")
-def clock_jumped(*, seconds: int) -> None:
-    """The host slept, or its clock was set, by `seconds`. All leases are confirmed."""
+def clock_jumped(*, seconds: int, cause: str) -> None:
+    """The host slept (`cause` is `slept`), or its clock was set (`set`), by `seconds`. All leases
+    are confirmed.
+    """
+
+
+@_at("warning", advice="Nothing, if you changed it. Else see `ip link`, and who did.")
+def parent_changed(*, link: str, changes: str, formerly: str | None, untold: int) -> None:
+    """The interface `link`, which a network stands on: `changes` tells what became of it within a
+    moment (`came`, `went`, `renamed`, `replaced` by another of its name, `up`, `down`, `mac`,
+    `addresses`), `formerly` its name before. The same again is a line once a minute; `untold`
+    counts those that were not logged.
+    """
+
+
+@_at("debug", advice=_NOTHING)
+def link_changed(*, link: str, changes: str, formerly: str | None) -> None:
+    """An interface on which no network stands: see `parent_changed`."""
+
+
+@_at("debug", advice=_NOTHING)
+def routes_changed() -> None:
+    """The host's routes are others: how DHCP servers are reached is decided anew."""
+
+
+@_at("info", advice=_NOTHING)
+def engine_activated() -> None:
+    """dockerd was started, or began to use D4D."""
 
 
 @_at("error", advice=_REPORT)

@@ -19,6 +19,7 @@ from d4d.domain.addressing import MacAddress
 from d4d.domain.dhcp.messages import MessageType
 from d4d.domain.errors import D4DError
 from d4d.domain.leases import Endpoint
+from d4d.domain.ports.disturbances import ClockJump, ClockJumped
 from d4d.domain.ports.docker import Attachment, DockerNetwork, NetworkSubnet
 from d4d.service_layer.reconciler import Reconciler
 from tests.support.dhcp_site import PARENT, POOL, Site
@@ -187,8 +188,9 @@ class World:
 
     async def sleep(self) -> None:
         """The host does."""
-        self.site.clock.jump(timedelta(minutes=self.random.choice((1, 20, 70))))
-        self.site.allocator.disturbed()
+        by = timedelta(minutes=self.random.choice((1, 20, 70)))
+        self.site.clock.jump(by)
+        self.site.allocator.disturbed(ClockJumped(cause=ClockJump.SLEPT, by=by))
 
     async def wait(self) -> None:
         await settle(self.random.choice((0.0, 1.0, 60.0, 1800.0)))
@@ -213,7 +215,7 @@ class World:
         server.speaks()
         server.latency, store.away_for = 0.001, set()
         await settle(1.0)
-        self.site.allocator.disturbed()
+        self.site.allocator.disturbed(ClockJumped(cause=ClockJump.SLEPT, by=_MINUTE))
         await settle(_TIME)
         await self._reconcile(times=6)
         await settle(_TIME)

@@ -512,6 +512,7 @@ def test_no_loop_is_without_a_supervisor() -> None:
     assert sorted(endless) == [
         "adapters/docker/engine.py: started",  # Docker's events, made anew by forever
         "adapters/observability/webhook.py: _send_all",  # a step of forever's: one client
+        "adapters/system/clock_jumps.py: watch",  # a step of forever's: one timer of the kernel's
     ]
 
 

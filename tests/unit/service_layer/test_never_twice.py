@@ -14,21 +14,23 @@ import pytest
 
 from d4d.adapters.range_allocator import RangeAllocator
 from d4d.adapters.stores.memory.store import MemoryLeaseStore
+from d4d.adapters.system.clock_jumps import ClockJumps
 from d4d.domain.addressing import Address, MacAddress
 from d4d.domain.dhcp.messages import MessageType
 from d4d.domain.errors import AddressInUse, BadRequest, StoreAway
 from d4d.domain.lease_states import Standing, Use
 from d4d.domain.leases import Lease, LeaseState
 from d4d.domain.pools import PoolId, PoolRecord, PoolRequest
+from d4d.domain.ports.disturbances import LinkChange, LinkChanged
 from d4d.domain.ports.docker import Attachment, DockerNetwork, NetworkSubnet
 from d4d.domain.stored import StoreContents
-from d4d.service_layer.clock_watch import ClockWatch
+from d4d.service_layer.disturbance_watch import DisturbanceWatch
 from d4d.service_layer.reconciler import Reconciler
 from tests.support.allocation import asks
 from tests.support.dhcp_site import DB, PARENT, POOL, WEB, A, B, Site
 from tests.support.fake_dhcp_server import SERVER, SUBNET, FakeInterfaces, interface
 from tests.support.fake_ports import FailingStore
-from tests.support.virtual_time import FakeClock, settle
+from tests.support.virtual_time import FakeClock, FakeClocks, settle
 
 VIRTUAL_TIME = True
 
@@ -227,28 +229,15 @@ async def test_a_lost_lease_is_asked_for_at_once_after_a_restart(site: Site) -> 
 
 @pytest.mark.parametrize("hours", [2, 12])
 async def test_a_host_that_slept_asks_within_seconds(site: Site, hours: int) -> None:
-    watch = ClockWatch(clock=site.clock, wall=site.clock)
-    watch.add(lambda _: site.allocator.disturbed())
+    clocks = FakeClocks()
+    watch = DisturbanceWatch([ClockJumps(read=clocks)])
+    watch.add(site.allocator.disturbed)
     watch.start()
     await site.run(POOL, A, "web")
     await settle(60.0)
     site.clock.jump(timedelta(hours=hours))
-    await first_after(site, A, within=5.0)
-    await watch.aclose()
-
-
-async def test_a_clock_that_is_set_is_noticed_and_one_that_is_steered_is_not() -> None:
-    clock, wall, heard = FakeClock(), FakeClock(), list[timedelta]()
-    watch = ClockWatch(clock=clock, wall=wall)
-    watch.add(heard.append)
-    watch.start()
-    for _ in range(100):
-        wall.jump(timedelta(milliseconds=50))
-        await settle(2.0)
-    assert heard == []
-    wall.jump(timedelta(hours=-1))
-    await settle(3.0)
-    assert [round(each.total_seconds()) for each in heard] == [-3600]
+    clocks.sleep(timedelta(hours=hours))
+    await first_after(site, A, within=6.0)
     await watch.aclose()
 
 
@@ -264,7 +253,8 @@ async def test_a_route_that_was_taken_before_the_parent_had_its_address_is_taken
             interface("mgmt", "192.0.2.9/24", index=1),
             interface(PARENT, "10.77.0.9/16", index=2),
         ]
-        site.allocator.disturbed(PARENT)
+        changes = frozenset({LinkChange.ADDRESSES})
+        site.allocator.disturbed(LinkChanged(name=PARENT, changes=changes))
         await first_after(site, A, within=5.0)
         assert site.server.links[-1].name == PARENT
         await site.run(POOL, B, "db")

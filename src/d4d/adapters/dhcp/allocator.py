@@ -36,6 +36,13 @@ from d4d.domain.leases import Endpoint, Lease
 from d4d.domain.pools import Pool, PoolId, PoolRequest
 from d4d.domain.ports.allocator import AllocationRequest
 from d4d.domain.ports.clock import Clock
+from d4d.domain.ports.disturbances import (
+    ClockJumped,
+    Disturbance,
+    LinkChange,
+    LinkChanged,
+    RoutesChanged,
+)
 from d4d.domain.ports.events import EventSink, LeaseObserver
 from d4d.domain.verdicts import Verdict
 from d4d.service_layer.concurrency.keyed_lock import KeyedLock, KeyedLocks, Window
@@ -137,17 +144,25 @@ class DhcpAllocator:
                 way.session.perform(client, client.release(self._clock()))
                 self._keeper.forget(lease)
 
-    def disturbed(self, parent: str | None = None) -> None:
-        """The host's interfaces or clocks changed: decide routes anew, confirm what is kept.
+    def disturbed(self, disturbance: Disturbance) -> None:
+        """Routes are decided anew, and the leases that may be affected confirmed, in turn."""
+        match disturbance:
+            case ClockJumped():
+                for session in self._ways.sessions():
+                    session.disturbed(self._clock())
+            case RoutesChanged():
+                self._decide_anew()
+            case LinkChanged(name=name, changes=changes):
+                is_ours = name in self._ways.parents() or self._keeper.is_waiting()
+                if is_ours or LinkChange.ADDRESSES in changes:
+                    self._decide_anew()
+                if changes - {LinkChange.WENT, LinkChange.DOWN}:
+                    self._keeper.confirm_all(name)
 
-        ``parent`` is the interface that changed; without it, all leases are confirmed.
-        """
+    def _decide_anew(self) -> None:
         for pool_id in self._ways.decide_anew():
             self._keeper.moved(pool_id)
         self._keeper.retry_waiting()
-        self._keeper.confirm_all(parent)
-        for session in self._ways.sessions():
-            session.clock_jumped()
 
     def silences(self) -> dict[str, str]:
         """What is known of each link by which requests go out and nothing comes in."""

@@ -176,16 +176,20 @@ class LeaseKeeper:
         if pool_id in self._retries:
             self._retry(pool_id)
 
+    def is_waiting(self) -> bool:
+        """Whether any lease waits for its interface."""
+        return bool(self._retries)
+
     def retry_waiting(self) -> None:
         """The host's interfaces changed: what waits for one may find it now."""
         for pool_id in tuple(self._retries):
             self._retry(pool_id)
 
-    def confirm_all(self, parent: str | None = None) -> None:
-        """Ask of each lease whether it still is ours, in turn and paced; those on ``parent``."""
+    def confirm_all(self, parent: str) -> None:
+        """Ask of each lease on ``parent`` whether it still is ours, in turn and paced."""
         for kept in tuple(self._kept.values()):
-            if parent in (None, kept.parent):
-                self._confirm(kept)
+            if kept.parent == parent and kept.client.state is not State.INIT:
+                kept.way.session.begin_in_turn(kept.client, kept.client.disturbed)
 
     def close(self) -> None:
         """Keep nothing alive any more. Nothing is sent."""

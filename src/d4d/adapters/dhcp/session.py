@@ -103,10 +103,6 @@ class Session:
         if error is not None:
             raise error
 
-    def clock_jumped(self) -> None:
-        """What is due by the clock is not when the loop's timer rings: set that anew."""
-        self._schedule()
-
     def close(self) -> None:
         """Stop, without a word to any server."""
         if self._timer is not None:

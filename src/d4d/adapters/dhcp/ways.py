@@ -118,6 +118,13 @@ class Ways:
             loop = asyncio.get_running_loop()
             self._closings[way.route] = loop.call_later(_IDLE, self._close, way)
 
+    def parents(self) -> set[str | None]:
+        """The interfaces that pools' routes go by, or are named by."""
+        return {
+            Pool.parse(pool_id).options.parent or route.parent
+            for pool_id, route in self._route_of.items()
+        }
+
     def sessions(self) -> list[Session]:
         """The sessions of all ways that are open."""
         return [way.session for way in self._ways.values()]

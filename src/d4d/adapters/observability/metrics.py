@@ -29,6 +29,13 @@ from d4d.domain import errors
 from d4d.domain.events import EventKind, LeaseEvent
 from d4d.domain.leases import LeaseState
 from d4d.domain.pools import PoolId
+from d4d.domain.ports.disturbances import (
+    ClockJumped,
+    Disturbance,
+    EngineRestarted,
+    LinkChanged,
+    RoutesChanged,
+)
 from d4d.domain.utilization import PoolUtilization
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -38,6 +45,13 @@ Ended = Callable[[BaseException | None], None]
 """Hears what a call failed by; None is that it did not."""
 
 DELIVERIES = ("sent", "retried", "failed", "dropped")
+
+_DISTURBANCES: dict[type[Disturbance], str] = {
+    LinkChanged: "link",
+    RoutesChanged: "routes",
+    ClockJumped: "clock",
+    EngineRestarted: "engine",
+}
 
 _RESULTS: dict[type[BaseException], str] = {
     errors.NoAddress: "no_address",
@@ -117,6 +131,14 @@ class Metrics:
         )
         for result in DELIVERIES:
             self._webhook.labels(result)
+        self._disturbances = Counter(
+            "d4d_disturbances",
+            "What happened to the host and its engine.",
+            ["kind"],
+            registry=registry,
+        )
+        for disturbance in _DISTURBANCES.values():
+            self._disturbances.labels(disturbance)
         for kind in EventKind:  # a rate of what never happened is 0, not absent
             self._events.labels(kind.value)
         build = Gauge("d4d_build_info", "Always 1.", ["version", "python"], registry=registry)
@@ -125,6 +147,10 @@ class Metrics:
     def record(self, event: LeaseEvent) -> None:
         """Count ``event`` (ports.Events)."""
         self._events.labels(event.kind.value).inc()
+
+    def disturbed(self, disturbance: Disturbance) -> None:
+        """Count ``disturbance`` (ports.Notify)."""
+        self._disturbances.labels(_DISTURBANCES[type(disturbance)]).inc()
 
     def exchange(self, allocator: str, call: str) -> AbstractContextManager[None]:
         """Measure a call of an allocator."""

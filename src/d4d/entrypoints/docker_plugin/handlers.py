@@ -85,7 +85,7 @@ class PluginCalls:
 
     def activated(self) -> None:
         """See ``Serving``."""
-        self.driver.background.docker_restarted()
+        self.driver.disturbances.engine_restarted()
 
     async def answer(self, call: str, body: bytes) -> tuple[Answer, int]:
         """See ``Serving``; ``call`` is the path."""
