@@ -651,6 +651,64 @@ def test_a_link_survives_its_interface_being_deleted_and_made_again(
         on_loop(life())
 
 
+@pytest.mark.parametrize("is_told", [True, False])
+@pytest.mark.parametrize("src_mac_container", [True, False])
+def test_a_link_follows_its_name_to_another_interface(
+    segment: tuple[str, str], src_mac_container: bool, is_told: bool
+) -> None:
+    """At once where it is told of it, else with what it sends soon after."""
+    host, far = segment
+    cable(host, "spare", far, "eth1")
+
+    async def life() -> None:
+        link = Layer2Link(
+            "eth0",
+            wants=lambda _: True,
+            deliver=lambda _: None,
+            src_mac_container=src_mac_container,
+        )
+        try:
+            link.broadcast(discover(container(), xid()))
+            assert is_heard(taps[0])
+            take_name(host, "eth0", "spare")
+            if is_told:
+                link.follow()
+            else:
+                await asyncio.sleep(1.1)  # for so long the parent's MAC is taken for known
+            link.broadcast(discover(container(), xid()))  # too few to be a silence
+            assert is_heard(taps[1])
+            assert not is_heard(taps[0])
+        finally:
+            link.close()
+
+    taps = tap_on(far, "eth0"), tap_on(far, "eth1")
+    with taps[0], taps[1], inside(host):
+        on_loop(life())
+
+
+def take_name(namespace: str, device: str, other: str) -> None:
+    """``other`` is called ``device`` from now on, and what was called so, ``former``."""
+    run("ip", "-n", namespace, "link", "set", device, "down")
+    run("ip", "-n", namespace, "link", "set", device, "name", "former")
+    run("ip", "-n", namespace, "link", "set", "former", "up")
+    run("ip", "-n", namespace, "link", "set", other, "down")
+    run("ip", "-n", namespace, "link", "set", other, "name", device)
+    run("ip", "-n", namespace, "link", "set", device, "up")
+
+
+def tap_on(namespace: str, device: str) -> socket.socket:
+    """Hears the IPv4 frames that come into one interface of it from now on."""
+    tap = tap_in(namespace)
+    with inside(namespace):
+        tap.bind((device, 0x0800))
+    return tap
+
+
+def is_heard(tap: socket.socket) -> bool:
+    """Whether a DHCP client's message has come in since the last time."""
+    return any(frame[36:38] == b"\0\x43" for frame in frames(tap))
+
+
 def test_a_link_says_which_capability_it_lacks(segment: tuple[str, str]) -> None:
     host, _ = segment
 

@@ -16,7 +16,7 @@ from d4d.adapters.network.arp_watch import ArpWatch
 from d4d.domain.addressing import MacAddress
 from d4d.domain.errors import LinkDown
 from lab.network import inside
-from tests.integration.dhcp.test_layer2_link import address, cable, namespaces, run
+from tests.integration.dhcp.test_layer2_link import address, cable, namespaces, run, take_name
 from tests.support.event_loops import each_loop
 from tests.support.event_loops import run as on_loop
 
@@ -425,6 +425,37 @@ def test_a_watch_goes_on_by_itself_when_its_interface_was_deleted_and_made_again
                 say(announcement(LEASED, STRANGER))
                 await asyncio.sleep(0.1)
         assert bench.told == [(LEASED, STRANGER)]
+
+    on(host, lambda bench: asyncio.wait_for(life(bench), PATIENCE))
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_watch_follows_its_name_to_another_interface(
+    segment: tuple[str, str], is_told: bool
+) -> None:
+    """At once where it is told of it, else within a second."""
+    host, far = segment
+    cable(host, "spare", far, "eth1")
+
+    async def life(bench: Bench) -> None:
+        bench.watch.open_soon()
+        take_name(host, "eth0", "spare")
+        if is_told:
+            bench.watch.follow()
+            with sender(far, "eth1") as say:
+                say(announcement(LEASED, STRANGER))
+        else:
+            with sender(far, "eth1") as say:
+                while not bench.told:
+                    say(announcement(LEASED, STRANGER))
+                    await asyncio.sleep(0.1)
+        await heard(lambda: bool(bench.told))
+        with sender(far, "eth0") as say:
+            say(announcement(FREE, STRANGER))  # the wire that it is not on any more
+        with sender(far, "eth1") as say:
+            say(announcement(OWNED, STRANGER))
+        await heard(lambda: OWNED in bench.looked_up)
+        assert FREE not in bench.looked_up
 
     on(host, lambda bench: asyncio.wait_for(life(bench), PATIENCE))
 

@@ -36,7 +36,7 @@ from d4d.service_layer.concurrency.supervised_task import its_own
 _PAUSE = 60.0
 _MOST_TOLD = 256
 _LOOK_EVERY = 1.0
-"""Seconds until a deleted interface that was made again is watched again, at the most."""
+"""Seconds until the interface that has the name by then is watched, at the most."""
 _REST = 0.1
 """Seconds between readings while nobody waits: to wake for a frame costs more than to read it."""
 _ANY_PORT = 9
@@ -89,6 +89,12 @@ class ArpWatch:
         if self._looking is None:
             self._look()
 
+    def follow(self) -> None:
+        """The name may be another interface's now: see to it at once, not within a second."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._look()
+
     def close(self) -> None:
         """Stop watching; a new probe opens again."""
         if self._looking is not None:
@@ -135,7 +141,7 @@ class ArpWatch:
         def transmit() -> bytes:
             sock, reader = self._opened()
             reader.open()  # an answer is waited for: it does not rest meanwhile
-            sender = mac_of(sock)
+            sender = mac_of(sock, self.name)
             sock.send(probe_frame(address, sender=sender))
             return sender
 
@@ -173,7 +179,7 @@ class ArpWatch:
         if self._socket is None or self._reader is None:
             return
         try:
-            parent = mac_of(self._socket)
+            parent = mac_of(self._socket, self.name)
         except OSError as gone:
             self._read_failed(gone)
             return
@@ -216,14 +222,14 @@ class ArpWatch:
             raise self._down(error, f"look up whether {address} is the host's") from error
 
     def _look(self) -> None:
-        """See that there is a socket, and that its interface was not deleted.
+        """See that there is a socket, and that its interface is there and has the name still.
 
         While an interface is down, nothing tells of its end; and coming up needs nothing from us.
         """
         self._looking = asyncio.get_running_loop().call_later(_LOOK_EVERY, self._look)
         try:
             try:
-                mac_of(self._opened()[0])
+                mac_of(self._opened()[0], self.name)
             except OSError:
                 self._close_socket()
                 self._opened()

@@ -31,7 +31,7 @@ def open_tap(parent: str, program: bytes, *, promiscuous: bool = False) -> socke
         enlarge(sock)
         attach(sock, program)
         sock.bind((parent, _ALL_PROTOCOLS))
-        mac_of(sock)
+        mac_of(sock, parent)
         if promiscuous:
             index = socket.if_nametoindex(parent)
             membership = _MEMBERSHIP.pack(index, _PROMISCUOUS, 0, b"")
@@ -50,10 +50,17 @@ def _check_there(parent: str) -> None:
         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from error
 
 
-def mac_of(sock: socket.socket) -> MacAddress:
-    """The parent's MAC as it is now. Raises OSError where the interface has gone."""
+def mac_of(sock: socket.socket, parent: str) -> MacAddress:
+    """The parent's MAC as it is now.
+
+    Raises OSError, by ``GONE``, where the interface has gone, or is not called so any more: a
+    socket is bound to an interface, and goes with it when that is renamed.
+    """
+    name, *_, mac = sock.getsockname()
+    if name != parent:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
     try:
-        return MacAddress(sock.getsockname()[4])
+        return MacAddress(mac)
     except ValueError as error:
         raise OSError(errno.ENODEV, "No such device with an Ethernet address") from error
 

@@ -28,7 +28,7 @@ def other_with(
         with closing(open_tap(interface, arp_filter())) as tap:
             tap.setblocking(True)
             for _ in range(_TRIES):
-                tap.send(probe_frame(address, sender=mac_of(tap)))
+                tap.send(probe_frame(address, sender=mac_of(tap, interface)))
                 answer = _answer(tap, address, own)
                 if answer is not None:
                     return answer

@@ -89,6 +89,16 @@ class Layer2Link:
             self._socket = None
             self._mac_until = 0.0
 
+    def follow(self) -> None:
+        """The name may be another interface's now: listen on that, if on any. Raises LinkDown."""
+        if self._socket is None:
+            return
+        try:
+            mac_of(self._socket, self.name)
+        except OSError:
+            self.close()
+            self._opened()
+
     @property
     def silence(self) -> str:
         """See ``Link``."""
@@ -178,13 +188,14 @@ class Layer2Link:
 
     def _transmit(self, frame: Callable[[socket.socket], bytes]) -> None:
         sock = self._opened()
+        self._own_mac(sock)  # asked in any case: it tells whether the name is another's now
         sock.send(frame(sock))
 
     def _own_mac(self, sock: socket.socket) -> bytes:
         """The parent's, which somebody may change; to ask the kernel waits for its other users."""
         now = time.monotonic()
         if now >= self._mac_until:
-            self._mac, self._mac_until = mac_of(sock), now + _MAC_FRESH
+            self._mac, self._mac_until = mac_of(sock, self.name), now + _MAC_FRESH
         return self._mac
 
     def _opened(self) -> socket.socket:
