@@ -1,9 +1,11 @@
 """The host's network interfaces, and which of them stands in a subnet."""
 
 import array
+import errno
 import fcntl
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import (
     IPv4Address,
@@ -14,7 +16,9 @@ from ipaddress import (
     IPv6Network,
 )
 from typing import TYPE_CHECKING
+from weakref import finalize
 
+from d4d.adapters.network.rtnetlink import ADDRESSES4, ADDRESSES6, LINKS, open_netlink
 from d4d.domain.addressing import Address, MacAddress, Subnet
 from d4d.domain.bridges import Bridge
 from d4d.domain.errors import BadRequest, LinkDown
@@ -47,33 +51,25 @@ class Interface:
 
 
 class Interfaces:
-    """The interfaces of the network namespace that we run in, looked up anew at each call."""
+    """The interfaces of the network namespace that we run in.
+
+    The kernel says when they changed: until then one look serves all who ask, be they two hundred
+    leases that wait for their parent. Without its word each call looks anew.
+    """
+
+    def __init__(self, look: Callable[[], list[Interface]] | None = None) -> None:
+        """``look`` finds them all, the oldest first."""
+        self._look = look or find_interfaces
+        self._changes = _Changes()
+        self._found: list[Interface] | None = None
 
     def all(self) -> list[Interface]:
         """Every interface but loopback, the oldest first."""
-        up = psutil.net_if_stats()
-        indices = {name: index for index, name in socket.if_nameindex()}
-        found = []
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as kernel:
-            for name, addresses in psutil.net_if_addrs().items():
-                if name not in indices or name == "lo":
-                    continue
-                found.append(
-                    Interface(
-                        name=name,
-                        index=indices[name],
-                        mac=_mac(addresses),
-                        addresses=tuple(
-                            IPv4Interface(f"{each.address}/{each.netmask}")
-                            for each in addresses
-                            if each.family == socket.AF_INET and each.netmask
-                        ),
-                        is_up=name in up and up[name].isup,
-                        addresses6=_addresses6(addresses),
-                        is_bridge=_is_bridge(kernel, name),
-                    )
-                )
-        return sorted(found, key=lambda interface: interface.index)
+        if self._changes.came():  # asked first: what changes during the look is told of next time
+            self._found = None
+        if self._found is None:
+            self._found = self._look()
+        return list(self._found)
 
     def named(self, name: str) -> Interface:
         """The interface of that name. Raises BadRequest, naming those that are there."""
@@ -133,6 +129,68 @@ class Interfaces:
             except OSError as error:
                 raise LinkDown(f"no route to DHCP server {address}: {error.strerror}") from error
             return IPv4Address(probe.getsockname()[0])
+
+
+def find_interfaces() -> list[Interface]:
+    """Every interface but loopback, as it is now, the oldest first."""
+    up = psutil.net_if_stats()
+    indices = {name: index for index, name in socket.if_nameindex()}
+    found = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as kernel:
+        for name, addresses in psutil.net_if_addrs().items():
+            if name not in indices or name == "lo":
+                continue
+            found.append(
+                Interface(
+                    name=name,
+                    index=indices[name],
+                    mac=_mac(addresses),
+                    addresses=tuple(
+                        IPv4Interface(f"{each.address}/{each.netmask}")
+                        for each in addresses
+                        if each.family == socket.AF_INET and each.netmask
+                    ),
+                    is_up=name in up and up[name].isup,
+                    addresses6=_addresses6(addresses),
+                    is_bridge=_is_bridge(kernel, name),
+                )
+            )
+    return sorted(found, key=lambda interface: interface.index)
+
+
+class _Changes:
+    """Whether the kernel told of a change of links or addresses since it was last asked.
+
+    It tells within the call that changes something, before whoever made that call goes on.
+    """
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+
+    def came(self) -> bool:
+        """Whether something may have changed; True where the kernel can't be heard."""
+        try:
+            if self._socket is None:
+                self._socket = open_netlink(LINKS | ADDRESSES4 | ADDRESSES6)
+                finalize(self, self._socket.close)
+                return True
+            return _drop_all(self._socket)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS and self._socket is not None:  # not just too much
+                self._socket.close()
+                self._socket = None
+            return True
+
+
+def _drop_all(sock: socket.socket) -> bool:
+    """Whether there was anything to read."""
+    had_news = False
+    try:
+        while True:
+            sock.recv(1)  # which throws the rest away
+            had_news = True
+    except BlockingIOError:
+        return had_news
 
 
 def _addresses6(addresses: list[object]) -> tuple[IPv6Interface, ...]:
