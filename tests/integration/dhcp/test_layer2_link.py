@@ -664,7 +664,7 @@ def test_a_link_follows_its_name_to_another_interface(
         link = Layer2Link(
             "eth0",
             wants=lambda _: True,
-            deliver=lambda _: None,
+            deliver=lambda _: True,
             src_mac_container=src_mac_container,
         )
         try:
