@@ -115,7 +115,7 @@ def _routers_here(links: Sequence[HostLink], probed: Sequence[ProbedNetwork]) ->
         router: offer.terms.server
         for way in probed
         for offer in way.probed.offers
-        for router in offer.terms.routers
+        for router in offer.terms.default_routers
     }
     return [
         RouterHere(bridge=link.name, address=address, server=named[address.ip])

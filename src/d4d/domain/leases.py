@@ -76,6 +76,12 @@ class Terms:
     mtu: int | None = None
     static_routes: tuple[tuple[IPv4Network, IPv4Address], ...] = ()
 
+    @property
+    def default_routers(self) -> tuple[IPv4Address, ...]:
+        """The way out: option 121's default routes, before which option 3 counts not (RFC 3442)."""
+        classless = tuple(via for to, via in self.static_routes if not to.prefixlen and int(via))
+        return classless or self.routers
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:

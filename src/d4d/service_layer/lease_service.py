@@ -545,7 +545,7 @@ class LeaseService:
 
         Nor an auxiliary address: with Docker's bridge driver the gateway is the host's own.
         """
-        routers = lease.terms.routers if lease.terms else ()
+        routers = lease.terms.default_routers if lease.terms else ()
         if not routers or any(
             holdings.is_gateway(router) or holdings.reservation(router) for router in routers
         ):

@@ -34,6 +34,7 @@ _STEPS = 16  # addresses that we ask for, one after the other, of an --ip-range 
 _NEAR = 4  # of them on each side of an offer, before those that are farther and farther away
 _SHOWN = 3  # addresses that a text names
 _LINGER = 1.0  # seconds for another server's offer, where the first is not what --ip asks for
+_LINGER_IN_RANGE = 0.25  # the same for each of the addresses that we ask for of an --ip-range
 
 
 class Acquisition:
@@ -256,7 +257,7 @@ class Acquisition:
         if exactly:
             linger = _LINGER
         elif self._pool.range is not None:
-            linger = 0.0
+            linger = _LINGER_IN_RANGE
         self._again = None
         accepts = partial(self._is_exactly, requested) if exactly else self._is_usable
         begin = partial(self._client.start, requested=requested, accepts=accepts)

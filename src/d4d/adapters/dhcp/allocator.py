@@ -72,7 +72,7 @@ class DhcpAllocator:
             ways=self._ways,
             conflicts=self._conflicts,
             rename=self._identities.renamed,
-            on_ignored=self._ignored_of_kept,
+            mismatch=self._mismatch,
         )
         self._window = Window(policy.window, who="asking DHCP servers (D4D_DHCP_WINDOW)")
         self._turns = KeyedLocks()
@@ -248,10 +248,8 @@ class DhcpAllocator:
             address = ignored.server or IPv4Address(0)
             self._report(pool, endpoint, EventKind.MISMATCH, address, str(ignored))
 
-    def _ignored_of_kept(self, lease: Lease, ignored: Ignored) -> None:
-        if not ignored.is_foreign:
-            detail = str(ignored)
-            self._report(lease.pool, lease.endpoint, EventKind.MISMATCH, lease.address, detail)
+    def _mismatch(self, lease: Lease, detail: str) -> None:
+        self._report(lease.pool, lease.endpoint, EventKind.MISMATCH, lease.address, detail)
 
     def _conflict(self, lease: Lease, detail: str) -> None:
         self._report(lease.pool, lease.endpoint, EventKind.CONFLICT, lease.address, detail)

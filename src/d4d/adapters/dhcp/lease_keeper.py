@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from ipaddress import IPv4Address
 
 from d4d.adapters.dhcp.conflict_detection import ConflictDetector
 from d4d.adapters.dhcp.ways import Way, Ways
@@ -15,7 +16,7 @@ from d4d.domain.dhcp.states import State
 from d4d.domain.errors import D4DError
 from d4d.domain.events import EventKind
 from d4d.domain.lease_states import Standing
-from d4d.domain.leases import Lease
+from d4d.domain.leases import Lease, Terms
 from d4d.domain.pools import Pool, PoolId
 from d4d.domain.ports.events import LeaseObserver
 from d4d.service_layer import log_messages as log
@@ -35,8 +36,9 @@ class KeptLease:
     way: Way
     lease: Lease
     observer: LeaseObserver | None = None
-    on_ignored: Callable[[Lease, Ignored], None] | None = None
-    """Hears of answers that can't be used: of each once, and of so many, until one can be."""
+    mismatch: Callable[[Lease, str], None] | None = None
+    """Hears of answers that can't be used (of each once, and of so many, until one can be), and of
+    what a server changed that Docker was told before."""
     ignored: list[Ignored] = field(default_factory=list)
 
     @property
@@ -51,7 +53,10 @@ class KeptLease:
             kind = EventKind.REBOUND if effect.rebound else EventKind.RENEWED
             if effect.recovered:
                 kind = EventKind.RECOVERED
+            before = self.lease.terms
             self._tell(confirmed(self.lease, effect.grant), kind, "")
+            if self.mismatch is not None and (said := _changed(before, effect.grant.terms)):
+                self.mismatch(self.lease, said)
         elif isinstance(effect, Lost):
             self._tell(self.lease.denied(), EventKind.LOST, effect.reason)
         elif isinstance(effect, Late):
@@ -63,8 +68,8 @@ class KeptLease:
         if effect in self.ignored or len(self.ignored) >= _MOST_IGNORED:
             return
         self.ignored.append(effect)
-        if self.on_ignored is not None:
-            self.on_ignored(self.lease, effect)
+        if self.mismatch is not None and not effect.is_foreign:
+            self.mismatch(self.lease, str(effect))
 
     def _tell(self, lease: Lease, kind: EventKind, detail: str) -> None:
         self.lease = lease
@@ -90,9 +95,10 @@ class LeaseKeeper:
         ways: Ways,
         conflicts: ConflictDetector,
         rename: Callable[[Lease, str], Lease],
-        on_ignored: Callable[[Lease, Ignored], None],
+        mismatch: Callable[[Lease, str], None],
     ) -> None:
-        self._on_ignored = on_ignored
+        """``mismatch`` hears of what servers say that does not fit a lease."""
+        self._mismatch = mismatch
         self._ways = ways
         self._conflicts = conflicts
         self._rename = rename
@@ -122,7 +128,7 @@ class LeaseKeeper:
         key = (kept.lease.pool, kept.lease.address)
         self.forget(kept.lease)
         self._kept[key] = kept
-        kept.on_ignored = self._on_ignored
+        kept.mismatch = self._mismatch
         self._by_client_id[kept.lease.client_id or b""] = key
         kept.way.session.follow(kept.client, kept.hear)
         self._conflicts.watch_over(kept.parent, kept)
@@ -240,3 +246,32 @@ class LeaseKeeper:
         self._waiting.pop(pool_id, None)
         if (timer := self._retries.pop(pool_id, None)) is not None:
             timer.cancel()
+
+
+def _changed(before: Terms | None, now: Terms) -> str:
+    """What the server says otherwise than before, that running containers go on with; or empty."""
+    if before is None or not before.lease_time:  # nothing was said: it was adopted
+        return ""
+    told = [
+        f"the {name} {_listed(old)} to {_listed(new)}"
+        for name, old, new in (
+            ("subnet mask", _one(before.subnet_mask), _one(now.subnet_mask)),
+            ("router", before.default_routers, now.default_routers),
+            ("DNS server", before.dns_servers, now.dns_servers),
+        )
+        if old != new
+    ]
+    if not told:
+        return ""
+    return (
+        f"{now.server} changed {', '.join(told)}: Docker goes on with what it was told when the "
+        f"network was made. Make the network anew, or correct the server"
+    )
+
+
+def _one(address: IPv4Address | None) -> tuple[IPv4Address, ...]:
+    return () if address is None else (address,)
+
+
+def _listed(addresses: tuple[IPv4Address, ...]) -> str:
+    return ", ".join(map(str, addresses)) or "none"

@@ -10,7 +10,7 @@ from d4d.adapters.dhcp.policy import DhcpPolicy
 from d4d.adapters.dhcp.routes import Route, Routes
 from d4d.adapters.dhcp.ways import Ways
 from d4d.domain.client_identity import synthetic_mac
-from d4d.domain.dhcp.effects import Refused
+from d4d.domain.dhcp.effects import Ignored, Refused
 from d4d.domain.dhcp.messages import Identity
 from d4d.domain.errors import BadRequest, NoAddress
 from d4d.domain.pools import Pool, PoolOptions, PoolRequest
@@ -18,6 +18,7 @@ from d4d.domain.ports.clock import Clock
 from d4d.service_layer import log_messages as log
 from d4d.service_layer.concurrency.keyed_lock import KeyedLocks, Window
 
+_LINGER = 0.5  # seconds for offers of other servers, after the first that says what the network is
 _SURVEY = 6.0  # seconds for an offer that names the router, where we can do without
 MOST_STRAYS = 4
 """So many servers of another subnet are told of at once."""
@@ -57,10 +58,11 @@ class PoolDiscovery:
             )
         assert subnet is None or isinstance(subnet, IPv4Network)
         options = self._routes.resolve(request.options, subnet)
-        offer = await self._survey(self._routes.route(options, subnet), subnet)
+        offers, useless = await self._survey(self._routes.route(options, subnet), subnet)
         if subnet is None:
-            subnet = _subnet_of(offer, options)
-        routers = [router for router in offer.terms.routers if router in subnet] if offer else []
+            subnet = _subnet_of(offers, options, useless)
+        named = [router for offer in offers for router in offer.terms.default_routers]
+        routers = [router for router in named if router in subnet]
         return Pool(
             subnet=subnet,
             range=request.range,
@@ -68,8 +70,10 @@ class PoolDiscovery:
             options=options,
         )
 
-    async def _survey(self, route: Route, subnet: IPv4Network | None) -> Refused | None:
-        """An offer that is not taken, for what it says of the network; None where none came."""
+    async def _survey(
+        self, route: Route, subnet: IPv4Network | None
+    ) -> tuple[list[Refused], list[Ignored]]:
+        """Offers that are not taken, for what they say of the network; and what can't be used."""
         mac = synthetic_mac(self._routes.anchor(route))
         seconds = self._policy.deadline.total_seconds() if subnet is None else _SURVEY
         with self._ways.used(route) as way:
@@ -78,7 +82,8 @@ class PoolDiscovery:
             async with self._turns.of(mac, client.identity.client_id), self._window:
                 try:
                     async with asyncio.timeout(seconds):
-                        await exchange.run(partial(client.start, accepts=_nothing), linger=0.0)
+                        # The first may be a stranger's: all that come in soon after it count.
+                        await exchange.run(partial(client.start, accepts=_nothing), linger=_LINGER)
                 except TimeoutError:
                     pass  # then nothing is known, which the caller may do without
                 finally:
@@ -92,17 +97,37 @@ class PoolDiscovery:
                 offered=str(each.address),
                 subnet=str(subnet),
             )
-        return fitting[0] if fitting else None
+        return fitting, exchange.ignored
 
 
 def _nothing(_: IPv4Address) -> bool:
     return False
 
 
-def _subnet_of(offer: Refused | None, options: PoolOptions) -> IPv4Network:
-    if offer is None or offer.terms.subnet_mask is None:
+def _subnet_of(offers: list[Refused], options: PoolOptions, useless: list[Ignored]) -> IPv4Network:
+    """The one subnet that is offered. Raises NoAddress, BadRequest."""
+    masked = {
+        IPv4Network(f"{offer.address}/{offer.terms.subnet_mask}", strict=False): offer
+        for offer in reversed(offers)
+        if offer.terms.subnet_mask is not None
+    }
+    if not masked:
+        said = "".join(f". But {each}" for each in useless[:1])
         raise NoAddress(
             f"no DHCP server on {options.parent} said which subnet it serves, and no --subnet was "
-            f"given: give --subnet and --gateway, or check that a server answers there"
+            f"given: give --subnet and --gateway, or check that a server answers there{said}"
         )
-    return IPv4Network(f"{offer.address}/{offer.terms.subnet_mask}", strict=False)
+    if len(masked) > 1:
+        told = " and ".join(f"{offer.terms.server} {net}" for net, offer in masked.items())
+        raise BadRequest(
+            f"DHCP servers on {options.parent} offer different subnets, {told}: give --subnet, or "
+            f"name the server that counts in DHCP_SERVER"
+        )
+    ((subnet, offer),) = masked.items()
+    if subnet.prefixlen == subnet.max_prefixlen:
+        raise BadRequest(
+            f"DHCP server {offer.terms.server} on {options.parent} offers {offer.address} with the "
+            f"subnet mask {offer.terms.subnet_mask}, which is no subnet for containers: give "
+            f"--subnet and --gateway, or correct the server's mask"
+        )
+    return subnet

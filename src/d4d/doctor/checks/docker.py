@@ -101,15 +101,15 @@ def _judge_network(network: DockerNetwork, offers: list[Offer]) -> Iterator[Find
                 f"network {network.name} has the subnet {subnet}, and DHCP server "
                 f"{offer.terms.server} offers {offer.address} of {_subnet_of(offer) or 'another'}"
             )
-        routers = [offer for offer in fitting if offer.terms.routers]
+        routers = [offer for offer in fitting if offer.terms.default_routers]
         for offer in routers[:1]:
             if network.driver == _BRIDGE:
                 yield from _judge_way_out(network, config, offer)
-            elif config.gateway is not None and config.gateway not in offer.terms.routers:
+            elif config.gateway is not None and config.gateway not in offer.terms.default_routers:
                 yield catalogue.GATEWAY_MISMATCH.found(
                     f"network {network.name} has the gateway {config.gateway}, and DHCP server "
-                    f"{offer.terms.server} names the router {offer.terms.routers[0]}",
-                    router=offer.terms.routers[0],
+                    f"{offer.terms.server} names the router {offer.terms.default_routers[0]}",
+                    router=offer.terms.default_routers[0],
                 )
 
 
@@ -118,9 +118,9 @@ def _judge_way_out(
 ) -> Iterator[Finding]:
     """On a bridge the gateway is the host's own address, and the router has another name."""
     way_out = config.way_out or config.gateway
-    if way_out is None or way_out in offer.terms.routers:
+    if way_out is None or way_out in offer.terms.default_routers:
         return
-    router = offer.terms.routers[0]
+    router = offer.terms.default_routers[0]
     called = "DefaultGatewayIPv4" if config.way_out else "gateway"
     missing = "" if config.way_out else " and no DefaultGatewayIPv4"
     yield catalogue.BRIDGE_WAY_OUT.found(

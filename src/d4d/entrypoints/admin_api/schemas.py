@@ -132,7 +132,7 @@ class TermsSchema(Schema):
     renewal_time: float | None
     rebinding_time: float | None
     subnet_mask: str | None
-    routers: list[str]
+    routers: list[str] = Field(description="Option 121's default routes, else option 3")
     dns_servers: list[str]
     ntp_servers: list[str]
     domain: str | None
@@ -148,7 +148,7 @@ class TermsSchema(Schema):
             renewal_time=_seconds(terms.renewal_time),
             rebinding_time=_seconds(terms.rebinding_time),
             subnet_mask=_text(terms.subnet_mask),
-            routers=list(map(str, terms.routers)),
+            routers=list(map(str, terms.default_routers)),
             dns_servers=list(map(str, terms.dns_servers)),
             ntp_servers=list(map(str, terms.ntp_servers)),
             domain=terms.domain,

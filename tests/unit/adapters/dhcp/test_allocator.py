@@ -658,6 +658,79 @@ async def test_a_router_outside_the_subnet_is_no_gateway(bench: Bench) -> None:
     assert pool.gateway is None
 
 
+def forged(bench: Bench, **said: object) -> None:
+    """An offer of another server comes in, faster than the server's own."""
+    asked = bench.server.heard[-1]
+    offer = Message(
+        type=OFFER,
+        xid=asked.xid,
+        chaddr=asked.chaddr,
+        server_id=IPv4Address("10.77.0.66"),
+        yiaddr=IPv4Address("172.16.0.5"),
+        subnet_mask=IPv4Address("255.255.0.0"),
+        lease_time=timedelta(hours=1),
+    )
+    bench.server.links[-1].arrive(offer._replace(**said))  # type: ignore[arg-type]  # by name
+
+
+async def test_a_survey_hears_more_than_the_first_server(bench: Bench) -> None:
+    bench.server.latency = 0.2
+    opening = asyncio.ensure_future(bench.allocator.open(PoolRequest(subnet=SUBNET)))
+    await settle(0.1)
+    forged(bench)
+    assert (await opening).gateway == ROUTER
+
+
+async def test_two_servers_of_different_subnets_are_refused_by_name(bench: Bench) -> None:
+    bench.server.latency = 0.2
+    request = PoolRequest(options=PoolOptions(parent="eth0"))
+    opening = asyncio.ensure_future(bench.allocator.open(request))
+    await settle(0.1)
+    forged(bench)
+    with pytest.raises(BadRequest) as caught:
+        await opening
+    assert "10.77.0.66 172.16.0.0/16" in str(caught.value)
+    assert "10.77.0.1 10.77.0.0/16" in str(caught.value)
+
+
+async def test_a_mask_of_one_address_is_no_subnet(bench: Bench) -> None:
+    bench.server.garbles(lambda each: each._replace(subnet_mask=IPv4Address("255.255.255.255")))
+    with pytest.raises(BadRequest, match=r"offers 10\.77\.16\.1 with the subnet mask 255\.255\."):
+        await bench.allocator.open(PoolRequest(options=PoolOptions(parent="eth0")))
+
+
+async def test_a_survey_that_hears_what_it_can_not_use_says_so(bench: Bench) -> None:
+    bench.server.garbles(lambda answer: answer._replace(yiaddr=IPv4Address(0)))
+    with pytest.raises(
+        NoAddress, match=r"But 10\.77\.0\.1 answered with a DHCPOFFER that D4D can't"
+    ):
+        await bench.allocator.open(PoolRequest(options=PoolOptions(parent="eth0")))
+
+
+@pytest.mark.parametrize("routers", [(), (ROUTER,)])
+async def test_a_default_route_of_option_121_comes_before_option_3(
+    bench: Bench, routers: tuple[IPv4Address, ...]
+) -> None:
+    """RFC 3442."""
+    other = IPv4Address("10.77.0.253")
+    routes = ((IPv4Network("0.0.0.0/0"), other), (IPv4Network("10.0.0.0/8"), ROUTER))
+    bench.server.garbles(lambda each: each._replace(routers=routers, static_routes=routes))
+    assert (await bench.allocator.open(PoolRequest(subnet=SUBNET))).gateway == other
+
+
+async def test_a_faster_stranger_does_not_decide_about_an_ip_range(bench: Bench) -> None:
+    bench.server.latency = 0.05
+
+    def after_a_strangers(answer: Message) -> Message:
+        if answer.type is OFFER:
+            asyncio.get_running_loop().call_soon(forged, bench)
+        return answer
+
+    bench.server.garbles(after_a_strangers)
+    lease = await bench.allocate(pool=RANGED)
+    assert lease.address in IPv4Network("10.77.16.4/31")
+
+
 async def test_ipv6_is_refused_with_what_to_leave_out(bench: Bench) -> None:
     for request in (PoolRequest(version=6), PoolRequest(subnet=IPv6Network("fd00:61::/64"))):
         with pytest.raises(BadRequest, match="create the network without --ipv6"):
@@ -686,6 +759,19 @@ async def test_a_lease_is_renewed_at_t1_for_as_long_as_it_is_held(bench: Bench) 
     assert newest.expires_at is not None
     assert newest.expires_at > bench.clock()
     assert newest.generation == lease.generation
+
+
+async def test_a_renewal_that_changes_what_docker_was_told_is_reported_once(bench: Bench) -> None:
+    await bench.kept()
+    other = IPv4Address("10.77.0.253")
+    bench.server.garbles(lambda answer: answer._replace(routers=(other,), dns_servers=(SERVER,)))
+    await settle(4 * 3600.0)
+    assert [kind for kind, _ in bench.holder.told].count("renewed") >= 4
+    (event,) = bench.events.all
+    assert event.kind is EventKind.MISMATCH
+    assert event.detail.startswith(
+        "10.77.0.1 changed the router 10.77.0.254 to 10.77.0.253, the DNS server none to 10.77.0.1"
+    )
 
 
 async def test_a_server_that_is_away_is_late_then_lost_then_found_again(bench: Bench) -> None:
