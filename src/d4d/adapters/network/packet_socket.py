@@ -12,7 +12,10 @@ from d4d.domain.addressing import MacAddress
 GONE = frozenset({errno.ENXIO, errno.ENODEV})
 """The interface was deleted; one of its name may be there again, with another index."""
 _ALL_PROTOCOLS = 0x0003  # ETH_P_ALL
-_SOL_PACKET, _ADD_MEMBERSHIP, _PROMISCUOUS = 263, 1, 1  # not in Python's socket module
+_SOL_PACKET, _ADD_MEMBERSHIP, _AUXDATA, _PROMISCUOUS = 263, 1, 8, 1  # not in Python's module
+_STATUS = struct.Struct("I16x")  # struct tpacket_auxdata: what it says of the frame, and more
+_CHECKSUM_NOT_READY = 1 << 3  # TP_STATUS_CSUMNOTREADY
+_LONGEST = 0xFFFF
 _MEMBERSHIP = struct.Struct("iHH8s")  # struct packet_mreq: index, type, address and its length
 
 
@@ -40,6 +43,24 @@ def open_tap(parent: str, program: bytes, *, promiscuous: bool = False) -> socke
         sock.close()
         raise
     return sock
+
+
+def tell_checksums(sock: socket.socket) -> None:
+    """Have the kernel say with each frame whether its checksum is there. Raises OSError."""
+    sock.setsockopt(_SOL_PACKET, _AUXDATA, 1)
+
+
+def receive_with_status(sock: socket.socket) -> tuple[bytes, bool]:
+    """A frame, and whether its UDP checksum is there. Raises OSError.
+
+    Where sender and receiver are on one machine, as veth ends are, nobody fills it in.
+    """
+    frame, ancillary, _, _ = sock.recvmsg(_LONGEST, socket.CMSG_SPACE(_STATUS.size))
+    for level, kind, said in ancillary:
+        if (level, kind) == (_SOL_PACKET, _AUXDATA):
+            (status,) = _STATUS.unpack_from(said)
+            return frame, not status & _CHECKSUM_NOT_READY
+    return frame, False
 
 
 def _check_there(parent: str) -> None:

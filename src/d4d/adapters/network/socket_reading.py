@@ -28,15 +28,21 @@ def enlarge(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
 
 
-def drain(sock: socket.socket) -> tuple[list[bytes], OSError | None]:
-    """Up to 64 packets, and the error that ended the reading, if one did.
+Receive = Callable[[socket.socket], bytes]
+"""Reads one packet. Raises OSError."""
 
-    Without their senders: Python asks the kernel for the name of each one's interface.
-    """
+
+def _receive(sock: socket.socket) -> bytes:
+    """Without its sender: Python asks the kernel for the name of each one's interface."""
+    return sock.recv(_LONGEST)
+
+
+def drain(sock: socket.socket, receive: Receive = _receive) -> tuple[list[bytes], OSError | None]:
+    """Up to 64 packets, and the error that ended the reading, if one did."""
     packets: list[bytes] = []
     try:
         while len(packets) < AT_ONCE:
-            packets.append(sock.recv(_LONGEST))
+            packets.append(receive(sock))
     except BlockingIOError:
         return packets, None
     except OSError as error:
@@ -53,6 +59,7 @@ class SocketReader:
         *,
         read: Callable[[list[bytes]], None],
         failed: Callable[[OSError], None],
+        receive: Receive = _receive,
     ) -> None:
         """``read`` gets what came in, in order; ``failed`` hears of each error behind it.
 
@@ -61,6 +68,7 @@ class SocketReader:
         self._sock = sock
         self._read = read
         self._failed = failed
+        self._receive = receive
         self._pause = _FIRST_PAUSE
         self._timer: asyncio.TimerHandle | None = None
         self._is_open = False
@@ -89,7 +97,7 @@ class SocketReader:
             self._timer = None
 
     def _readable(self) -> None:
-        packets, error = drain(self._sock)
+        packets, error = drain(self._sock, self._receive)
         if error is not None and self._is_open:
             self._read_again(is_new=bool(packets) or self._pause == _FIRST_PAUSE)
         elif error is None:

@@ -20,16 +20,25 @@ from d4d.adapters.dhcp.link.udp_frame import (
     ETHERNET,
     SOURCE_ADDRESS,
     SOURCE_MAC,
+    checksum_holds,
     ethernet,
     request_packet,
     udp_payload,
+    without_checksum,
 )
 from d4d.adapters.dhcp.link.unheard_server import UnheardServers
 from d4d.adapters.dhcp.wire.codec import encode
 from d4d.adapters.dhcp.wire.message_log import PacketLog
 from d4d.adapters.network.arp_frame import probe_frame
 from d4d.adapters.network.bpf import udp_filter
-from d4d.adapters.network.packet_socket import GONE, advice, mac_of, open_tap
+from d4d.adapters.network.packet_socket import (
+    GONE,
+    advice,
+    mac_of,
+    open_tap,
+    receive_with_status,
+    tell_checksums,
+)
 from d4d.adapters.network.socket_errors import link_down
 from d4d.adapters.network.socket_reading import SocketReader
 from d4d.domain.addressing import MacAddress
@@ -205,9 +214,12 @@ class Layer2Link:
                 self._socket = open_tap(
                     self.name, udp_filter(CLIENT_PORT, ip_at=ETHERNET), promiscuous=True
                 )
+                tell_checksums(self._socket)
             except OSError as error:
                 raise self._down(error, "open a packet socket") from error
-            self._reader = SocketReader(self._socket, read=self._read, failed=self._read_failed)
+            self._reader = SocketReader(
+                self._socket, read=self._read, failed=self._read_failed, receive=_receive
+            )
             self._reader.open()
         return self._socket
 
@@ -219,13 +231,19 @@ class Layer2Link:
                 self._take(frame)
 
     def _take(self, frame: bytes) -> None:
-        payload = udp_payload(frame[ETHERNET:])
+        packet = frame[ETHERNET:]
+        payload = udp_payload(packet)
         if payload is None:
             return
         source = IPv4Address(frame[SOURCE_ADDRESS])
         message = read_wanted(payload, wants=self._wants, link=self.name, source=source)
         if message is None:
             return
+        if not checksum_holds(packet):
+            reason = "its UDP checksum is wrong"
+            message = Unreadable(
+                xid=message.xid, chaddr=message.chaddr, reason=reason, source=source
+            )
         if isinstance(message, Unreadable):
             self._deliver(message)
             return
@@ -247,3 +265,8 @@ class Layer2Link:
 
     def _down(self, error: OSError, action: str) -> LinkDown:
         return link_down(error, link=self.name, action=action, advice=advice(self.name))
+
+
+def _receive(sock: socket.socket) -> bytes:
+    frame, has_checksum = receive_with_status(sock)
+    return frame if has_checksum or len(frame) <= ETHERNET else without_checksum(frame)

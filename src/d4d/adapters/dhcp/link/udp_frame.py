@@ -15,6 +15,8 @@ SERVER_PORT, CLIENT_PORT = 67, 68
 _ETHERTYPE_IPV4 = b"\x08\x00"
 _VERSION_AND_LENGTH = 0x45
 _TTL = 64
+_ADDRESSES = slice(12, 20)
+_NO_CHECKSUM = bytes(2)
 _UDP = 17
 _IP = struct.Struct("!BBHHHBBH8s")
 _PSEUDO = struct.Struct("!8s6H")
@@ -39,7 +41,7 @@ def request_packet(payload: bytes, *, source: IPv4Address, to: IPv4Address) -> b
 def udp_payload(packet: bytes) -> bytes | None:
     """What a UDP packet carries, without the padding behind it; None where it is cut short.
 
-    Checksums are not looked at: between veth ends nobody fills them in.
+    Its checksum is not looked at: see ``checksum_holds``.
     """
     if len(packet) < _IP.size:
         return None
@@ -51,6 +53,22 @@ def udp_payload(packet: bytes) -> bytes | None:
     if length < _PORTS.size or header + length > total:
         return None
     return packet[header + _PORTS.size : header + length]
+
+
+def checksum_holds(packet: bytes) -> bool:
+    """Whether the UDP checksum of a packet that ``udp_payload`` takes is right, or absent."""
+    header = (packet[0] & 0x0F) * 4
+    length = int.from_bytes(packet[header + 4 : header + 6], "big")
+    if packet[header + 6 : header + 8] == _NO_CHECKSUM:
+        return True
+    pseudo = packet[_ADDRESSES] + _UDP.to_bytes(2, "big") + length.to_bytes(2, "big")
+    return _checksum(pseudo + packet[header : header + length]) == 0
+
+
+def without_checksum(frame: bytes) -> bytes:
+    """The Ethernet frame of a UDP packet whose checksum nobody filled in: 0 says that."""
+    at = ETHERNET + (frame[ETHERNET] & 0x0F) * 4 + 6
+    return frame[:at] + _NO_CHECKSUM + frame[at + 2 :]
 
 
 @lru_cache(maxsize=256)  # no two packets of one length to one host differ in it

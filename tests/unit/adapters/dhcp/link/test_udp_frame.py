@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d4d.adapters.dhcp.link.udp_frame import ethernet, request_packet, udp_payload
+from d4d.adapters.dhcp.link.udp_frame import (
+    checksum_holds,
+    ethernet,
+    request_packet,
+    udp_payload,
+    without_checksum,
+)
 
 SOURCE, TO = IPv4Address("192.168.59.10"), IPv4Address("192.168.59.203")
 
@@ -29,6 +35,19 @@ def test_both_checksums_are_right(payload: bytes) -> None:
     assert ones_sum(packet[:20]) == 0xFFFF
     assert ones_sum(pseudo + packet[20:]) == 0xFFFF
     assert packet[26:28] != b"\0\0"
+
+
+@given(st.binary(min_size=1, max_size=400), st.data())
+def test_a_checksum_does_not_hold_where_a_bit_is_wrong(payload: bytes, data: st.DataObject) -> None:
+    packet = bytearray(request_packet(payload, source=SOURCE, to=TO))
+    assert checksum_holds(bytes(packet))
+    assert checksum_holds(bytes(packet) + b"padding")
+    bit = data.draw(st.integers(8 * 28, 8 * len(packet) - 1))
+    packet[bit // 8] ^= 1 << bit % 8
+    assert not checksum_holds(bytes(packet))
+    frame = without_checksum(ethernet(to=b"\1" * 6, source=b"\2" * 6, packet=bytes(packet)))
+    assert checksum_holds(frame[14:]), "it has none"
+    assert udp_payload(frame[14:]) == bytes(packet[28:])
 
 
 def test_a_request_goes_from_the_clients_port_to_the_servers() -> None:
