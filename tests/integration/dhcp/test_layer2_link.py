@@ -737,6 +737,29 @@ def test_a_relay_says_that_its_address_is_not_the_hosts(segment: tuple[str, str]
         on_loop(life())
 
 
+def test_as_a_relay_a_release_goes_where_answers_come_from(routed: tuple[str, str]) -> None:
+    """Behind NAT a server calls itself by an address that is not reached."""
+    host, far = routed
+
+    async def life() -> None:
+        link = relay_link(lambda _: False, lambda _: False)
+        named = IPv4Address("192.0.2.77")
+        try:
+            message = release(container(), 1, ciaddr=NOBODY, server_id=named)
+            link.unicast(message, named)
+        finally:
+            link.close()
+
+    tap = tap_in(far)
+    with tap, inside(host):
+        on_loop(life())
+        until(lambda: bool(sent := frames(tap)) and is_to_server(sent[-1]), "it comes in")
+
+
+def is_to_server(frame: bytes) -> bool:
+    return frame[30:34] == FAR_SERVER.packed and frame[36:38] == b"\0\x43"
+
+
 def test_two_relay_links_of_one_address_both_hear_their_answers(
     routed: tuple[str, str], tmp_path: Path
 ) -> None:

@@ -105,6 +105,19 @@ def test_dnsmasq_that_sends_option_54_twice_is_leased_from_and_renewed(lab: Lab)
     on(host, life)
 
 
+def test_dnsmasqs_default_route_in_option_121_is_the_way_out(lab: Lab) -> None:
+    way_out = IPv4Address("10.77.0.253")
+    site = Site(lease_time=HOURS, lines=(f"dhcp-option=121,0.0.0.0/0,{way_out}",))
+    host, _ = serve(lab, Dnsmasq, site)
+
+    async def life(bench: Bench) -> None:
+        grant = await bench.acquire()
+        assert grant.terms.routers == (site.router,)
+        assert grant.terms.default_routers == (way_out,)
+
+    on(host, life)
+
+
 @pytest.mark.parametrize("kind", [Dhcpd, Dnsmasq])
 def test_a_server_that_pings_before_it_offers_is_not_flooded(lab: Lab, kind: type[Server]) -> None:
     """One transaction: what comes again while the server pings costs it no other address."""

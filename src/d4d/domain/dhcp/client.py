@@ -580,7 +580,7 @@ class Client:
 
     def _late(self, what: str) -> Late:
         assert self.grant is not None
-        server = self.grant.terms.server
+        server = self.grant.terms.server if int(self.grant.terms.server) else "its server"
         reason = f"{server} did not answer {what}"
         if self.ignored is not None:
             reason = f"{server} did not confirm the lease ({what}): {self.ignored}"

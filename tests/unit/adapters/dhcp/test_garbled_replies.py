@@ -88,7 +88,7 @@ def test_the_client_leases_or_says_why_not(state: str, data: st.DataObject) -> N
     )
     reply = recorded(bench, is_ours=data.draw(st.booleans()), type_=type_)
     payload = data.draw(garbled(encode(reply)))
-    read = read_wanted(payload, wants=bench.client.xid.__eq__, link="eth0", source=OURS)
+    read = read_wanted(payload, wants=bench.client.xid.__eq__, link="eth0", source=OURS.packed)
     if read is None:
         assert len(payload) < HEADER, "it is too short to say to whom it is"
         return

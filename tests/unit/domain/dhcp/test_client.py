@@ -662,6 +662,13 @@ def test_a_long_lease_is_asked_for_once_a_day_also_in_silence(days: int) -> None
         assert bench.now - asked_at <= timedelta(days=1)
 
 
+def test_what_stays_late_of_an_unknown_server_names_none() -> None:
+    bench = Bench()
+    bench.resume(stored(bench.now, server=NO_ADDRESS), confirm=True)
+    late = next(effect for effect in bench.wake() if isinstance(effect, Late))
+    assert late.reason == "its server did not answer the first DHCPREQUEST of rebooting"
+
+
 def test_an_infinite_lease_is_released() -> None:
     bench = Bench().bound(INFINITE)
     assert told(bench.release()) == ["RELEASE 54 ciaddr"]

@@ -235,14 +235,14 @@ class Layer2Link:
         payload = udp_payload(packet)
         if payload is None:
             return
-        source = IPv4Address(frame[SOURCE_ADDRESS])
+        source = frame[SOURCE_ADDRESS]
         message = read_wanted(payload, wants=self._wants, link=self.name, source=source)
         if message is None:
             return
         if not checksum_holds(packet):
             reason = "its UDP checksum is wrong"
             message = Unreadable(
-                xid=message.xid, chaddr=message.chaddr, reason=reason, source=source
+                xid=message.xid, chaddr=message.chaddr, reason=reason, source=message.source
             )
         if isinstance(message, Unreadable):
             self._deliver(message)

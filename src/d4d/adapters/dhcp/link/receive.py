@@ -15,9 +15,9 @@ _seldom = Seldom(at_most=_MOST_UNREADABLE)
 
 
 def read_wanted(
-    payload: bytes, *, wants: Wants, link: str, source: IPv4Address | None
+    payload: bytes, *, wants: Wants, link: str, source: bytes | None
 ) -> Message | Unreadable | None:
-    """What came from ``source``, if a client waits for its xid; else None."""
+    """What came from the IPv4 address ``source``, if a client waits for its xid; else None."""
     try:
         xid = xid_of(payload)
     except Malformed as error:
@@ -25,8 +25,9 @@ def read_wanted(
         return None
     if not wants(xid):
         return None
+    came_from = IPv4Address(source) if source is not None else None
     try:
-        return decode(payload, source=source)
+        return decode(payload, source=came_from)
     except Malformed as error:
         if _seldom.may_tell((link, str(error)), time.monotonic()):
             log.dhcp_reply_unreadable(
@@ -35,4 +36,4 @@ def read_wanted(
                 error=str(error),
                 untold=_seldom.untold(),
             )
-        return Unreadable(xid=xid, chaddr=chaddr_of(payload), reason=str(error), source=source)
+        return Unreadable(xid=xid, chaddr=chaddr_of(payload), reason=str(error), source=came_from)

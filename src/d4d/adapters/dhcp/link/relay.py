@@ -81,7 +81,7 @@ class RelayLink:
         failures: list[LinkDown] = []
         for server in self._servers:
             try:
-                self.unicast(message, server)
+                self._send_to(server, message)
             except LinkDown as error:
                 log.dhcp_relay_failed(link=self.name, server=str(server), error=str(error))
                 failures.append(error)
@@ -89,7 +89,17 @@ class RelayLink:
             raise failures[0]
 
     def unicast(self, message: Message, server: IPv4Address) -> None:
-        """Send to one server. Raises LinkDown."""
+        """Send to one server, or to all where it is none of ours by that name. Raises LinkDown.
+
+        Behind NAT, a shared address or a container's port a server calls itself by an address that
+        is not reached.
+        """
+        if server in self._servers:
+            self._send_to(server, message)
+        else:
+            self.broadcast(message)
+
+    def _send_to(self, server: IPv4Address, message: Message) -> None:
         self._hearing.open_anew_if_silent(self)
         relayed = message._replace(giaddr=self._giaddr, link_selection=self._link_selection)
         payload = encode(relayed, hops=_ONE_HOP)

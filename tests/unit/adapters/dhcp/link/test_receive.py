@@ -19,13 +19,13 @@ def test_a_flood_of_unreadable_replies_is_a_few_lines() -> None:
     structlog.reset_defaults()
     with structlog.testing.capture_logs() as lines:
         for payload in BAD:
-            read = read_wanted(payload, wants=lambda _: True, link="flooded", source=SERVER)
+            read = read_wanted(payload, wants=lambda _: True, link="flooded", source=SERVER.packed)
             assert isinstance(read, Unreadable)
             assert (read.xid, read.chaddr, read.source) == (7, CHADDR, SERVER)
             assert "magic cookie" in read.reason
     told = [line for line in lines if line["event"] == "dhcp_reply_unreadable"]
     assert 1 <= len(told) <= 16
-    read = read_wanted(GOOD, wants=lambda _: True, link="flooded", source=SERVER)
+    read = read_wanted(GOOD, wants=lambda _: True, link="flooded", source=SERVER.packed)
     assert isinstance(read, Message)
     assert read.source == SERVER
-    assert read_wanted(BAD[0], wants=lambda _: False, link="flooded", source=SERVER) is None
+    assert read_wanted(BAD[0], wants=lambda _: False, link="flooded", source=SERVER.packed) is None
