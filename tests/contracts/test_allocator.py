@@ -38,7 +38,7 @@ from tests.support.fake_ports import RecordingEvents
 
 HOST = "host-a"
 RANGE = ip_network("10.78.0.0/28")
-_PATIENCE = 2.0  # seconds
+_PATIENCE = 15.0  # seconds
 _PAUSE = 0.002
 
 

@@ -103,7 +103,7 @@ async def test_it_answers_until_it_is_stopped(serve: http.Serve, directory: Path
     assert await served.ask("GET", "/") == "quick"
     assert served.troubles == []
     served.stop.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         await served.serving
     assert served.troubles == ["closed"]
     with pytest.raises(httpx.ConnectError):
@@ -123,7 +123,7 @@ async def test_the_head_of_a_stream_does_not_wait_for_what_comes_by_it(
     served = Served(directory, serve)
     reader, writer = await served.connect()
     writer.write(b"GET /stream HTTP/1.1\r\nHost: d4d\r\n\r\n")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
         served.go_on.set()
         assert b"late" in await reader.readuntil(b"0\r\n\r\n")
@@ -143,7 +143,7 @@ async def test_a_request_in_flight_is_answered_at_the_end(
     assert not served.serving.done()
     served.go_on.set()
     assert await asking == "a body"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         await served.serving
 
 
@@ -154,7 +154,7 @@ async def test_a_request_that_takes_longer_than_the_grace_is_cut_short(
     asking = asyncio.create_task(served.ask("POST", "/slow", b"a body"))
     await served.asked.wait()
     served.stop.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         await served.serving
     with pytest.raises((httpx.HTTPError, AssertionError)):
         await asking
@@ -208,7 +208,7 @@ async def test_a_connection_is_closed_once_nothing_was_asked_for_long_enough(
     reader, writer = await served.connect()
     writer.write(GET)
     await answered(reader)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         assert await reader.read() == b""
     writer.close()
     served.stop.set()
@@ -229,7 +229,7 @@ async def test_a_connection_on_which_nothing_is_in_flight_delays_no_end(
     await asyncio.sleep(0.05)
     assert not reader.at_eof()
     served.stop.set()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(15):
         await served.serving
         assert await reader.read() == b""
     writer.close()
@@ -245,7 +245,7 @@ async def test_a_connection_is_closed_behind_an_answer_that_comes_at_the_end(
     served.stop.set()
     await asyncio.sleep(0.05)
     served.go_on.set()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(15):
         assert (await answered(reader))[1] == b"a body"
         assert await reader.read() == b""
         await served.serving
@@ -264,7 +264,7 @@ async def test_a_connection_that_its_client_closes_costs_nothing_more(
         await answered(reader)
         writer.close()
         await writer.wait_closed()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while descriptors() > before:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.01)
     served.stop.set()

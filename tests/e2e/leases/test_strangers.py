@@ -22,6 +22,8 @@ SITE = Site(lease_time=LONG)
 IN_USE = SITE.subnet[77]
 MAC = "02:42:0a:4d:77:01"
 ADDRESSES = 21
+NEVER = "1h"
+"""A deadline for which no call of a test waits."""
 
 
 class World:
@@ -80,14 +82,12 @@ def answers_for(lab: Lab, switch: Switch, network: str) -> Namespace:
 
 
 def test_a_reservation_that_another_host_uses_is_declined_once_and_named() -> None:
-    with world(Dhcpd, replace(SITE, fixed=((MAC, IN_USE),))) as it:
+    site = replace(SITE, fixed=((MAC, IN_USE),))
+    with world(Dhcpd, site, D4D_DHCP_DEADLINE=NEVER) as it:
         squatter = it.lab.machine("squatter", it.switch, f"{IN_USE}/16")
-        began = time.monotonic()
         text = it.refusal("web", MAC)
-        took = time.monotonic() - began
         assert it.heard("Decline") == 1
         assert it.lines <= 5, it.log
-        assert took < 20, "it does not wait for the deadline"
         assert text.startswith(
             f"DHCP server 10.77.0.1 on eth0 offered {IN_USE} to {MAC} again after it was declined, "
             f"as one does that has it reserved for {MAC} or has no other left. But "

@@ -200,5 +200,5 @@ def _is_of(offer: OfferSchema, server: Server) -> None:
     assert offer.terms.routers == [str(SITE.router)]
     assert offer.terms.dns_servers == [str(SITE.dns)]
     assert offer.terms.lease_time == 600
-    assert 0 < offer.after_ms < 900
+    assert offer.after_ms > 0
     assert offer.accepted

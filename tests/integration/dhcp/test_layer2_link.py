@@ -45,7 +45,7 @@ HOST, ROUTER, SERVER = (IPv4Address(f"10.77.0.{n}") for n in (2, 254, 1))
 FAR_SERVER, FAR_HOST = IPv4Address("10.88.0.1"), IPv4Address("10.66.0.2")
 LINK = IPv4Address("10.77.0.0")
 NOBODY = IPv4Address("10.77.16.1")
-PATIENCE = 8.0
+PATIENCE = 15.0
 MakeLink = Callable[[Wants, Deliver], Link]
 
 DHCPD = """

@@ -4,6 +4,8 @@ import pytest
 
 from d4d.service_layer.concurrency.keyed_lock import KeyedLocks
 
+VIRTUAL_TIME = True
+
 
 async def ready() -> None:
     """Let every task come as far as it can."""

@@ -265,9 +265,10 @@ async def test_telling_takes_no_time_and_the_end_is_not_held_up_by_a_receiver_th
     assert time.thread_time() - began < 0.5
     with structlog.testing.capture_logs() as logged:
         await until(lambda: deliveries(metrics).get("retried", 0) > 1)
-        began = time.monotonic()
+        before = deliveries(metrics)["retried"]
         await webhook.aclose()
-    assert time.monotonic() - began < 1.5  # 2 s are what a receiver gets that can be reached
+    # One may be under way. The 2 s that a receiver gets that can be reached are for a hundred.
+    assert deliveries(metrics)["retried"] - before <= 2
     assert [line["event"] for line in logged] == [
         "webhook_unreachable",
         "webhook_messages_unsent",
