@@ -3,7 +3,7 @@
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from d4d.domain.addressing import parse_address, parse_subnet
@@ -54,7 +54,6 @@ options = st.builds(
 )
 
 
-@settings(max_examples=50, deadline=None)  # the two cores may be busy
 @given(
     subnet=v4_subnets | st.just(V6),
     range_=st.none() | v4_subnets,

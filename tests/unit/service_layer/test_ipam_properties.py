@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d4d.domain.errors import D4DError, StoreUnavailable
@@ -184,12 +184,7 @@ class World:
 
 
 @given(plan=st.lists(steps, max_size=30), hold=st.sampled_from([0, 30]), by_name=st.booleans())
-@settings(
-    max_examples=150,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+@settings(max_examples=max(150, settings().max_examples))
 def test_docker_driver_store_and_server_agree_in_the_end(
     plan: list[tuple[object, ...]], hold: int, by_name: bool
 ) -> None:

@@ -7,7 +7,7 @@ from hashlib import sha256
 from ipaddress import IPv4Address
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from d4d.adapters.stores.backup_file import FORMAT, Backup, backup_from_text, backup_to_text
@@ -53,9 +53,6 @@ def a_backup(
     )
 
 
-@settings(  # a clock measures the machine's other work too
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
 @given(pool_records, leases, leases, reservations)
 def test_what_is_written_is_read_back(
     record: PoolRecord, here: Lease, there: Lease, kept: Reservation

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from d4d.domain.dhcp.messages import INFINITE
@@ -113,7 +113,6 @@ def test_a_lease_of_weeks_is_asked_for_daily() -> None:
 seconds = st.integers(0, 2**32 - 2).map(lambda number: timedelta(seconds=number))
 
 
-@settings(deadline=None)  # the two cores may be busy
 @given(
     seconds.filter(bool),
     st.none() | seconds,
