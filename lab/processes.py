@@ -13,7 +13,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(seconds=15)
+PATIENCE = timedelta(seconds=20)
 """How long a program may take to be ready or to end, on a machine with other things to do."""
 
 _PAUSE = timedelta(milliseconds=20)

@@ -125,7 +125,7 @@ def container(number: int) -> Endpoint:
 async def over_dhcp(_: Path) -> AsyncIterator[Bench]:
     server = FakeDhcpServer()
     policy = DhcpPolicy(
-        deadline=timedelta(seconds=0.2), host=HOST, conflict_probe=timedelta(0), window=64
+        deadline=timedelta(seconds=2), host=HOST, conflict_probe=timedelta(0), window=64
     )
     allocator = DhcpAllocator(
         routes=Routes(interfaces=FakeInterfaces([interface("eth0", "10.77.0.9/16")])),

@@ -37,7 +37,7 @@ def check_released_only_when_gone(world: World, name: str, end: Attachment) -> N
     world.await_lease(end)
     world.check_kept(end, names=[name])
     world.engine.rm(name)
-    world.await_release(end.address, within=timedelta(seconds=20))
+    world.await_release(end.address)
 
 
 def test_a_second_container_of_the_same_mac_does_not_end_the_firsts_lease(lab: Lab) -> None:

@@ -1,7 +1,6 @@
 """What D4D refuses, in its own words, as the user of the docker command reads them."""
 
 import os
-from datetime import timedelta
 
 import pytest
 
@@ -13,9 +12,6 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
     pytest.mark.parametrize("shared_lan", [Dhcpd], indirect=True, ids=lambda kind: kind.name),
 ]
-
-DEADLINE = timedelta(seconds=5)  # conftest's
-DOCKERS_OWN = timedelta(seconds=3)  # what a run may take besides, on a busy machine
 
 
 @pytest.mark.parametrize(

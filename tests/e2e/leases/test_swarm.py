@@ -125,7 +125,7 @@ def test_a_services_release_that_got_lost_is_made_up_for(world: World) -> None:
     (kept,) = ends_of(world).values()
     lost = one if kept == two else two
     world.driver.start()
-    world.await_release(lost.address, within=timedelta(seconds=20))
+    world.await_release(lost.address)
     world.await_lease(kept)
 
 
@@ -135,7 +135,7 @@ def test_a_services_containers_are_adopted_when_the_store_is_lost(world: World) 
     shutil.rmtree(world.driver.state_dir)
     world.driver.start()
     for end in ends.values():
-        world.await_event("adopted", end.address, within=timedelta(seconds=20))
+        world.await_event("adopted", end.address)
     let_it_look(world)
     for end in ends.values():
         world.await_lease(end)

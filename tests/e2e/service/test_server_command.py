@@ -243,9 +243,8 @@ def test_a_connection_lasts_until_the_driver_ends_and_delays_no_end(driver: Driv
             reply = receive(connection)
             assert reply.status == 200 and "connection" not in reply.headers
 
-        assert (
-            driver.stop() == 0
-        )  # one that waits for connections does so for 25 s, and this gives up
+        # One that waits for its connections does so for 25 s: this gives up before.
+        assert driver.stop() == 0
 
         assert connection.recv(1) == b""
 
