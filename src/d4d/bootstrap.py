@@ -5,7 +5,7 @@ are opened and closed.
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -60,8 +60,10 @@ from d4d.domain.ports.disturbances import Disturbance, EngineRestarted
 from d4d.domain.ports.hosts import HostRegistry, NameRegistry
 from d4d.domain.ports.stores import LeaseStore, RangeStore
 from d4d.domain.utilization import PoolUtilization
+from d4d.lazy_import import import_lazy
 from d4d.operations.view import OperatorView
-from d4d.service_layer.background_tasks import BackgroundTasks
+from d4d.service_layer.background_tasks import CALLS_FIRST, BackgroundTasks
+from d4d.service_layer.concurrency.supervised_task import until_done
 from d4d.service_layer.disturbance_watch import DisturbanceWatch
 from d4d.service_layer.event_bus import EventBus
 from d4d.service_layer.ipam_service import IpamService
@@ -216,6 +218,7 @@ class DriverParts(containers.DeclarativeContainer):
         mode=settings.provided.dhcp_mode,
         parent=settings.provided.parent,
         listen_addr=settings.provided.listen_addr,
+        keep_anchor=state_dir.provided.anchor,
     )
     dhcp_policy = providers.Singleton(
         DhcpPolicy,
@@ -416,6 +419,18 @@ def _disturbed(parts: DriverParts, disturbance: Disturbance) -> None:
             disturbed(disturbance)
 
 
+async def _keep_anchors(parts: DriverParts) -> None:
+    """Have the anchors of all parents kept before one gets another MAC; an absent one's later."""
+    await asyncio.sleep(CALLS_FIRST)
+    parents = {each.pool.options.parent for each in parts.ipam().pools} - {None}
+    if parents:
+        await asyncio.to_thread(import_lazy)  # to look at interfaces
+    routes = parts.routes()
+    for parent in parents:
+        with suppress(BadRequest):
+            routes.anchor(Route(parent=parent))
+
+
 @asynccontextmanager
 async def open_driver(parts: DriverParts) -> AsyncIterator[Driver]:
     """A driver that serves from the state directory, which is its alone until it ends.
@@ -456,6 +471,8 @@ async def open_driver(parts: DriverParts) -> AsyncIterator[Driver]:
         for tasks in (background, pool_monitor):
             stack.push_async_callback(tasks.aclose)
             tasks.start()
+        anchors = until_done("anchors of client ids", partial(_keep_anchors, parts))
+        stack.callback(anchors.cancel)
         events.add(pool_monitor)
         yield Driver(
             ipam=ipam,

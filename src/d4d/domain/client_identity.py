@@ -1,6 +1,7 @@
 """What a container is called towards the DHCP server: its client id and its hostname."""
 
 import re
+from dataclasses import dataclass
 from hashlib import blake2b
 from string import Formatter
 
@@ -11,6 +12,24 @@ from d4d.domain.policies import IdentityPolicy
 
 _HARDWARE_ETHERNET, _NOT_HARDWARE = b"\x01", b"\x00"  # RFC 2132 section 9.14, the type byte
 _LONGEST_LABEL = 63  # RFC 1123 section 2.1, by RFC 1035
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchor:
+    """What is kept of a parent, so that client ids outlive its MAC: a bridge's is a port's."""
+
+    value: bytes
+    hardware: frozenset[bytes]
+    """The MACs that this machine's interfaces were made with; empty where none tells."""
+
+    def seen_now(self, *, value: bytes, hardware: frozenset[bytes]) -> "Anchor":
+        """What is to be kept from now on, where the parent is so at present.
+
+        Where no interface is one that was there, this was copied to another machine: it must not
+        have the client ids of the first.
+        """
+        is_copied = self.hardware and hardware and not self.hardware & hardware
+        return Anchor(value=value if is_copied else self.value, hardware=hardware or self.hardware)
 
 
 def client_id(
@@ -24,8 +43,9 @@ def client_id(
     """Option 61 for ``endpoint``, with its type byte: 7 or 21 bytes.
 
     A name alone is not unique among hosts. ``anchor`` is what only this host can have on its
-    network, as the parent's MAC address: two hosts with one ``host`` name, or cloned from one
-    image, still differ. Raises BadRequest where the policy needs a name and there is none.
+    network, as the parent's MAC address when it was first seen: two hosts with one ``host`` name,
+    or cloned from one image, still differ. Raises BadRequest where the policy needs a name and
+    there is none.
     """
     if policy is IdentityPolicy.MAC or (policy is IdentityPolicy.AUTO and not endpoint.name):
         return _HARDWARE_ETHERNET + endpoint.mac

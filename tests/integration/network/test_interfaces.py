@@ -86,6 +86,13 @@ def test_what_changed_while_more_happened_than_is_remembered_is_seen(host: Host)
     assert host.looks - before <= 2  # once for what stood behind the error
 
 
+def test_a_veth_is_no_network_card(host: Host) -> None:
+    seen = host.named("eth0")
+    assert seen is not None
+    assert seen.mac is not None
+    assert seen.hardware_mac is None
+
+
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 

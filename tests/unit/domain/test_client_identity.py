@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from d4d.domain.addressing import MacAddress
-from d4d.domain.client_identity import check_template, client_id, hostname
+from d4d.domain.client_identity import Anchor, check_template, client_id, hostname
 from d4d.domain.errors import BadRequest
 from d4d.domain.leases import Endpoint
 from d4d.domain.policies import IdentityPolicy
@@ -108,3 +108,36 @@ def test_a_template_that_can_be_filled_in_is_taken(template: str) -> None:
 def test_a_template_that_cannot_be_filled_in_is_refused(template: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         check_template(template)
+
+
+# What stays, though the parent's MAC does not
+
+CARD, OTHER_CARD, THIRD_CARD = (bytes([2, 0, 0, 0, 0, n]) for n in (1, 2, 3))
+
+
+def kept(*hardware: bytes) -> Anchor:
+    return Anchor(value=bytes(MAC), hardware=frozenset(hardware))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "is_kept"),
+    [
+        ({CARD}, {CARD}, True),  # a bridge took another port's MAC, or the parent was made anew
+        ({CARD}, {CARD, OTHER_CARD}, True),
+        ({CARD, OTHER_CARD}, {OTHER_CARD}, True),
+        ({CARD}, {OTHER_CARD}, False),  # copied to another machine
+        (set(), {CARD}, True),
+        ({CARD}, set(), True),  # none tells
+        (set(), set(), True),
+    ],
+)
+def test_an_anchor_stays_on_its_machine(before: set[bytes], now: set[bytes], is_kept: bool) -> None:
+    seen = kept(*before).seen_now(value=bytes(OTHER_MAC), hardware=frozenset(now))
+    assert seen.value == (MAC if is_kept else OTHER_MAC)
+
+
+def test_cards_that_are_replaced_one_by_one_are_no_other_machine() -> None:
+    anchor = kept(CARD)
+    for cards in ({CARD, OTHER_CARD}, {OTHER_CARD}, set[bytes](), {OTHER_CARD, THIRD_CARD}):
+        anchor = anchor.seen_now(value=bytes(OTHER_MAC), hardware=frozenset(cards))
+    assert anchor.seen_now(value=b"", hardware=frozenset({THIRD_CARD})).value == MAC

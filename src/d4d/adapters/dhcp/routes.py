@@ -1,5 +1,6 @@
 """Which way the DHCP servers of a pool are reached: on which parent, or as a relay to whom."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 
@@ -7,6 +8,14 @@ from d4d.adapters.network.interfaces import Interfaces
 from d4d.domain.errors import BadRequest
 from d4d.domain.policies import Mode
 from d4d.domain.pools import PoolOptions
+
+KeepAnchor = Callable[[str, bytes, frozenset[bytes]], bytes]
+"""Of a parent's name, its MAC now and the machine's hardware: what was kept, or is from now on."""
+
+
+def keep_nothing(parent: str, mac: bytes, hardware: frozenset[bytes]) -> bytes:
+    """The MAC as it is now."""
+    return mac
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +53,14 @@ class Routes:
         mode: Mode = Mode.AUTO,
         parent: str | None = None,
         listen_addr: IPv4Address | None = None,
+        keep_anchor: KeepAnchor = keep_nothing,
     ) -> None:
         self._interfaces = interfaces
         self._servers = servers
         self._mode = mode
         self._parent = parent
         self._listen_addr = listen_addr
+        self._keep_anchor = keep_anchor
 
     def resolve(self, options: PoolOptions, subnet: IPv4Network | None) -> PoolOptions:
         """The options with the parent written in, so that the pool id alone tells it later.
@@ -100,11 +111,16 @@ class Routes:
         )
 
     def anchor(self, route: Route) -> bytes:
-        """What of this host is unique on its network: the parent's MAC, or the relay's address."""
+        """What of this host is unique on its network, and stays: the parent's MAC, or giaddr.
+
+        The MAC is that of the first time, as kept. Raises BadRequest, StoreUnavailable.
+        """
         if route.parent:
             mac = self._interfaces.named(route.parent).mac
             if mac is not None:
-                return bytes(mac)
+                cards = (each.hardware_mac for each in self._interfaces.all())
+                hardware = frozenset(bytes(each) for each in cards if each is not None)
+                return self._keep_anchor(route.parent, bytes(mac), hardware)
         return route.giaddr.packed if route.giaddr else b""
 
     def _has_no_address(self, parent: str | None) -> bool:

@@ -31,8 +31,10 @@ else:
 
 # <linux/sockios.h> and <linux/ethtool.h>: pyroute2 knows the same, waits for the kernel with a loop
 # of its own, and takes 24 MB. /sys may be another namespace's.
-_SIOCETHTOOL, _ETHTOOL_GDRVINFO = 0x8946, 3
+_SIOCETHTOOL, _ETHTOOL_GDRVINFO, _ETHTOOL_GPERMADDR = 0x8946, 3, 0x20
 _DRVINFO = struct.Struct("=I32s160x")  # struct ethtool_drvinfo: cmd, driver, what we don't read
+_PERM_ADDR = struct.Struct("=II32s")  # struct ethtool_perm_addr: cmd, size, the address
+_MAC_LENGTH = 6
 _IFREQ = struct.Struct("@16sP16x")  # struct ifreq: the name, a pointer
 
 
@@ -48,6 +50,8 @@ class Interface:
     addresses6: tuple[IPv6Interface, ...] = ()
     """But for link-local ones."""
     is_bridge: bool = False
+    hardware_mac: MacAddress | None = None
+    """What a network card was made with, whatever was set since; None of what is no card."""
 
 
 class Interfaces:
@@ -153,6 +157,7 @@ def find_interfaces() -> list[Interface]:
                     is_up=name in up and up[name].isup,
                     addresses6=_addresses6(addresses),
                     is_bridge=_is_bridge(kernel, name),
+                    hardware_mac=_hardware_mac(kernel, name),
                 )
             )
     return sorted(found, key=lambda interface: interface.index)
@@ -207,13 +212,30 @@ def _is_bridge(kernel: socket.socket, name: str) -> bool:
 
     ``kernel`` is any socket.
     """
-    request = array.array("B", _DRVINFO.pack(_ETHTOOL_GDRVINFO, b""))
-    try:
-        fcntl.ioctl(kernel, _SIOCETHTOOL, _IFREQ.pack(name.encode(), request.buffer_info()[0]))
-    except OSError:  # ENODEV; EOPNOTSUPP of what has no such information, which a bridge has
+    answer = _ethtool(kernel, name, _DRVINFO.pack(_ETHTOOL_GDRVINFO, b""))
+    if answer is None:
         return False
-    driver: bytes = _DRVINFO.unpack(request)[1]
+    driver: bytes = _DRVINFO.unpack(answer)[1]
     return driver.rstrip(b"\0") == b"bridge"
+
+
+def _hardware_mac(kernel: socket.socket, name: str) -> MacAddress | None:
+    answer = _ethtool(kernel, name, _PERM_ADDR.pack(_ETHTOOL_GPERMADDR, 32, b""))
+    if answer is None:
+        return None
+    _, size, address = _PERM_ADDR.unpack(answer)
+    is_ethernet = size == _MAC_LENGTH and any(address[:size])
+    return MacAddress(address[:size]) if is_ethernet else None
+
+
+def _ethtool(kernel: socket.socket, name: str, request: bytes) -> bytes | None:
+    """The answer, in the request's form; None of an interface that has none, or has gone."""
+    buffer = array.array("B", request)
+    try:
+        fcntl.ioctl(kernel, _SIOCETHTOOL, _IFREQ.pack(name.encode(), buffer.buffer_info()[0]))
+    except OSError:  # ENODEV; EOPNOTSUPP of what has no such information, which a bridge has
+        return None
+    return buffer.tobytes()
 
 
 def _mac(addresses: list[object]) -> MacAddress | None:

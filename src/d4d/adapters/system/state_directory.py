@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from d4d.domain.client_identity import Anchor
 from d4d.domain.errors import StoreUnavailable
 
 
@@ -63,6 +64,33 @@ class StateDirectory:
         """
         return self._read("id") or self._write("id", uuid4().hex)
 
+    def anchor(self, parent: str, mac: bytes, hardware: frozenset[bytes]) -> bytes:
+        """What client ids of names are anchored by on ``parent``: its MAC at the first time.
+
+        ``mac`` and ``hardware`` are what it is now: see ``Anchor``. Who has not the directory, as
+        a doctor that only asks servers, gets ``mac``. Raises StoreUnavailable.
+        """
+        if self._lock is None:
+            return mac
+        name = f"anchor-{parent}"
+        kept = self._read(name)
+        now = Anchor(value=mac, hardware=hardware)
+        if kept is not None:
+            now = self._anchor_of(name, kept).seen_now(value=mac, hardware=hardware)
+        text = " ".join([now.value.hex(), *sorted(each.hex() for each in now.hardware)])
+        if text != kept:
+            self._write(name, text)
+        return now.value
+
+    def _anchor_of(self, name: str, text: str) -> Anchor:
+        value, *hardware = text.split()
+        try:
+            return Anchor(
+                value=bytes.fromhex(value), hardware=frozenset(map(bytes.fromhex, hardware))
+            )
+        except ValueError as error:
+            raise StoreUnavailable(f"{self._path / name} can't be used: it is damaged") from error
+
     @contextmanager
     def as_its_owner(self) -> Iterator[None]:
         """What root makes in the directory meanwhile becomes the directory's owner's.
@@ -91,9 +119,15 @@ class StateDirectory:
             raise StoreUnavailable(f"{path} can't be used: {error.strerror}") from error
 
     def _write(self, name: str, text: str) -> str:
+        """Replace the file as a whole: half of it, after a power cut, would count for ever."""
         path = self._path / name
+        draft = self._path / f"{name}.new"
         try:
-            path.write_text(text + "\n")
+            with draft.open("w") as file:
+                file.write(text + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
         except OSError as error:
             raise StoreUnavailable(f"{path} can't be used: {error.strerror}") from error
         return text

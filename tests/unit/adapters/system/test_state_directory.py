@@ -99,3 +99,41 @@ def test_what_root_makes_in_it_belongs_to_the_directorys_owner(tmp_path: Path) -
 def _owner(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_uid, found.st_gid
+
+
+# What client ids are anchored by
+
+MAC, OTHER_MAC, CARD, OTHER_CARD = (bytes([2, 0, 0, 0, 0, n]) for n in range(4))
+CARDS = frozenset({CARD})
+
+
+def test_an_anchor_is_the_macs_first_and_outlives_the_driver(
+    state_dir: StateDirectory, tmp_path: Path
+) -> None:
+    assert state_dir.anchor("br0", MAC, CARDS) == MAC
+    assert state_dir.anchor("br0", OTHER_MAC, CARDS) == MAC
+    assert state_dir.anchor("br1", OTHER_MAC, CARDS) == OTHER_MAC
+    state_dir.close()
+    again = StateDirectory(tmp_path / "var" / "d4d")
+    again.lock()
+    assert again.anchor("br0", OTHER_MAC, CARDS) == MAC
+    assert again.anchor("br0", OTHER_MAC, frozenset({OTHER_CARD})) == OTHER_MAC  # a clone's
+    assert again.anchor("br0", MAC, frozenset({OTHER_CARD})) == OTHER_MAC
+    again.close()
+
+
+def test_who_has_not_the_directory_is_told_nothing_and_writes_nothing(tmp_path: Path) -> None:
+    assert StateDirectory(tmp_path).anchor("br0", MAC, CARDS) == MAC
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_anchor_is_no_other_anchor(state_dir: StateDirectory, tmp_path: Path) -> None:
+    (tmp_path / "var" / "d4d" / "anchor-br0").write_text("02:00\n")
+    with pytest.raises(StoreUnavailable, match="anchor-br0 can't be used: it is damaged"):
+        state_dir.anchor("br0", MAC, CARDS)
+
+
+def test_what_is_written_is_there_as_a_whole(state_dir: StateDirectory, tmp_path: Path) -> None:
+    state_dir.anchor("br0", MAC, CARDS)
+    there = {path.name for path in (tmp_path / "var" / "d4d").iterdir()}
+    assert there == {"lock", "anchor-br0"}
