@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from dependency_injector import providers
 
 from d4d.bootstrap import Driver, DriverParts, compose, open_driver
 from d4d.domain.pools import PoolOptions, PoolRequest
@@ -55,7 +56,7 @@ def serving(host: str, state: Path, life: Callable[[Driver, DriverParts], Awaita
 
     async def run_it() -> None:
         parts = parts_in(state)
-        async with open_driver(parts) as driver:
+        async with asyncio.timeout(PATIENCE), open_driver(parts) as driver:
             await life(driver, parts)
 
     with inside(host):
@@ -93,6 +94,42 @@ def test_it_tells_of_a_parent_and_counts(host: str, tmp_path: Path) -> None:
         serving(host, tmp_path, life)
     (line,) = [line for line in logged if line["event"] == "a parent changed"]
     assert (line["link"], line["changes"]) == ("eth0", "mac")
+
+
+class FakeDhcp:
+    """An allocator whose leases run out, as far as disturbances go."""
+
+    def __init__(self) -> None:
+        self.heard: list[Disturbance] = []
+
+    def disturbed(self, disturbance: Disturbance) -> None:
+        self.heard.append(disturbance)
+
+    def silences(self) -> dict[str, str]:
+        return {}
+
+    def has_heard_of_addresses(self) -> bool:
+        return any(
+            isinstance(each, LinkChanged)
+            and each.name == "eth0"
+            and LinkChange.ADDRESSES in each.changes
+            for each in self.heard
+        )
+
+
+def test_its_allocators_hear_of_an_address_that_comes_late(host: str, tmp_path: Path) -> None:
+    async def run_it() -> None:
+        parts, dhcp = parts_in(tmp_path), FakeDhcp()
+        parts.dhcp_allocator.override(providers.Object(dhcp))
+        async with asyncio.timeout(PATIENCE), open_driver(parts):
+            late = 1
+            while not dhcp.has_heard_of_addresses():
+                address(host, "eth0", f"10.88.0.{late}/32")
+                late += 1
+                await asyncio.sleep(0.3)
+
+    with inside(host):
+        on_loop(run_it())
 
 
 def test_a_start_keeps_what_client_ids_of_a_known_parent_go_by(host: str, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class LinkTable:
         if before is None:
             changes.add(LinkChange.CAME)
         elif now is None:
-            changes = {LinkChange.WENT}
+            changes = {LinkChange.WENT, *changes & {LinkChange.ADDRESSES}}
         elif before != now:
             changes.add(LinkChange.REPLACED)
         if former_name in {None, name}:
@@ -98,10 +98,10 @@ class LinkTable:
 
     def remove(self, gone: LinkGone) -> None:
         """A link is no more."""
-        self._addresses.pop(gone.index, None)
+        had_addresses = bool(self._addresses.pop(gone.index, None))
         if (old := self._links.pop(gone.index, None)) is not None:
             self._forget_name(old)
-            self._note(old.name)
+            self._note(old.name, *[LinkChange.ADDRESSES] * had_addresses)
 
     def address(self, told: AddressTold) -> None:
         """An address is there, or is not."""

@@ -93,12 +93,12 @@ def test_a_name_that_another_took(table: LinkTable) -> None:
 def test_one_that_was_made_anew(table: LinkTable) -> None:
     table.remove(LinkGone(index=2))
     table.add(LinkTold(link=replace(ETH0, index=7)))
-    assert told(table) == [of("eth0", REPLACED)]
+    assert told(table) == [of("eth0", REPLACED, LinkChange.ADDRESSES)]
 
 
 def test_one_that_went_and_came_later(table: LinkTable) -> None:
     table.remove(LinkGone(index=2))
-    assert told(table) == [of("eth0", WENT)]
+    assert told(table) == [of("eth0", WENT, LinkChange.ADDRESSES)]
     table.add(LinkTold(link=replace(ETH0, index=7)))
     assert told(table) == [of("eth0", CAME)]
 
