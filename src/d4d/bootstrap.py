@@ -32,6 +32,7 @@ from d4d.adapters.history.store import SqliteHistory
 from d4d.adapters.network.arp_watch import ArpWatch
 from d4d.adapters.network.interfaces import Interfaces
 from d4d.adapters.network.link_news import LinkNews
+from d4d.adapters.network.name_followers import NameFollowers
 from d4d.adapters.network.neighbours import ArpNeighbours
 from d4d.adapters.observability.disturbance_log import DisturbanceLog
 from d4d.adapters.observability.event_log import EventLog
@@ -77,7 +78,9 @@ _T = TypeVar("_T")
 _HONOURING = frozenset({"range"})  # by its store's ``take``
 
 
-def _link(src_mac: bool, log_packets: bool) -> Callable[[Route, Wants, Deliver], Link]:
+def _link(
+    followers: NameFollowers, src_mac: bool, log_packets: bool
+) -> Callable[[Route, Wants, Deliver], Link]:
     """What opens the link of a route."""
 
     def link(route: Route, wants: Wants, deliver: Deliver) -> Link:
@@ -91,20 +94,23 @@ def _link(src_mac: bool, log_packets: bool) -> Callable[[Route, Wants, Deliver],
                 log_packets=log_packets,
             )
         assert route.parent is not None
-        return Layer2Link(
+        made = Layer2Link(
             route.parent,
             wants=wants,
             deliver=deliver,
             src_mac_container=src_mac,
             log_packets=log_packets,
         )
+        return followers.add(made)
 
     return link
 
 
-def _watch(parent: str, ours: OwnerOf, on_conflict: OnConflict) -> ArpMonitor:
+def _watch(
+    followers: NameFollowers, parent: str, ours: OwnerOf, on_conflict: OnConflict
+) -> ArpMonitor:
     """What watches ARP on a parent."""
-    return ArpWatch(parent, ours=ours, on_conflict=on_conflict)
+    return followers.add(ArpWatch(parent, ours=ours, on_conflict=on_conflict))
 
 
 def _database(state_dir: Path) -> Path:
@@ -229,13 +235,15 @@ class DriverParts(containers.DeclarativeContainer):
         hostname_template=settings.provided.hostname,
         conflict_probe=settings.provided.conflict_probe,
     )
-    link = providers.Callable(_link, settings.provided.src_mac, settings.provided.debug)
+    followers = providers.Singleton(NameFollowers)
+    watch = providers.Factory(partial, _watch, followers)
+    link = providers.Callable(_link, followers, settings.provided.src_mac, settings.provided.debug)
     probe = providers.Factory(ServerProbe, routes=routes, link=link, random=random)
     dhcp_allocator = providers.Singleton(
         DhcpAllocator,
         routes=routes,
         link=link,
-        watch=providers.Object(_watch),
+        watch=watch,
         policy=dhcp_policy,
         events=events,
         clock=clock,
@@ -252,7 +260,7 @@ class DriverParts(containers.DeclarativeContainer):
 
     neighbours = providers.Singleton(
         ArpNeighbours,
-        providers.Object(_watch),
+        watch,
         interfaces=interfaces,
         parent=settings.provided.parent,
         asks=providers.Callable(bool, settings.provided.conflict_probe),
@@ -461,7 +469,8 @@ async def open_driver(parts: DriverParts) -> AsyncIterator[Driver]:
         stack.push_async_callback(lost_leases.aclose)
         stack.push_async_callback(ipam.aclose)
         disturbances = parts.disturbances()
-        for notify in (parts.disturbance_log(), parts.metrics().disturbed):
+        # Sockets go over first: what is sent of leases then goes out by the right wire.
+        for notify in (parts.disturbance_log(), parts.metrics().disturbed, parts.followers()):
             disturbances.add(notify)
         disturbances.add(partial(_disturbed, parts))
         stack.push_async_callback(disturbances.aclose)

@@ -11,12 +11,14 @@ import pytest
 import structlog
 from dependency_injector import providers
 
+from d4d.adapters.dhcp.link.layer2 import Layer2Link
+from d4d.adapters.dhcp.routes import Route
 from d4d.bootstrap import Driver, DriverParts, compose, open_driver
 from d4d.domain.pools import PoolOptions, PoolRequest
 from d4d.domain.ports.disturbances import Disturbance, EngineRestarted, LinkChange, LinkChanged
 from d4d.settings.loading import load_settings
 from lab.network import inside
-from tests.integration.dhcp.test_layer2_link import address, cable, namespaces, run
+from tests.integration.dhcp.test_layer2_link import address, cable, namespaces, run, take_name
 from tests.support.event_loops import each_loop
 from tests.support.event_loops import run as on_loop
 
@@ -92,7 +94,7 @@ def test_it_tells_of_a_parent_and_counts(host: str, tmp_path: Path) -> None:
 
     with structlog.testing.capture_logs() as logged:
         serving(host, tmp_path, life)
-    (line,) = [line for line in logged if line["event"] == "a parent changed"]
+    (line,) = [line for line in logged if line["event"] == "parent_changed"]
     assert (line["link"], line["changes"]) == ("eth0", "mac")
 
 
@@ -130,6 +132,26 @@ def test_its_allocators_hear_of_an_address_that_comes_late(host: str, tmp_path: 
 
     with inside(host):
         on_loop(run_it())
+
+
+def test_a_socket_goes_over_with_its_name_before_anything_is_sent(
+    host: str, tmp_path: Path
+) -> None:
+    run("ip", "-n", host, "link", "add", "spare", "type", "veth", "peer", "name", "other")
+
+    async def life(driver: Driver, parts: DriverParts) -> None:
+        link = parts.link()(Route(parent="eth0"), lambda _: True, lambda _: True)
+        assert isinstance(link, Layer2Link)
+        link.open()
+        driver.disturbances.add(lambda _: states.append(repr(link)))
+        take_name(host, "eth0", "spare")
+        try:
+            await until(lambda: "closed" in "".join(states), "its socket is the former one's")
+        finally:
+            link.close()
+
+    states: list[str] = []
+    serving(host, tmp_path, life)
 
 
 def test_a_start_keeps_what_client_ids_of_a_known_parent_go_by(host: str, tmp_path: Path) -> None:

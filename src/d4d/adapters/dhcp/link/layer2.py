@@ -99,14 +99,13 @@ class Layer2Link:
             self._mac_until = 0.0
 
     def follow(self) -> None:
-        """The name may be another interface's now: listen on that, if on any. Raises LinkDown."""
+        """The name may be another interface's now: let go of a socket that is not on that."""
         if self._socket is None:
             return
         try:
             mac_of(self._socket, self.name)
         except OSError:
             self.close()
-            self._opened()
 
     @property
     def silence(self) -> str:
