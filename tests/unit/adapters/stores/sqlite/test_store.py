@@ -363,6 +363,7 @@ async def test_who_comes_while_another_process_is_waited_for_is_told_with_the_re
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             first = asyncio.ensure_future(store.add(a_lease(11)))
+            await asyncio.sleep(0)  # it waits for the thread
             while store._waiting:  # noqa: ASYNC110 - a thread takes it, and tells nobody
                 await asyncio.sleep(0)
             others = [asyncio.ensure_future(store.add(a_lease(host))) for host in range(12, 52)]
