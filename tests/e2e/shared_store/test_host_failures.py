@@ -171,8 +171,8 @@ def test_a_driver_starts_without_redis_and_recovers(world: World) -> None:
     assert "Redis" in reply.content["Err"]
     assert call(world.two.driver.socket, "Plugin.Activate").status == 200
     world.redis.start()
-    assert world.two.run(world.pool, "kept", mac) == address
     eventually(lambda: "store_available_again" in world.two.driver.log(), what="not told")
+    assert world.two.run(world.pool, "kept", mac) == address
     assert world.two.driver.log().count("serving_without_store") == 1
 
 
