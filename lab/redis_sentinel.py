@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 
@@ -18,8 +19,14 @@ class Guarded:
     """``first`` is the master, and ``second`` its replica, until they fail over."""
 
     def __init__(
-        self, directory: Path, *, program: str = "redis-server", config: Sequence[str] = ()
+        self,
+        directory: Path,
+        *,
+        program: str = "redis-server",
+        config: Sequence[str] = (),
+        down_after: timedelta = timedelta(seconds=0.5),
     ) -> None:
+        """``down_after`` is how long a silent master is waited for before it is replaced."""
         config = [*config, "repl-diskless-sync-delay 0"]  # a replica is served at once
         self.first = RedisServer(directory / "first", program=program, config=config)
         self.second = RedisServer(
@@ -29,7 +36,7 @@ class Guarded:
         )
         watch = [
             f"sentinel monitor {_NAME} 127.0.0.1 {self.first.port} 1",
-            f"sentinel down-after-milliseconds {_NAME} 500",
+            f"sentinel down-after-milliseconds {_NAME} {down_after // timedelta(milliseconds=1)}",
             f"sentinel failover-timeout {_NAME} 3000",
         ]
         self.sentinel = RedisServer(

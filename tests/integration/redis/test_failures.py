@@ -490,7 +490,7 @@ async def test_a_cluster_whose_nodes_closed_all_connections_serves_at_once(
 async def test_a_master_that_closed_all_connections_serves_at_once(
     program: str, tmp_path: Path
 ) -> None:
-    with Guarded(tmp_path, program=program) as guarded:
+    with Guarded(tmp_path, program=program, down_after=timedelta(minutes=1)) as guarded:
         async with opened(guarded.url) as store:
             leases = await many(store)
             for server in (guarded.first, guarded.second):
