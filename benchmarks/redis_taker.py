@@ -1,8 +1,9 @@
 """One of several processes that take addresses of one pool in Redis.
 
-Run as ``python -m benchmarks.redis_taker URL PREFIX SUBNET BEGIN SECONDS ROUNDS``: from the
-instant BEGIN on, of the machine's monotonic clock, it evaluates an empty script for so many
-seconds, then takes addresses for as long, in rounds. It prints JSON: both counts, the addresses.
+Run as ``python -m benchmarks.redis_taker URL PREFIX SUBNET SECONDS ROUNDS``. It prints a line when
+it is ready, and reads one: the instant to begin, of the machine's monotonic clock. From then on it
+evaluates an empty script for so many seconds, then takes addresses for as long, in rounds. It
+prints JSON: both counts, the addresses.
 """
 
 import asyncio
@@ -18,9 +19,7 @@ from d4d.adapters.stores.redis.store import RedisLeaseStore
 _EMPTY = "return 1"
 
 
-async def main(
-    *, url: str, prefix: str, subnet: str, begin: float, seconds: float, rounds: int
-) -> None:
+async def main(*, url: str, prefix: str, subnet: str, seconds: float, rounds: int) -> None:
     """See above."""
     client, ranged = connect(url), Ranged(RedisLeaseStore(url, prefix=prefix), subnet)
     digest = await client.execute_command("SCRIPT LOAD", _EMPTY)
@@ -32,6 +31,8 @@ async def main(
     async def take() -> None:
         taken.append(str((await ranged.take()).address))
 
+    print("ready", flush=True)
+    begin = float(await asyncio.to_thread(sys.stdin.readline))
     bare = takes = 0
     for number in range(rounds):
         at = begin + 2 * number * seconds
@@ -52,13 +53,12 @@ async def _count(call: Callable[[], Awaitable[None]], begin: float, end: float) 
 
 
 if __name__ == "__main__":
-    begin, seconds, rounds = sys.argv[4:]
+    seconds, rounds = sys.argv[4:]
     asyncio.run(
         main(
             url=sys.argv[1],
             prefix=sys.argv[2],
             subnet=sys.argv[3],
-            begin=float(begin),
             seconds=float(seconds),
             rounds=int(rounds),
         )

@@ -12,7 +12,7 @@ from benchmarks.range_stores import Places, places
 from benchmarks.sizes import Sizes
 
 _SUBNET = "10.64.0.0/12"
-_START = 2.0  # seconds for the processes to start
+_START = 0.2  # seconds for the processes to read when they begin
 _LEAST = 0.5
 
 
@@ -26,13 +26,21 @@ def measure(sizes: Sizes, progress: Progress) -> Iterator[Figure]:
 
 def _of(processes: int, where: Places, sizes: Sizes) -> Figure:
     seconds, rounds = sizes.redis_seconds, sizes.redis_rounds
-    begin = time.monotonic() + _START + processes / 2
-    words = (where.redis.url, f"d4d-{processes}:", _SUBNET, begin, seconds, rounds)
+    words = (where.redis.url, f"d4d-{processes}:", _SUBNET, seconds, rounds)
     command = [sys.executable, "-m", "benchmarks.redis_taker", *map(str, words)]
     takers: list[subprocess.Popen[bytes]] = []  # at any time those that a signal finds
     try:
         for _ in range(processes):
-            takers.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+            pipe = subprocess.PIPE
+            takers.append(subprocess.Popen(command, stdin=pipe, stdout=pipe))
+        for taker in takers:
+            assert taker.stdout is not None
+            assert taker.stdout.readline() == b"ready\n", "a process that takes addresses failed"
+        begin = b"%f\n" % (time.monotonic() + _START)
+        for taker in takers:  # all of them, before one is waited for
+            assert taker.stdin is not None
+            taker.stdin.write(begin)
+            taker.stdin.flush()
         told = [json.loads(taker.communicate()[0]) for taker in takers]
     finally:
         for taker in takers:
