@@ -108,7 +108,7 @@ def test_patched_bytes_are_those_that_scapy_would_have_built(message: Message) -
 
 
 def scapy_takes_for_text(mac: MacAddress) -> bool:
-    """Whether scapy reads the six bytes as a number in hex, and sends that."""
+    """Whether scapy (2.8, not 2.6) reads the six bytes as a number in hex, and sends that."""
     try:
         int(bytes(mac), 16)
     except ValueError:
@@ -119,7 +119,6 @@ def scapy_takes_for_text(mac: MacAddress) -> bool:
 @pytest.mark.parametrize("mac", [b"\t\t 000", b"0:0:00", b"0_0000"])
 def test_a_mac_that_scapy_takes_for_text_is_sent_as_it_is(mac: bytes) -> None:
     message = Message(type=MessageType.DISCOVER, xid=XID, chaddr=MacAddress(mac))
-    assert build(message)[28:34] != mac
     assert encode(message)[28:34] == mac
 
 
